@@ -1,0 +1,254 @@
+"""Every fact the product records, a dataclass each; the docstring is its documentation.
+
+The dataclass fields named in `COLUMNS` become columns of the log, every other field goes into
+`data`. README lists each type (a test compares).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from idp import ids
+
+COLUMNS = ("user_id", "session_id", "client_id", "ip", "reason")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What all events have: an id, who did it, and whom it concerns."""
+
+    type: ClassVar[str]
+    event_id: str = field(default_factory=lambda: ids.new("evt"))
+    actor: str = "system"
+    actor_id: str | None = None
+    user_id: str | None = None
+    session_id: str | None = None
+    client_id: str | None = None
+    ip: str | None = None
+    reason: str | None = None
+
+    def data(self) -> dict[str, Any]:
+        """The fields that are particular to this type."""
+        return {
+            name: getattr(self, name)
+            for name in self.__dataclass_fields__
+            if name not in COLUMNS and name not in ("event_id", "actor", "actor_id")
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionStarted(Event):
+    """A person signed in and a session began."""
+
+    type: ClassVar[str] = "session.created"
+    method: str
+    acr: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionReauthenticated(Event):
+    """The person of a running session proved again who they are."""
+
+    type: ClassVar[str] = "session.reauthenticated"
+    method: str
+    acr: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRenamed(Event):
+    """A person gave a session a name of their own."""
+
+    type: ClassVar[str] = "session.renamed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionExtended(Event):
+    """A session's idle deadline was moved on request ("stay signed in")."""
+
+    type: ClassVar[str] = "session.extended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionEnded(Event):
+    """A session ended; `reason` says why, the actor who. Its tokens died with it."""
+
+    type: ClassVar[str] = "session.ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitReached(Event):
+    """A sign-in met the limit of sessions, and the oldest were ended to make room."""
+
+    type: ClassVar[str] = "session.limit_reached"
+    limit: int
+    ended: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginFailed(Event):
+    """A sign-in failed; `reason` is for administrators, the person sees one sentence for all."""
+
+    type: ClassVar[str] = "login.failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginThrottled(Event):
+    """A sign-in was refused before its password was checked: too many attempts."""
+
+    type: ClassVar[str] = "login.throttled"
+    scope: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsentGranted(Event):
+    """A person allowed a client the scopes in `scope`."""
+
+    type: ClassVar[str] = "consent.granted"
+    scope: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsentDenied(Event):
+    """A person refused a client."""
+
+    type: ClassVar[str] = "consent.denied"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsentRevoked(Event):
+    """A person took back what a client was allowed; its grants ended."""
+
+    type: ClassVar[str] = "consent.revoked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorizationIssued(Event):
+    """A client received an authorization code for a session."""
+
+    type: ClassVar[str] = "authorization.issued"
+    authorization_id: str
+    scope: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeRedeemed(Event):
+    """A client exchanged its authorization code for tokens."""
+
+    type: ClassVar[str] = "token.issued"
+    authorization_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRefreshed(Event):
+    """A client exchanged a refresh token; `generation` counts the rotations of its family."""
+
+    type: ClassVar[str] = "token.refreshed"
+    authorization_id: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReuseDetected(Event):
+    """A code or refresh token came back after it was spent; its whole grant was ended."""
+
+    type: ClassVar[str] = "token.reuse_detected"
+    authorization_id: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorizationEnded(Event):
+    """One client's grant ended while its session goes on (or outlived it)."""
+
+    type: ClassVar[str] = "authorization.ended"
+    authorization_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRevoked(Event):
+    """A client revoked one access token (RFC 7009)."""
+
+    type: ClassVar[str] = "token.revoked"
+    jti: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogoutDelivered(Event):
+    """An app accepted a logout token."""
+
+    type: ClassVar[str] = "logout.delivered"
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogoutGivenUp(Event):
+    """An app could not be told of a logout within the horizon."""
+
+    type: ClassVar[str] = "logout.given_up"
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserCreated(Event):
+    """A user was created."""
+
+    type: ClassVar[str] = "user.created"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserChanged(Event):
+    """An administrator changed a user; `changed` names the fields."""
+
+    type: ClassVar[str] = "user.changed"
+    changed: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserDeleted(Event):
+    """A user was deleted with everything that hung on them."""
+
+    type: ClassVar[str] = "user.deleted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PasswordChanged(Event):
+    """A user's password was set."""
+
+    type: ClassVar[str] = "credential.changed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientCreated(Event):
+    """A client was registered."""
+
+    type: ClassVar[str] = "client.created"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientChanged(Event):
+    """A client was changed; `changed` names the fields."""
+
+    type: ClassVar[str] = "client.changed"
+    changed: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleChanged(Event):
+    """An administrator changed a rule."""
+
+    type: ClassVar[str] = "rule.changed"
+    kind: str
+    role: str | None
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeysRotated(Event):
+    """The next signing key became the active one."""
+
+    type: ClassVar[str] = "keys.rotated"
+    kid: str
+
+
+ALL: tuple[type[Event], ...] = tuple(Event.__subclasses__())

@@ -1,0 +1,83 @@
+"""Tables of the audit log and of what is owed to receivers."""
+
+from typing import Any
+
+from sqlalchemy import Index, Integer, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from idp.clock import Instant
+from idp.storage.columns import Base, Json, Microseconds, RowNumber
+
+
+class EventRow(Base):
+    """A fact, written in the transaction of its cause; never changed, only sealed.
+
+    `position` and `seal` are NULL until the worker chains the row (see `log.seal_pending`).
+    """
+
+    __tablename__ = "events"
+    __table_args__ = (
+        Index("ix_events_session", "session_id", "id"),
+        Index("ix_events_user", "user_id", "id"),
+        Index("ix_events_type", "type", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(RowNumber, primary_key=True, autoincrement=True)
+    event_id: Mapped[str] = mapped_column(String(40), unique=True)
+    type: Mapped[str] = mapped_column(String(48))
+    at: Mapped[Instant] = mapped_column(Microseconds)
+    # Who did it: "user", "admin", "client", "system"; and which one.
+    actor: Mapped[str] = mapped_column(String(16))
+    actor_id: Mapped[str | None] = mapped_column(String(64))
+    user_id: Mapped[str | None] = mapped_column(String(40))
+    session_id: Mapped[str | None] = mapped_column(String(40))
+    client_id: Mapped[str | None] = mapped_column(String(64))
+    ip: Mapped[str | None] = mapped_column(String(45))
+    reason: Mapped[str | None] = mapped_column(String(255))
+    data: Mapped[dict[str, Any]] = mapped_column(Json)
+    position: Mapped[int | None] = mapped_column(RowNumber, unique=True)
+    seal: Mapped[str | None] = mapped_column(String(64))
+
+
+OWED = "owed"
+DELIVERED = "delivered"
+GIVEN_UP = "given_up"
+
+
+class Delivery(Base):
+    """One event owed to one receiver until it is accepted, or the horizon has passed."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        Index("ix_deliveries_due", "state", "next_attempt_at"),
+        Index("ix_deliveries_session", "session_id"),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    event_id: Mapped[str] = mapped_column(String(40))
+    # What carries it: "backchannel_logout" (later: "mail", "ssf", "webhook").
+    channel: Mapped[str] = mapped_column(String(32))
+    receiver: Mapped[str] = mapped_column(String(64))
+    session_id: Mapped[str | None] = mapped_column(String(40))
+    # What the channel needs to make the message again at every attempt (same `jti`, fresh `iat`).
+    payload: Mapped[dict[str, Any]] = mapped_column(Json)
+    state: Mapped[str] = mapped_column(String(16), default=OWED)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    created_at: Mapped[Instant] = mapped_column(Microseconds)
+    next_attempt_at: Mapped[Instant] = mapped_column(Microseconds)
+    give_up_at: Mapped[Instant] = mapped_column(Microseconds)
+    claimed_until: Mapped[Instant] = mapped_column(Microseconds, default=0)
+    finished_at: Mapped[Instant | None] = mapped_column(Microseconds)
+    # The receipt: the status of the last answer, or why there was none.
+    last_status: Mapped[int | None] = mapped_column(Integer)
+    last_error: Mapped[str | None] = mapped_column(Text)
+
+
+class Lease(Base):
+    """Who may run a scheduled job now, so that one of many nodes does."""
+
+    __tablename__ = "leases"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    holder: Mapped[str] = mapped_column(String(64))
+    until: Mapped[Instant] = mapped_column(Microseconds)

@@ -1,0 +1,31 @@
+"""Identifiers and secrets.
+
+An identifier names a row and may be shown (`ses_…`, `usr_…`); it carries 128 random bits and no
+time order, so that nothing can be guessed from one. A secret grants something; only a digest of it
+is ever stored.
+"""
+
+import base64
+import hashlib
+import secrets
+from typing import Literal
+
+Prefix = Literal["usr", "ses", "cli", "azn", "req", "evt", "dlv", "rul"]
+
+
+def new(prefix: Prefix) -> str:
+    """A fresh identifier such as `ses_7f3k…`: 128 random bits in lower-case base32."""
+    return f"{prefix}_{base64.b32encode(secrets.token_bytes(16)).decode().rstrip('=').lower()}"
+
+
+def new_secret() -> str:
+    """256 random bits in base64url without padding (43 characters)."""
+    return secrets.token_urlsafe(32)
+
+
+def digest(secret: str) -> str:
+    """What is stored of a high-entropy secret: its SHA-256 in hexadecimal.
+
+    A slow hash would buy nothing for 256 random bits and would cost every request.
+    """
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

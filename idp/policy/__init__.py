@@ -1,0 +1,1 @@
+"""Decisions as pure functions from facts: no clock, no database, no network."""

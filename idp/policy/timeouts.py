@@ -1,0 +1,64 @@
+"""When a session runs out (rows T1, T2).
+
+The defaults are those of NIST SP 800-63B-4 section 2.2.3 for AAL2: one hour idle, 24 hours overall.
+Rules narrow or widen them per role; where several apply, the shortest wins, because a rule is
+written to protect something. Durations are microseconds, instants too.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from idp.clock import DAY, HOUR, MINUTE, SECOND, Duration, Instant
+
+IDLE_DEFAULT = HOUR
+ABSOLUTE_DEFAULT = 24 * HOUR
+# NIST SP 800-63B-4 section 2.1.3: an overall timeout must exist, 30 days at most.
+ABSOLUTE_MAXIMUM = 30 * DAY
+
+Ran = Literal["idle_timeout", "absolute_timeout"]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long a session may rest, and how long it may last."""
+
+    idle: Duration = IDLE_DEFAULT
+    absolute: Duration = ABSOLUTE_DEFAULT
+
+
+def effective(rules: Iterable[tuple[str | None, dict[str, Any]]], roles: Iterable[str]) -> Timeouts:
+    """The timeouts for a person with `roles`; a rule is (role or None for all, value in seconds).
+
+    A rule for a role replaces what is said for all; several roles: the shortest of each.
+    """
+    held = set(roles)
+    general = [value for role, value in rules if role is None]
+    specific = [value for role, value in rules if role is not None and role in held]
+    chosen = specific or general
+    idle = min((v["idle"] * SECOND for v in chosen if "idle" in v), default=IDLE_DEFAULT)
+    absolute = min(
+        (v["absolute"] * SECOND for v in chosen if "absolute" in v), default=ABSOLUTE_DEFAULT
+    )
+    return Timeouts(idle=min(idle, absolute), absolute=min(absolute, ABSOLUTE_MAXIMUM))
+
+
+def problem_with(value: dict[str, Any]) -> str | None:
+    """Why `value` cannot be a timeouts rule, as a sentence; None when it can."""
+    if set(value) - {"idle", "absolute"} or not value:
+        return "A timeouts rule has 'idle' and 'absolute', both in seconds."
+    for name, seconds in value.items():
+        if not isinstance(seconds, int) or isinstance(seconds, bool):
+            return f"'{name}' must be a whole number of seconds."
+        if not MINUTE <= seconds * SECOND <= ABSOLUTE_MAXIMUM:
+            return f"'{name}' must be between 60 seconds and 30 days."
+    return None
+
+
+def ran_out(*, idle_at: Instant, expires_at: Instant, now: Instant) -> Ran | None:
+    """Which deadline has passed, the absolute one first; None while the session lives."""
+    if now >= expires_at:
+        return "absolute_timeout"
+    if now >= idle_at:
+        return "idle_timeout"
+    return None

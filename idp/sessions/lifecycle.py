@@ -1,0 +1,397 @@
+"""The life of a session: start, resume, touch, rotate, re-authenticate, extend, rename, end.
+
+The only writer of `Session`. Everything that ends a session goes through `end`, so every end
+(person, administrator, limit, expiry, password change, an app's logout) reaches every app: `end`
+records `SessionEnded`, and whoever must act on it has subscribed to that event.
+
+Invariants kept here: an ended session never lives again (every change is conditional on
+`ended_at IS NULL`); a deadline never moves later than its definition; the secret changes at every
+change of identity or strength, and the old one is dead at once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import orjson
+from sqlalchemy import ColumnElement, and_, or_, select, update
+
+from idp import ids
+from idp.clock import MINUTE, SECOND, Duration, Instant
+from idp.errors import Refused
+from idp.events.catalogue import (
+    LimitReached,
+    SessionEnded,
+    SessionExtended,
+    SessionReauthenticated,
+    SessionRenamed,
+    SessionStarted,
+)
+from idp.policy import limits, timeouts
+from idp.sessions import queries
+from idp.sessions.device import Visit, describe
+from idp.sessions.model import Session
+from idp.storage.unit_of_work import UnitOfWork
+from idp.users.model import ACTIVE, User
+from idp.users.rules import rules_of
+
+# A touch is written only when the last one is this old: browsing costs no disk.
+TOUCH_EVERY: Duration = 30 * SECOND
+# The secret also changes from time to time; other tabs may still send the last one for a minute.
+ROTATE_EVERY: Duration = 15 * MINUTE
+ROTATION_OVERLAP: Duration = MINUTE
+LABEL_MAXIMUM = 60
+
+EndReason = Literal[
+    "signed_out",  # by the person, from the session itself or their account page
+    "signed_out_everywhere",
+    "client_logout",  # RP-initiated logout
+    "replaced",  # somebody else signed in with this browser
+    "limit",  # gave way to a newer session
+    "idle_timeout",
+    "absolute_timeout",
+    "password_changed",
+    "user_disabled",
+    "admin",
+]
+# Ends by time alone: offline grants outlive these, and no other.
+EXPIRY: frozenset[str] = frozenset({"idle_timeout", "absolute_timeout"})
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who does something: "user", "admin", "client" or "system", and which one."""
+
+    kind: str
+    id: str | None = None
+
+
+SYSTEM = Actor("system")
+_Plain = TypeVar("_Plain", SessionRenamed, SessionExtended)
+
+
+@dataclass(frozen=True, slots=True)
+class Authentication:
+    """One proof of who somebody is: the method and its `amr` values (RFC 8176), and what it earns."""
+
+    method: str
+    amr: tuple[str, ...]
+    acr: str
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A session together with the secret its browser must keep; the secret is not stored."""
+
+    session: Session
+    secret: str
+
+
+def alive(now: Instant) -> ColumnElement[bool]:
+    """SQL for "this session lives at `now`"."""
+    return and_(Session.ended_at.is_(None), Session.idle_at > now, Session.expires_at > now)
+
+
+def start(
+    unit: UnitOfWork,
+    user: User,
+    authentication: Authentication,
+    visit: Visit,
+    *,
+    origin: str = "browser",
+    parent_id: str | None = None,
+) -> Started:
+    """Begins a session for `user` and makes room for it where the limit asks for that."""
+    # The user's row is the lock that keeps parallel sign-ins from exceeding the limit (row L8).
+    locked = unit.orm.scalar(
+        select(User).where(User.id == user.id).with_for_update().execution_options(
+            populate_existing=True
+        )
+    )
+    if locked is None or locked.status != ACTIVE:
+        raise Refused("user_not_active", "This account cannot sign in.", 403)
+    lasting = timeouts.effective(rules_of(unit, "timeouts"), user.roles)
+    device = describe(visit)
+    secret = ids.new_secret()
+    session = Session(
+        id=ids.new("ses"),
+        user_id=user.id,
+        parent_id=parent_id,
+        origin=origin,
+        secret_hash=ids.digest(secret),
+        secret_generation=1,
+        secret_changed_at=unit.now,
+        binding_type="none",
+        authentications=[_recorded(authentication, unit.now)],
+        acr=authentication.acr,
+        auth_time=unit.now,
+        created_at=unit.now,
+        last_active_at=unit.now,
+        idle_timeout=lasting.idle,
+        idle_at=unit.now + lasting.idle,
+        expires_at=unit.now + lasting.absolute,
+        details="",
+        device_type=device.type,
+        browser=device.browser,
+        os=device.os,
+        device_hash=visit.device_hash,
+    )
+    session.details = _sealed(
+        unit,
+        session.id,
+        {"label": None, "default_label": device.label, "ip": visit.ip, "user_agent": visit.agent},
+    )
+    unit.orm.add(session)
+    unit.flush()
+    unit.record(
+        SessionStarted(
+            actor="user",
+            actor_id=user.id,
+            user_id=user.id,
+            session_id=session.id,
+            ip=visit.ip,
+            method=authentication.method,
+            acr=authentication.acr,
+            device=device.label,
+        )
+    )
+    _make_room(unit, user, session)
+    return Started(session, secret)
+
+
+def resume(unit: UnitOfWork, secret: str | None) -> Session | None:
+    """The living session a cookie's secret belongs to, or None.
+
+    A session found past its deadline is ended here, so that its apps are told without waiting for
+    the worker.
+    """
+    if not secret or len(secret) > 128:
+        return None
+    hashed = ids.digest(secret)
+    session = unit.orm.scalar(
+        select(Session).where(
+            or_(
+                Session.secret_hash == hashed,
+                and_(
+                    Session.previous_secret_hash == hashed, Session.previous_until > unit.now
+                ),
+            ),
+            Session.ended_at.is_(None),
+        )
+    )
+    if session is None:
+        return None
+    ran = timeouts.ran_out(
+        idle_at=session.idle_at, expires_at=session.expires_at, now=unit.now
+    )
+    if ran is not None:
+        end(unit, [session.id], reason=ran, actor=SYSTEM)
+        return None
+    return session
+
+
+def touch(unit: UnitOfWork, session: Session) -> None:
+    """Notes activity: slides the idle deadline, at most once in `TOUCH_EVERY`."""
+    if unit.now - session.last_active_at < TOUCH_EVERY:
+        return
+    unit.orm.execute(
+        update(Session)
+        .where(Session.id == session.id, alive(unit.now))
+        .values(last_active_at=unit.now, idle_at=unit.now + session.idle_timeout)
+        .execution_options(synchronize_session="fetch")
+    )
+
+
+def extend(unit: UnitOfWork, session: Session, actor: Actor) -> None:
+    """ "Stay signed in": slides the idle deadline now; the absolute one stays where it is."""
+    unit.orm.execute(
+        update(Session)
+        .where(Session.id == session.id, alive(unit.now))
+        .values(last_active_at=unit.now, idle_at=unit.now + session.idle_timeout)
+        .execution_options(synchronize_session="fetch")
+    )
+    unit.record(_about(SessionExtended, session, actor))
+
+
+def rotate_if_old(unit: UnitOfWork, session: Session) -> str | None:
+    """A new secret when the present one is older than `ROTATE_EVERY`; None when it stays."""
+    if unit.now - session.secret_changed_at < ROTATE_EVERY:
+        return None
+    return _rotate(unit, session, overlap=ROTATION_OVERLAP)
+
+
+def reauthenticate(unit: UnitOfWork, session: Session, authentication: Authentication) -> str:
+    """Records a new proof by the same person; gives the new secret, the old one is dead."""
+    session.authentications = [*session.authentications, _recorded(authentication, unit.now)][-20:]
+    session.acr = authentication.acr
+    session.auth_time = unit.now
+    session.last_active_at = unit.now
+    session.idle_at = unit.now + session.idle_timeout
+    secret = _rotate(unit, session, overlap=0)
+    if secret is None:
+        raise Refused(
+            "session_changed", "This session was changed in another tab. Please try again.", 409
+        )
+    unit.record(
+        SessionReauthenticated(
+            actor="user",
+            actor_id=session.user_id,
+            user_id=session.user_id,
+            session_id=session.id,
+            method=authentication.method,
+            acr=authentication.acr,
+        )
+    )
+    return secret
+
+
+def rename(unit: UnitOfWork, session: Session, label: str, actor: Actor) -> None:
+    """Gives the session a name of the person's own; an empty one brings the default back."""
+    label = " ".join(label.split())
+    if len(label) > LABEL_MAXIMUM or any(not character.isprintable() for character in label):
+        raise Refused(
+            "invalid_label", f"A name has at most {LABEL_MAXIMUM} characters, all of them visible."
+        )
+    details = queries.details_of(unit, session)
+    details["label"] = label or None
+    session.details = _sealed(unit, session.id, details)
+    unit.record(_about(SessionRenamed, session, actor))
+
+
+def end(
+    unit: UnitOfWork, session_ids: Sequence[str], *, reason: EndReason, actor: Actor
+) -> list[str]:
+    """Ends sessions, durably with this unit of work; gives the ids of those that were living.
+
+    The update is the decision: of two that end one session, one gets its id back.
+    """
+    ended: list[str] = []
+    for session_id in session_ids:
+        row = unit.orm.execute(
+            update(Session)
+            .where(Session.id == session_id, Session.ended_at.is_(None))
+            .values(
+                ended_at=unit.now, end_reason=reason, ended_by=actor.kind, ended_by_id=actor.id
+            )
+            .returning(Session.user_id)
+            .execution_options(synchronize_session="fetch")
+        ).one_or_none()
+        if row is None:
+            continue
+        ended.append(session_id)
+        unit.record(
+            SessionEnded(
+                actor=actor.kind,
+                actor_id=actor.id,
+                user_id=row.user_id,
+                session_id=session_id,
+                reason=reason,
+            )
+        )
+    return ended
+
+
+def end_all_of(
+    unit: UnitOfWork,
+    user_id: str,
+    *,
+    reason: EndReason,
+    actor: Actor,
+    keeping: str | None = None,
+) -> list[str]:
+    """Ends every running session of a user, but for `keeping`."""
+    running = unit.orm.scalars(
+        select(Session.id).where(Session.user_id == user_id, Session.ended_at.is_(None))
+    )
+    return end(
+        unit, [one for one in running.all() if one != keeping], reason=reason, actor=actor
+    )
+
+
+def end_expired(unit: UnitOfWork, *, batch: int = 200) -> int:
+    """Ends sessions whose deadline has passed; gives how many. The worker calls it."""
+    due = unit.orm.execute(
+        select(Session.id, Session.idle_at, Session.expires_at)
+        .where(
+            Session.ended_at.is_(None),
+            or_(Session.idle_at <= unit.now, Session.expires_at <= unit.now),
+        )
+        .limit(batch)
+    ).all()
+    count = 0
+    for row in due:
+        ran = timeouts.ran_out(idle_at=row.idle_at, expires_at=row.expires_at, now=unit.now)
+        if ran is not None:
+            count += len(end(unit, [row.id], reason=ran, actor=SYSTEM))
+    return count
+
+
+def _make_room(unit: UnitOfWork, user: User, newest: Session) -> None:
+    maximum = limits.effective(rules_of(unit, "limits"), user.roles)
+    running = unit.orm.execute(
+        select(Session.id, Session.last_active_at, Session.created_at).where(
+            Session.user_id == user.id, Session.ended_at.is_(None)
+        )
+    ).all()
+    leaving = limits.to_end(
+        [limits.Standing(row.id, row.last_active_at, row.created_at) for row in running],
+        newest=newest.id,
+        maximum=maximum,
+    )
+    if not leaving:
+        return
+    end(unit, leaving, reason="limit", actor=SYSTEM)
+    unit.record(
+        LimitReached(
+            user_id=user.id, session_id=newest.id, limit=maximum, ended=len(leaving)
+        )
+    )
+
+
+def _rotate(unit: UnitOfWork, session: Session, *, overlap: Duration) -> str | None:
+    """Changes the secret; the old one is honoured for `overlap` (0: dead at once).
+
+    None when another request changed it first, or the session ended: nothing was changed then.
+    """
+    unit.flush()
+    secret = ids.new_secret()
+    changed = unit.orm.execute(
+        update(Session)
+        .where(
+            Session.id == session.id,
+            Session.secret_generation == session.secret_generation,
+            Session.ended_at.is_(None),
+        )
+        .values(
+            previous_secret_hash=Session.secret_hash if overlap else None,
+            previous_until=unit.now + overlap if overlap else None,
+            secret_hash=ids.digest(secret),
+            secret_generation=Session.secret_generation + 1,
+            secret_changed_at=unit.now,
+        )
+        .returning(Session.id)
+        .execution_options(synchronize_session="fetch")
+    ).one_or_none()
+    return secret if changed is not None else None
+
+
+def _recorded(authentication: Authentication, at: Instant) -> dict[str, object]:
+    return {
+        "method": authentication.method,
+        "amr": list(authentication.amr),
+        "acr": authentication.acr,
+        "at": at,
+    }
+
+
+def _sealed(unit: UnitOfWork, session_id: str, details: dict[str, object]) -> str:
+    return unit.vault.seal_text(orjson.dumps(details).decode(), f"session.details:{session_id}")
+
+
+def _about(event: type[_Plain], session: Session, actor: Actor) -> _Plain:
+    return event(
+        actor=actor.kind,
+        actor_id=actor.id,
+        user_id=session.user_id,
+        session_id=session.id,
+    )

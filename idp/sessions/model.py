@@ -1,0 +1,77 @@
+"""One browser, device or agent signed in as a user.
+
+`id` is the public `sid` that apps and the account page see; the cookie holds a secret of which only
+a digest is kept. `idp.sessions.lifecycle` is the only writer of these rows.
+"""
+
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, Integer, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from idp.clock import Duration, Instant
+from idp.storage.columns import Base, Json, Microseconds
+
+
+class Session(Base):
+    """A session, from its start until its history is cleaned up."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (
+        Index("ix_sessions_user_active", "user_id", "ended_at", "last_active_at"),
+        # What the worker looks for: sessions that run out next.
+        Index("ix_sessions_expires_at", "ended_at", "expires_at"),
+        Index("ix_sessions_idle_at", "ended_at", "idle_at"),
+        Index("ix_sessions_device", "device_hash", "user_id"),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    parent_id: Mapped[str | None] = mapped_column(String(40), index=True)
+    # Where it came from: browser, device (RFC 8628), handoff.
+    origin: Mapped[str] = mapped_column(String(16), default="browser")
+
+    # The private secret. `secret_generation` counts its changes; after a change made only by time
+    # the previous secret is honoured until `previous_until`, because other tabs may still send it.
+    secret_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    previous_secret_hash: Mapped[str | None] = mapped_column(String(64), unique=True)
+    previous_until: Mapped[Instant | None] = mapped_column(Microseconds)
+    secret_generation: Mapped[int] = mapped_column(Integer, default=1)
+    secret_changed_at: Mapped[Instant] = mapped_column(Microseconds)
+
+    # Binding to something held by the browser (none, dbsc, mtls, dpop): FRONTIER, row B1.
+    binding_type: Mapped[str] = mapped_column(String(8), default="none")
+    binding_key: Mapped[str | None] = mapped_column(Text)
+    last_proof_at: Mapped[Instant | None] = mapped_column(Microseconds)
+
+    # What was proved, when and how: a list of {"method", "amr", "at"}; the newest proves `acr`.
+    authentications: Mapped[list[dict[str, Any]]] = mapped_column(Json, default=list)
+    acr: Mapped[str] = mapped_column(String(64))
+    auth_time: Mapped[Instant] = mapped_column(Microseconds)
+
+    created_at: Mapped[Instant] = mapped_column(Microseconds)
+    last_active_at: Mapped[Instant] = mapped_column(Microseconds)
+    # Deadlines: idle (slides with activity: last_active_at + idle_timeout) and absolute (fixed).
+    idle_timeout: Mapped[Duration] = mapped_column(Microseconds)
+    idle_at: Mapped[Instant] = mapped_column(Microseconds)
+    expires_at: Mapped[Instant] = mapped_column(Microseconds)
+
+    remembered: Mapped[int] = mapped_column(Integer, default=0)
+    trusted: Mapped[int] = mapped_column(Integer, default=0)
+    temporary: Mapped[int] = mapped_column(Integer, default=0)
+
+    # Sealed JSON {"label", "ip", "user_agent", "place"}; context "session.details:<id>" (row B8).
+    details: Mapped[str] = mapped_column(Text)
+    # Plain, because lists are filtered and counted by them.
+    device_type: Mapped[str] = mapped_column(String(16))
+    browser: Mapped[str | None] = mapped_column(String(64))
+    os: Mapped[str | None] = mapped_column(String(64))
+    country: Mapped[str | None] = mapped_column(String(2))
+    # Digest of the long-lived device cookie: "a device that signed in before".
+    device_hash: Mapped[str | None] = mapped_column(String(64))
+
+    ended_at: Mapped[Instant | None] = mapped_column(Microseconds)
+    # Why (see lifecycle.END_REASONS), who ("user", "admin", "client", "system") and which one.
+    end_reason: Mapped[str | None] = mapped_column(String(32))
+    ended_by: Mapped[str | None] = mapped_column(String(16))
+    ended_by_id: Mapped[str | None] = mapped_column(String(64))

@@ -1,0 +1,84 @@
+"""Reading sessions: the named questions that pages and APIs ask."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import select
+
+from idp.clock import DAY, Instant
+from idp.sessions.model import Session
+from idp.storage.unit_of_work import UnitOfWork
+
+ENDED_SHOWN = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """The sealed part of a session, opened."""
+
+    label: str | None
+    default_label: str
+    ip: str | None
+    user_agent: str
+
+    @property
+    def name(self) -> str:
+        """What to call it: the person's name for it, else the default label."""
+        return self.label or self.default_label
+
+
+def details_of(unit: UnitOfWork, session: Session) -> dict[str, Any]:
+    """The sealed part of a session as it is stored."""
+    opened = unit.vault.open_text(session.details, f"session.details:{session.id}")
+    values: dict[str, Any] = orjson.loads(opened)
+    return values
+
+
+def details(unit: UnitOfWork, session: Session) -> Details:
+    values = details_of(unit, session)
+    return Details(
+        label=values.get("label"),
+        default_label=values.get("default_label") or "Unknown device",
+        ip=values.get("ip"),
+        user_agent=values.get("user_agent") or "",
+    )
+
+
+def running_of(unit: UnitOfWork, user_id: str) -> list[Session]:
+    """A person's running sessions, the most recently active first.
+
+    One whose deadline has passed is left out even before the worker has ended it.
+    """
+    return list(
+        unit.orm.scalars(
+            select(Session)
+            .where(
+                Session.user_id == user_id,
+                Session.ended_at.is_(None),
+                Session.idle_at > unit.now,
+                Session.expires_at > unit.now,
+            )
+            .order_by(Session.last_active_at.desc(), Session.id)
+        )
+    )
+
+
+def ended_of(unit: UnitOfWork, user_id: str, *, days: int) -> list[Session]:
+    """A person's ended sessions of the last `days`, the latest end first; at most 100."""
+    since: Instant = unit.now - days * DAY
+    return list(
+        unit.orm.scalars(
+            select(Session)
+            .where(Session.user_id == user_id, Session.ended_at > since)
+            .order_by(Session.ended_at.desc(), Session.id)
+            .limit(ENDED_SHOWN)
+        )
+    )
+
+
+def one_of(unit: UnitOfWork, user_id: str, session_id: str) -> Session | None:
+    """A session by id if it belongs to this person; another's is as unknown as none (AD-02)."""
+    return unit.orm.scalar(
+        select(Session).where(Session.id == session_id, Session.user_id == user_id)
+    )

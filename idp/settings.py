@@ -1,0 +1,250 @@
+"""Deployment settings: values fixed for the life of a process.
+
+Order of precedence: arguments, environment (`IDP_…`, `__` between levels), `idp.toml` in the
+working directory, defaults. Every secret may come from a file named by `…_FILE`. Unknown keys and
+unsafe combinations refuse to start with a sentence that says how to fix them. What administrators
+change while running are Rules (`idp.policy`), not settings.
+"""
+
+import ipaddress
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+MINIMUM_SECRET_LENGTH = 32
+# Read by the demo and test commands, never by the server itself.
+_FOREIGN_KEYS = frozenset({"IDP_TEST_DATABASE_URL", "IDP_DEMO__PASSWORD"})
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the message says which and how to fix it."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TokenSettings(_Section):
+    """Lifetimes in seconds. A client may have its own (K1)."""
+
+    code_lifetime: int = Field(60, ge=5, le=600, description="authorization code")
+    access_lifetime: int = Field(300, ge=30, le=86_400, description="access token")
+    refresh_lifetime: int = Field(
+        30 * 86_400, ge=60, le=400 * 86_400, description="refresh token family, from its start"
+    )
+    refresh_grace: int = Field(
+        10, ge=0, le=60, description="a lost refresh answer may be fetched again for so long"
+    )
+    id_token_lifetime: int = Field(300, ge=30, le=86_400, description="ID token")
+    request_lifetime: int = Field(
+        600, ge=60, le=3_600, description="a sign-in that was begun may be finished for so long"
+    )
+
+
+class PasswordSettings(_Section):
+    """argon2id cost (OWASP floor by default) and the bounded queue in front of it."""
+
+    memory_kib: int = Field(19_456, ge=8_192, le=1_048_576, description="argon2id memory in KiB")
+    time_cost: int = Field(2, ge=1, le=10, description="argon2id passes")
+    workers: int = Field(
+        0, ge=0, le=64, description="hashes computed at once; 0 means one per processor"
+    )
+    queue: int = Field(
+        24, ge=1, le=1_000, description="hashes that may wait; beyond it sign-in answers 503"
+    )
+    minimum_length: int = Field(8, ge=8, le=64, description="characters a new password must have")
+
+
+class ThrottleSettings(_Section):
+    """Wrong passwords that are allowed per window; counted before the password is checked."""
+
+    window: int = Field(900, ge=60, le=86_400, description="seconds a count lasts")
+    per_account: int = Field(10, ge=3, le=100, description="attempts per account from new devices")
+    per_account_device: int = Field(
+        10, ge=3, le=100, description="attempts per account from a device that signed in before"
+    )
+    per_address: int = Field(
+        100, ge=10, le=100_000, description="attempts per address (IPv6: per /64)"
+    )
+
+
+class OutboundSettings(_Section):
+    """The one HTTP client that calls apps. Private and loopback networks are refused by default."""
+
+    allow_networks: tuple[str, ...] = Field(
+        (), description="CIDR blocks that may be called although they are private"
+    )
+    allow_http: bool = Field(False, description="plain http to the networks above")
+    timeout: float = Field(5.0, gt=0, le=30, description="seconds for one whole call")
+    concurrency: int = Field(64, ge=1, le=1_000, description="calls under way at once")
+
+    @model_validator(mode="after")
+    def _networks_are_cidr(self) -> Self:
+        for network in self.allow_networks:
+            ipaddress.ip_network(network)
+        return self
+
+
+class Settings(BaseSettings):
+    """All settings of one deployment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="IDP_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    url: str = Field("http://localhost:8000", description="issuer: the public address, no path")
+    name: str = Field("idp", max_length=40, description="name shown on pages and in mail")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65_535, description="port to listen on")
+    secret_key: SecretStr = Field(
+        SecretStr(""), description="at least 32 random characters; encrypts and signs what we keep"
+    )
+    previous_secret_keys: tuple[SecretStr, ...] = Field(
+        (), description="older secret keys, still read, never written with"
+    )
+    database_url: str = Field(
+        "sqlite:///idp.db", description="`sqlite:///file` or `postgresql+psycopg://…`"
+    )
+    trusted_proxies: tuple[str, ...] = Field(
+        (), description="CIDR blocks whose X-Forwarded-For and -Proto are believed"
+    )
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="log level")
+    history_days: int = Field(
+        90, ge=1, le=3_650, description="days that ended sessions stay visible"
+    )
+    tokens: TokenSettings = TokenSettings()
+    password: PasswordSettings = PasswordSettings()
+    throttle: ThrottleSettings = ThrottleSettings()
+    outbound: OutboundSettings = OutboundSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del dotenv_settings, file_secret_settings
+        return (
+            init_settings,
+            env_settings,
+            InitSettingsSource(settings_cls, _from_secret_files()),
+            TomlConfigSettingsSource(settings_cls, Path("idp.toml")),
+        )
+
+    @property
+    def issuer(self) -> str:
+        """The issuer identifier (OpenID Connect Discovery 1.0 section 3), without trailing slash."""
+        return self.url.rstrip("/")
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether browsers reach us over https, so that `__Host-` cookies can be set."""
+        return self.issuer.startswith("https://")
+
+    @model_validator(mode="after")
+    def _is_safe(self) -> Self:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("IDP_URL must be an absolute address such as https://id.example.com")
+        if parts.path.strip("/") or parts.query or parts.fragment or parts.username:
+            raise ValueError("IDP_URL must have no path, query, fragment or user name")
+        if parts.scheme == "http" and not is_loopback_host(parts.hostname):
+            raise ValueError(
+                "IDP_URL is plain http on a public host; cookies and tokens would travel readable. "
+                "Use https://, or http://localhost for trying things out"
+            )
+        for key in (self.secret_key, *self.previous_secret_keys):
+            if len(key.get_secret_value()) < MINIMUM_SECRET_LENGTH:
+                raise ValueError(
+                    "IDP_SECRET_KEY must have at least 32 characters; make one with: "
+                    "python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+                )
+        for network in self.trusted_proxies:
+            ipaddress.ip_network(network)
+        scheme = self.database_url.split(":", 1)[0]
+        if scheme not in ("sqlite", "postgresql+psycopg"):
+            raise ValueError("IDP_DATABASE_URL must begin with sqlite:/// or postgresql+psycopg://")
+        return self
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether a host name or IP literal can only mean this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def load(**overrides: Any) -> Settings:
+    """Reads the settings of this process; raises `SettingsError` with a sentence."""
+    known = _known_environment_names()
+    for name in os.environ:
+        if name.startswith("IDP_") and name not in known:
+            raise SettingsError(f"{name} is not a setting; see the table in README for those that are")
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError(_sentences(error)) from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"idp.toml is not valid TOML: {error}") from None
+
+
+def _from_secret_files() -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key in ("secret_key", "database_url"):
+        name = f"IDP_{key.upper()}_FILE"
+        if name in os.environ:
+            try:
+                values[key] = Path(os.environ[name]).read_text().strip()
+            except OSError as error:
+                raise SettingsError(f"{name} cannot be read: {error}") from None
+    return values
+
+
+def _known_environment_names() -> set[str]:
+    names = set(_FOREIGN_KEYS) | {"IDP_SECRET_KEY_FILE", "IDP_DATABASE_URL_FILE"}
+    for key, _ in describe():
+        names.add(key)
+    for field in Settings.model_fields:
+        names.add(f"IDP_{field.upper()}")
+    return names
+
+
+def describe() -> list[tuple[str, str]]:
+    """Every setting by its environment name, with its description: what README must list."""
+    rows: list[tuple[str, str]] = []
+    for name, field in Settings.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, _Section):
+            rows.extend(
+                (f"IDP_{name.upper()}__{inner.upper()}", inner_field.description or "")
+                for inner, inner_field in annotation.model_fields.items()
+            )
+        else:
+            rows.append((f"IDP_{name.upper()}", field.description or ""))
+    return rows
+
+
+def _sentences(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors(include_url=False, include_input=False):
+        place = "__".join(str(part).upper() for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        lines.append(f"IDP_{place}: {message}" if place else message)
+    return "; ".join(lines)

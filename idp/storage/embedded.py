@@ -1,0 +1,78 @@
+"""The Store inside one process: a dictionary with deadlines, bounded in size."""
+
+import threading
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable
+
+from idp.clock import Clock, Duration, Instant
+
+MAXIMUM_KEYS = 100_000
+
+
+class EmbeddedStore:
+    """Keeps values in this process; the oldest go first when there are too many."""
+
+    def __init__(self, clock: Clock, *, maximum_keys: int = MAXIMUM_KEYS) -> None:
+        self._clock = clock
+        self._maximum = maximum_keys
+        self._lock = threading.Lock()
+        self._values: OrderedDict[str, tuple[Instant, bytes]] = OrderedDict()
+        self._listeners: defaultdict[str, list[Callable[[bytes], None]]] = defaultdict(list)
+
+    def get(self, key: str) -> bytes | None:
+        with self._lock:
+            return self._live(key)
+
+    def set(self, key: str, value: bytes, lasting: Duration) -> None:
+        with self._lock:
+            self._put(key, self._clock.now() + lasting, value)
+
+    def delete(self, key: str) -> None:
+        with self._lock:
+            self._values.pop(key, None)
+
+    def increment(self, key: str, lasting: Duration) -> int:
+        with self._lock:
+            value = self._live(key)
+            if value is None:
+                self._put(key, self._clock.now() + lasting, b"1")
+                return 1
+            count = int(value) + 1
+            self._values[key] = (self._values[key][0], str(count).encode())
+            return count
+
+    def publish(self, channel: str, message: bytes) -> None:
+        with self._lock:
+            listeners = list(self._listeners[channel])
+        for listener in listeners:
+            listener(message)
+
+    def subscribe(self, channel: str, listener: Callable[[bytes], None]) -> Callable[[], None]:
+        with self._lock:
+            self._listeners[channel].append(listener)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                if listener in self._listeners[channel]:
+                    self._listeners[channel].remove(listener)
+
+        return unsubscribe
+
+    def flush(self) -> None:
+        with self._lock:
+            self._values.clear()
+
+    def _live(self, key: str) -> bytes | None:
+        found = self._values.get(key)
+        if found is None:
+            return None
+        if found[0] <= self._clock.now():
+            del self._values[key]
+            return None
+        return found[1]
+
+    def _put(self, key: str, deadline: Instant, value: bytes) -> None:
+        self._values[key] = (deadline, value)
+        self._values.move_to_end(key)
+        while len(self._values) > self._maximum:
+            self._values.popitem(last=False)

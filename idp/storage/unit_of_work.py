@@ -1,0 +1,104 @@
+"""One request's changes: database connection, ORM session, clock, recorded events.
+
+Return commits, raise rolls back. A refusal that must be remembered (a failed sign-in, a replayed
+code that ends a grant) is a return value; a refusal that leaves no trace is an exception.
+
+What must travel up the import order travels as an Event: `record` writes it in this transaction and
+calls those who subscribed to its type, still in this transaction (so their deliveries commit or
+roll back with the cause). `after_commit` runs what only concerns this process: wake the worker.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.orm import Session as OrmSession
+
+from idp.clock import Clock, Instant
+from idp.settings import Settings
+from idp.storage.database import Database
+from idp.storage.vault import Vault
+
+Subscriber = Callable[["UnitOfWork", Any], None]
+
+
+class UnitOfWork:
+    """What a piece of work may touch. Made by `Work.begin`, never kept."""
+
+    def __init__(self, work: "Work", connection: Connection) -> None:
+        self.settings = work.settings
+        self.vault = work.vault
+        self.clock = work.clock
+        self.connection = connection
+        self.now: Instant = work.clock.now()
+        self._work = work
+        self._orm: OrmSession | None = None
+        self._after_commit: list[Callable[[], None]] = []
+
+    @property
+    def orm(self) -> OrmSession:
+        """The ORM session of this transaction, made when first asked for."""
+        if self._orm is None:
+            self._orm = OrmSession(bind=self.connection, expire_on_commit=False)
+        return self._orm
+
+    def record(self, event: Any) -> None:
+        """Writes the event and carries it to its subscribers, in this transaction."""
+        if self._orm is not None:
+            self._orm.flush()
+        self._work.write_event(self, event)
+        for subscriber in self._work.subscribers[type(event)]:
+            subscriber(self, event)
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        """Runs `action` once the changes are durable; never when they were rolled back."""
+        self._after_commit.append(action)
+
+    def flush(self) -> None:
+        if self._orm is not None:
+            self._orm.flush()
+
+    def committed(self) -> None:
+        for action in self._after_commit:
+            action()
+
+
+@dataclass(slots=True)
+class Work:
+    """The parts every unit of work needs; one per process, wired in `idp.app`."""
+
+    settings: Settings
+    database: Database
+    vault: Vault
+    clock: Clock
+    write_event: Callable[[UnitOfWork, Any], None]
+    subscribers: defaultdict[type, list[Subscriber]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+
+    @contextmanager
+    def begin(self) -> Iterator[UnitOfWork]:
+        """A unit of work in one transaction; commits when the block returns."""
+        with self.database.write() as connection:
+            unit = UnitOfWork(self, connection)
+            try:
+                yield unit
+                unit.flush()
+            finally:
+                if unit._orm is not None:
+                    unit._orm.close()
+        unit.committed()
+
+    @contextmanager
+    def read(self) -> Iterator[UnitOfWork]:
+        """A unit of work for reading only; whatever it changed is rolled back."""
+        with self.database.read() as connection:
+            unit = UnitOfWork(self, connection)
+            try:
+                yield unit
+            finally:
+                if unit._orm is not None:
+                    unit._orm.close()

@@ -1,0 +1,87 @@
+"""Who may sign in, and with what.
+
+Owns the tables of users, their identifiers, roles and sign-in throttles. One identifier (a user name
+or an e-mail address, in canonical form) belongs to one user: the primary key says so, so nobody can
+take another's e-mail address as a user name.
+"""
+
+from typing import Any
+
+from sqlalchemy import ForeignKey, Integer, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from idp.clock import Instant
+from idp.storage.columns import Base, Json, Microseconds
+
+ACTIVE = "active"
+DISABLED = "disabled"
+LOCKED = "locked"
+
+
+class User(Base):
+    """A person. `claims` holds the standard claims (OpenID Connect Core section 5.1) sealed."""
+
+    __tablename__ = "users"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    username: Mapped[str] = mapped_column(String(255))
+    email: Mapped[str | None] = mapped_column(String(320))
+    email_verified: Mapped[int] = mapped_column(Integer, default=0)
+    status: Mapped[str] = mapped_column(String(16), default=ACTIVE)
+    # Sealed JSON of standard claims (name, given_name, picture, …); context "user.claims:<id>".
+    claims: Mapped[str | None] = mapped_column(Text)
+    password_hash: Mapped[str | None] = mapped_column(String(255))
+    password_changed_at: Mapped[Instant | None] = mapped_column(Microseconds)
+    # Role names, and the permissions those roles give: derived by `queries.set_roles`, kept here so
+    # that a token request reads one row.
+    roles: Mapped[list[str]] = mapped_column(Json, default=list)
+    permissions: Mapped[list[str]] = mapped_column(Json, default=list)
+    locale: Mapped[str | None] = mapped_column(String(35))
+    created_at: Mapped[Instant] = mapped_column(Microseconds)
+    updated_at: Mapped[Instant] = mapped_column(Microseconds)
+
+
+class UserIdentifier(Base):
+    """A canonical name that leads to one user: user name or e-mail address."""
+
+    __tablename__ = "user_identifiers"
+
+    key: Mapped[str] = mapped_column(String(320), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+
+
+class Role(Base):
+    """A named set of permissions; a permission is a scope that apps may ask for (row K6)."""
+
+    __tablename__ = "roles"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    permissions: Mapped[list[str]] = mapped_column(Json, default=list)
+
+
+class Throttle(Base):
+    """Attempts counted for one key in one window, reserved before the password is checked."""
+
+    __tablename__ = "throttles"
+
+    key: Mapped[str] = mapped_column(String(128), primary_key=True)
+    window_ends_at: Mapped[Instant] = mapped_column(Microseconds, index=True)
+    count: Mapped[int] = mapped_column(Integer)
+
+
+class Rule(Base):
+    """A rule an administrator edits: versioned, audited, read by `idp.policy`.
+
+    `kind` is "timeouts" or "limits"; `role` narrows it to people with that role, NULL means all.
+    """
+
+    __tablename__ = "rules"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(32), index=True)
+    role: Mapped[str | None] = mapped_column(String(64))
+    value: Mapped[dict[str, Any]] = mapped_column(Json)
+    version: Mapped[int] = mapped_column(Integer, default=1)
+    changed_at: Mapped[Instant] = mapped_column(Microseconds)
+    changed_by: Mapped[str] = mapped_column(String(64))
