@@ -196,7 +196,9 @@ def load(**overrides: Any) -> Settings:
     known = _known_environment_names()
     for name in os.environ:
         if name.startswith("IDP_") and name not in known:
-            raise SettingsError(f"{name} is not a setting; see the table in README for those that are")
+            raise SettingsError(
+                f"{name} is not a setting; see the table in README for those that are"
+            )
     try:
         return Settings(**overrides)
     except ValidationError as error:

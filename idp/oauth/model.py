@@ -75,6 +75,8 @@ class Authorization(Base):
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     client_id: Mapped[str] = mapped_column(ForeignKey("clients.id", ondelete="CASCADE"), index=True)
     scope: Mapped[str] = mapped_column(Text)
+    # The part of `scope` that a role gave; it is refused once the role is gone (row K6).
+    permission_scope: Mapped[str] = mapped_column(Text, default="")
     # Individual claims asked for (OpenID Connect Core section 5.5), nonce, and what was proved.
     claims: Mapped[dict[str, Any] | None] = mapped_column(Json)
     nonce: Mapped[str | None] = mapped_column(Text)
@@ -82,7 +84,7 @@ class Authorization(Base):
     auth_time: Mapped[Instant] = mapped_column(Microseconds)
     acr: Mapped[str] = mapped_column(String(64))
     amr: Mapped[list[str]] = mapped_column(Json)
-    # `offline_access`: survives the session's expiry, never its revocation.
+    # Set with scope `offline_access`: survives the session's expiry, never its revocation.
     offline: Mapped[int] = mapped_column(Integer, default=0)
     created_at: Mapped[Instant] = mapped_column(Microseconds)
     last_used_at: Mapped[Instant] = mapped_column(Microseconds)

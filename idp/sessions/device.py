@@ -10,13 +10,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from ua_parser import parse
+from ua_parser import Result, parse
 
 AGENT_MAXIMUM = 400
 # Asked for by every page, so that the next request carries them.
 ACCEPT_CH = "Sec-CH-UA-Full-Version-List, Sec-CH-UA-Platform-Version, Sec-CH-UA-Model"
-_BRAND = re.compile(r'"([^"]{1,60})";\s*v="([0-9]{1,5})')
+# Names come from strangers and are kept in short columns: plain characters, few of them.
+_BRAND = re.compile(r'"([^"]{1,40})";\s?v="([0-9]{1,5})')
 _NOT_A_BRAND = re.compile(r"not.{0,3}a.{0,3}brand", re.IGNORECASE)
+_PLAIN = re.compile(r"[\w .+()&-]{1,40}")
+_PRODUCT = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,39}")
+_TV = re.compile(
+    r"smart-?tv|appletv|apple tv|google ?tv|android tv|crkey|chromecast|bravia|web0s|hbbtv|roku|"
+    r"netcast|viera|\baft[a-z0-9]{1,6}\b|playstation|xbox|tizen.{1,40}\btv\b"
+)
+_TERMINAL = re.compile(
+    r"curl|wget|httpie|python|aiohttp|go-http|node|undici|okhttp|oidc-agent|java/"
+)
 _HINTS = (
     "sec-ch-ua",
     "sec-ch-ua-full-version-list",
@@ -25,6 +35,44 @@ _HINTS = (
     "sec-ch-ua-model",
     "sec-ch-ua-mobile",
 )
+_PLATFORMS = {
+    "Android": "Android",
+    "Chrome OS": "ChromeOS",
+    "Chromium OS": "ChromeOS",
+    "ChromeOS": "ChromeOS",
+    "Fuchsia": "Fuchsia",
+    "iOS": "iOS",
+    "Linux": "Linux",
+    "macOS": "macOS",
+    "Windows": "Windows",
+}
+# What the parser calls them, and what people do.
+_SYSTEMS = {
+    "Mac OS X": "macOS",
+    "Chrome OS": "ChromeOS",
+    "ATV OS X": "tvOS",
+    "Chromecast Linux": "Chromecast",
+    "Chromecast Android": "Chromecast",
+    "Web0S": "webOS",
+}
+_BROWSERS = {
+    "Google Chrome": "Chrome",
+    "Chrome Mobile": "Chrome",
+    "Chrome Mobile iOS": "Chrome",
+    "Chrome Mobile WebView": "Android WebView",
+    "HeadlessChrome": "Chrome (headless)",
+    "Microsoft Edge": "Edge",
+    "Edge Mobile": "Edge",
+    "Mobile Safari": "Safari",
+    "Mobile Safari UI/WKWebView": "Safari",
+    "Firefox Mobile": "Firefox",
+    "Firefox iOS": "Firefox",
+    "DuckDuckGo Mobile": "DuckDuckGo",
+    "Opera Mobile": "Opera",
+}
+# Frozen in user-agent strings, whatever the machine runs: no version is better than a wrong one.
+_FROZEN_WINDOWS = "10"
+_FROZEN_IOS = "18"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +96,7 @@ class Device:
     label: str
 
 
-def visit(
-    headers: Mapping[str, str], *, ip: str | None, device_hash: str | None = None
-) -> Visit:
+def visit(headers: Mapping[str, str], *, ip: str | None, device_hash: str | None = None) -> Visit:
     """Gathers a `Visit` from request headers (lower-case names)."""
     return Visit(
         ip=ip,
@@ -71,24 +117,28 @@ def describe(visit: Visit) -> Device:
 def _describe(agent: str, hints: tuple[tuple[str, str], ...]) -> Device:
     said = dict(hints)
     parsed = parse(agent)
-    browser, version = _browser(said)
-    if browser is None and parsed.user_agent is not None:
+    family = (parsed.device.family or "") if parsed.device is not None else ""
+    browser, version = _hinted_browser(said)
+    if browser is None and parsed.user_agent is not None and parsed.user_agent.family != "Other":
         browser, version = parsed.user_agent.family, parsed.user_agent.major
-    os = _platform(said) or _parsed_os(parsed)
-    family = parsed.device.family if parsed.device is not None else ""
-    kind = _type(agent, said, os or "", family or "")
-    browser = _short_browser(browser)
+    os = _hinted_system(said) or _parsed_system(parsed)
+    kind = _type(agent.lower(), said, os or "", family)
+    if browser is None and kind == "terminal" and (product := _PRODUCT.match(agent)):
+        browser = product[0]
     if browser is None and os is None:
         return Device(kind, None, None, "Unknown device")
-    name = f"{browser} {version}" if browser and version else browser
-    place = family if family in ("iPhone", "iPad") else os
-    label = " on ".join(part for part in (name, place) if part)
-    return Device(kind, name, os, label)
+    name = _named(browser, version) if browser is not None else None
+    place = _model(said) or (family if family in ("iPhone", "iPad") else os)
+    return Device(kind, name, os, " on ".join(part for part in (name, place) if part))
 
 
-def _browser(said: Mapping[str, str]) -> tuple[str | None, str | None]:
+def _hinted_browser(said: Mapping[str, str]) -> tuple[str | None, str | None]:
     brands = _BRAND.findall(said.get("sec-ch-ua-full-version-list") or said.get("sec-ch-ua") or "")
-    real = [(name, major) for name, major in brands if not _NOT_A_BRAND.search(name)]
+    real = [
+        (name, major)
+        for name, major in brands
+        if _PLAIN.fullmatch(name) and not _NOT_A_BRAND.search(name)
+    ]
     # Every Chromium browser also names "Chromium"; the other name is what people call it.
     for name, major in real:
         if name != "Chromium":
@@ -96,64 +146,54 @@ def _browser(said: Mapping[str, str]) -> tuple[str | None, str | None]:
     return real[0] if real else (None, None)
 
 
-def _short_browser(name: str | None) -> str | None:
-    if name is None or name == "Other":
-        return None
-    names = {
-        "Google Chrome": "Chrome",
-        "Microsoft Edge": "Edge",
-        "Mobile Safari": "Safari",
-        "Chrome Mobile": "Chrome",
-        "Chrome Mobile iOS": "Chrome",
-        "Firefox Mobile": "Firefox",
-        "Firefox iOS": "Firefox",
-        "HeadlessChrome": "Chrome (headless)",
-    }
-    return names.get(name, name)
+def _named(browser: str, version: str | None) -> str:
+    name = _BROWSERS.get(browser, browser)[:40]
+    return f"{name} {version[:8]}" if version else name
 
 
-def _platform(said: Mapping[str, str]) -> str | None:
-    platform = said.get("sec-ch-ua-platform", "").strip('"')
-    if not platform or platform == "Unknown":
-        return None
-    version = said.get("sec-ch-ua-platform-version", "").strip('"').split(".")[0]
-    if platform == "Windows" and version.isdigit():
-        # The hint counts Windows 10 as 1 to 10 and Windows 11 as 13 and up.
-        return "Windows 11" if int(version) >= 13 else "Windows 10"
-    if platform in ("Android", "macOS", "iOS") and version.isdigit() and version != "0":
-        return f"{platform} {version}"
-    return {"Chrome OS": "ChromeOS"}.get(platform, platform)
+def _hinted_system(said: Mapping[str, str]) -> str | None:
+    platform = _PLATFORMS.get(said.get("sec-ch-ua-platform", "").strip('"'))
+    major, _, rest = said.get("sec-ch-ua-platform-version", "").strip('"').partition(".")
+    if platform is None or not re.fullmatch(r"[0-9]{1,3}", major):
+        return platform
+    if platform == "Windows":
+        # The hint counts: 0.1 to 0.3 are Windows 7 to 8.1, 1 to 10 are 10, 13 and up are 11.
+        if major == "0":
+            return {"1": "Windows 7", "2": "Windows 8", "3": "Windows 8.1"}.get(rest[:1], platform)
+        return "Windows 11" if int(major) >= 13 else "Windows 10"
+    if platform in ("Android", "macOS", "iOS") and major != "0":
+        return f"{platform} {major}"
+    return platform
 
 
-def _parsed_os(parsed: object) -> str | None:
-    os = getattr(parsed, "os", None)
+def _parsed_system(parsed: Result) -> str | None:
+    os = parsed.os
     if os is None or os.family == "Other":
         return None
-    if os.family == "Mac OS X":
-        return "macOS"
-    if os.family == "Windows" and os.major:
-        return f"Windows {os.major}"
-    if os.family == "iOS" and os.major:
-        return f"iOS {os.major}"
+    frozen = {"Windows": _FROZEN_WINDOWS, "iOS": _FROZEN_IOS}.get(os.family)
+    if frozen is not None and os.major and os.major != frozen:
+        return f"{os.family} {os.major}"[:40]
     # "Android 10; K" is what every Android says; the number means nothing.
-    return str(os.family)
+    return _SYSTEMS.get(os.family, os.family)[:40]
+
+
+def _model(said: Mapping[str, str]) -> str | None:
+    model = said.get("sec-ch-ua-model", "").strip('"').strip()
+    return model if _PLAIN.fullmatch(model) else None
 
 
 def _type(agent: str, said: Mapping[str, str], os: str, family: str) -> str:
-    lower = agent.lower()
-    if "smart-tv" in lower or "smarttv" in lower or "appletv" in lower or "googletv" in lower:
+    if _TV.search(agent):
         return "tv"
-    if "ipad" in lower or family == "iPad" or "tablet" in lower:
+    if "ipad" in agent or family == "iPad" or "tablet" in agent:
         return "tablet"
-    if said.get("sec-ch-ua-mobile") == "?1" or "iphone" in lower or "mobile" in lower:
+    if said.get("sec-ch-ua-mobile") == "?1" or "iphone" in agent or "mobile" in agent:
         return "phone"
-    if "android" in lower:
+    if "android" in agent:
         return "tablet"
-    if os.startswith(("macOS", "Windows", "ChromeOS")):
-        return "laptop" if os.startswith(("macOS", "ChromeOS")) else "desktop"
-    if re.match(r"(curl|wget|python|go-http|node|okhttp|oidc-agent|java)", lower):
-        return "terminal"
-    return "desktop"
+    if os.startswith(("macOS", "ChromeOS")):
+        return "laptop"
+    return "terminal" if _TERMINAL.match(agent) else "desktop"
 
 
 def _printable(text: str) -> str:

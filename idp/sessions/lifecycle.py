@@ -11,14 +11,15 @@ change of identity or strength, and the old one is dead at once.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import orjson
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, null, or_, select, update
 
 from idp import ids
 from idp.clock import MINUTE, SECOND, Duration, Instant
 from idp.errors import Refused
+from idp.events.actor import SYSTEM, Actor
 from idp.events.catalogue import (
     LimitReached,
     SessionEnded,
@@ -31,6 +32,7 @@ from idp.policy import limits, timeouts
 from idp.sessions import queries
 from idp.sessions.device import Visit, describe
 from idp.sessions.model import Session
+from idp.storage.database import HotStatement, Write
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.model import ACTIVE, User
 from idp.users.rules import rules_of
@@ -58,15 +60,6 @@ EndReason = Literal[
 EXPIRY: frozenset[str] = frozenset({"idle_timeout", "absolute_timeout"})
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """Who does something: "user", "admin", "client" or "system", and which one."""
-
-    kind: str
-    id: str | None = None
-
-
-SYSTEM = Actor("system")
 _Plain = TypeVar("_Plain", SessionRenamed, SessionExtended)
 
 
@@ -77,6 +70,34 @@ class Authentication:
     method: str
     amr: tuple[str, ...]
     acr: str
+
+
+class Touchable(Protocol):
+    """What `touching` needs to know of a session, however it was read."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def ended_at(self) -> Instant | None: ...
+    @property
+    def idle_at(self) -> Instant: ...
+    @property
+    def expires_at(self) -> Instant: ...
+    @property
+    def idle_timeout(self) -> Duration: ...
+    @property
+    def last_active_at(self) -> Instant: ...
+
+
+class Rotatable(Protocol):
+    """What `rotating` needs to know of a session."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def secret_generation(self) -> int: ...
+    @property
+    def secret_changed_at(self) -> Instant: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +125,10 @@ def start(
     """Begins a session for `user` and makes room for it where the limit asks for that."""
     # The user's row is the lock that keeps parallel sign-ins from exceeding the limit (row L8).
     locked = unit.orm.scalar(
-        select(User).where(User.id == user.id).with_for_update().execution_options(
-            populate_existing=True
-        )
+        select(User)
+        .where(User.id == user.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
     )
     if locked is None or locked.status != ACTIVE:
         raise Refused("user_not_active", "This account cannot sign in.", 403)
@@ -172,18 +194,14 @@ def resume(unit: UnitOfWork, secret: str | None) -> Session | None:
         select(Session).where(
             or_(
                 Session.secret_hash == hashed,
-                and_(
-                    Session.previous_secret_hash == hashed, Session.previous_until > unit.now
-                ),
+                and_(Session.previous_secret_hash == hashed, Session.previous_until > unit.now),
             ),
             Session.ended_at.is_(None),
         )
     )
     if session is None:
         return None
-    ran = timeouts.ran_out(
-        idle_at=session.idle_at, expires_at=session.expires_at, now=unit.now
-    )
+    ran = timeouts.ran_out(idle_at=session.idle_at, expires_at=session.expires_at, now=unit.now)
     if ran is not None:
         end(unit, [session.id], reason=ran, actor=SYSTEM)
         return None
@@ -200,6 +218,66 @@ def touch(unit: UnitOfWork, session: Session) -> None:
         .values(last_active_at=unit.now, idle_at=unit.now + session.idle_timeout)
         .execution_options(synchronize_session="fetch")
     )
+
+
+_TOUCH = HotStatement(
+    update(Session)
+    .where(
+        Session.id == bindparam("session_id"),
+        Session.ended_at == null(),
+        Session.idle_at > bindparam("now"),
+        Session.expires_at > bindparam("now"),
+    )
+    .values(last_active_at=bindparam("now"), idle_at=bindparam("next_idle_at")),
+    must_change=True,
+)
+
+
+def touching(session: Touchable | None, now: Instant) -> list[Write]:
+    """`touch` for the hot path: what to write, if anything.
+
+    A session that ended meanwhile makes the write lose, and the request is decided again.
+    """
+    if session is None or session.ended_at is not None or session.idle_at <= now:
+        return []
+    if now - session.last_active_at < TOUCH_EVERY or session.expires_at <= now:
+        return []
+    values = {"session_id": session.id, "now": now, "next_idle_at": now + session.idle_timeout}
+    return [Write(_TOUCH, values)]
+
+
+_ROTATE = HotStatement(
+    update(Session)
+    .where(
+        Session.id == bindparam("session_id"),
+        Session.secret_generation == bindparam("generation"),
+        Session.ended_at == null(),
+    )
+    .values(
+        previous_secret_hash=Session.secret_hash,
+        previous_until=bindparam("until"),
+        secret_hash=bindparam("next_hash"),
+        secret_generation=bindparam("next_generation"),
+        secret_changed_at=bindparam("now"),
+    ),
+    must_change=True,
+)
+
+
+def rotating(session: Rotatable, now: Instant) -> tuple[str, Write] | None:
+    """`rotate_if_old` for the hot path: the new secret and the write; None when it stays."""
+    if now - session.secret_changed_at < ROTATE_EVERY:
+        return None
+    secret = ids.new_secret()
+    values = {
+        "session_id": session.id,
+        "generation": session.secret_generation,
+        "next_generation": session.secret_generation + 1,
+        "next_hash": ids.digest(secret),
+        "until": now + ROTATION_OVERLAP,
+        "now": now,
+    }
+    return secret, Write(_ROTATE, values)
 
 
 def extend(unit: UnitOfWork, session: Session, actor: Actor) -> None:
@@ -270,9 +348,7 @@ def end(
         row = unit.orm.execute(
             update(Session)
             .where(Session.id == session_id, Session.ended_at.is_(None))
-            .values(
-                ended_at=unit.now, end_reason=reason, ended_by=actor.kind, ended_by_id=actor.id
-            )
+            .values(ended_at=unit.now, end_reason=reason, ended_by=actor.kind, ended_by_id=actor.id)
             .returning(Session.user_id)
             .execution_options(synchronize_session="fetch")
         ).one_or_none()
@@ -303,9 +379,7 @@ def end_all_of(
     running = unit.orm.scalars(
         select(Session.id).where(Session.user_id == user_id, Session.ended_at.is_(None))
     )
-    return end(
-        unit, [one for one in running.all() if one != keeping], reason=reason, actor=actor
-    )
+    return end(unit, [one for one in running.all() if one != keeping], reason=reason, actor=actor)
 
 
 def end_expired(unit: UnitOfWork, *, batch: int = 200) -> int:
@@ -342,9 +416,7 @@ def _make_room(unit: UnitOfWork, user: User, newest: Session) -> None:
         return
     end(unit, leaving, reason="limit", actor=SYSTEM)
     unit.record(
-        LimitReached(
-            user_id=user.id, session_id=newest.id, limit=maximum, ended=len(leaving)
-        )
+        LimitReached(user_id=user.id, session_id=newest.id, limit=maximum, ended=len(leaving))
     )
 
 

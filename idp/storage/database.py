@@ -11,13 +11,15 @@ PostgreSQL: READ COMMITTED; every decision that must not race is a conditional U
 """
 
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Executable, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from idp.errors import Unavailable
@@ -32,9 +34,11 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 16) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        # Held while a write transaction is open, on SQLite only.
+        # Held while a write transaction is open, on SQLite only; and by which thread.
         self._writer = threading.Lock()
-        self._hot = threading.local()
+        self._writing_thread = 0
+        # Raw SQLite connections nobody uses: taking one from the pool costs more than a read.
+        self._hot: deque[Any] = deque()
         if self.is_sqlite:
             self.writing = _sqlite_engine(url, pool_size=4, begin="BEGIN IMMEDIATE")
             self.reading = _sqlite_engine(url, pool_size=pool_size, begin="BEGIN")
@@ -52,9 +56,8 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction: committed when the block ends, rolled back when it raises."""
-        with self._writer if self.is_sqlite else nullcontext(), refusing_when_busy():
-            with self.writing.begin() as connection:
-                yield connection
+        with self._one_writer(), refusing_when_busy(), self.writing.begin() as connection:
+            yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -66,9 +69,15 @@ class Database:
         """The first row of a hot statement, or None. Autocommit, no transaction is left open."""
         with refusing_when_busy():
             if self.is_sqlite:
-                cursor = self._hot_connection().execute(*statement.bound(self, parameters))
-                row: Row | None = cursor.fetchone()
-                cursor.close()
+                hot = self._take_hot()
+                try:
+                    cursor = hot.execute(*statement.bound(self, parameters))
+                    row: Row | None = cursor.fetchone()
+                    cursor.close()
+                except BaseException:
+                    hot.close()
+                    raise
+                self._hot.append(hot)
                 return row
             with self.writing.connect() as connection:
                 cursor = connection.connection.cursor()
@@ -91,7 +100,14 @@ class Database:
             return None
         try:
             with refusing_when_busy():
-                return _apply(self._hot_connection(), self, writes)
+                hot = self._take_hot()
+                try:
+                    applied = _apply(hot, self, writes)
+                except BaseException:
+                    hot.close()
+                    raise
+                self._hot.append(hot)
+                return applied
         finally:
             self._writer.release()
 
@@ -107,18 +123,37 @@ class Database:
             connection.execute(text("SELECT 1"))
 
     def close(self) -> None:
+        """Closes every connection that nobody uses at this moment."""
+        while self._hot:
+            self._hot.pop().close()
         self.reading.dispose()
         self.writing.dispose()
 
-    def _hot_connection(self) -> Any:
-        """This thread's own raw SQLite connection; taking one from the pool costs more than a read."""
-        connection = getattr(self._hot, "connection", None)
-        if connection is None:
+    @contextmanager
+    def _one_writer(self) -> Iterator[None]:
+        """On SQLite, the turn to write; raises `Unavailable` when it does not come in time."""
+        if not self.is_sqlite:
+            yield
+            return
+        if self._writing_thread == threading.get_ident():
+            raise RuntimeError("a transaction was begun inside a transaction")
+        if not self._writer.acquire(timeout=BUSY_TIMEOUT_MS / 1000):
+            raise Unavailable("database: the writer was not free in time")
+        self._writing_thread = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._writing_thread = 0
+            self._writer.release()
+
+    def _take_hot(self) -> Any:
+        """A raw SQLite connection for one statement or transaction; put back unless it failed."""
+        try:
+            return self._hot.pop()
+        except IndexError:
             fairy = self.writing.raw_connection()
             fairy.detach()
-            connection = fairy.dbapi_connection
-            self._hot.connection = connection
-        return connection
+            return fairy.dbapi_connection
 
 
 class HotStatement:
@@ -154,8 +189,13 @@ class HotStatement:
         made: Any = self.statement.compile(  # type: ignore[attr-defined]
             dialect=database.writing.dialect, column_keys=self.columns
         )
+        if made.post_compile_params:
+            raise TypeError("a hot statement cannot have a list whose length is only known later")
         names = list(made.positiontup) if made.positional else None
-        defaults = {name: value for name, value in made.params.items() if value is not None}
+        # Values written into the statement itself; None is one of them (`SET x = NULL`).
+        defaults = {
+            name: value for name, value in made.params.items() if not made.binds[name].required
+        }
         self._compiled[database.is_sqlite] = (str(made), names, defaults)
         return self._compiled[database.is_sqlite]
 
@@ -194,24 +234,41 @@ def refusing_when_busy() -> Iterator[None]:
     """Turns "locked", "full", "gone" into `Unavailable`: 503, never a false success."""
     try:
         yield
-    except (DBAPIError, OSError) as error:
-        if isinstance(error, DBAPIError) and not _is_outage(error):
-            raise
-        raise Unavailable(f"database: {error.__class__.__name__}: {error}") from error
+    except DBAPIError as error:
+        if error.connection_invalidated or _is_outage(error.orig):
+            raise Unavailable(f"database: {error.__class__.__name__}: {error.orig}") from error
+        raise
+    except PoolTimeout as error:
+        raise Unavailable(f"database pool: {error}") from error
     except Exception as error:
-        if error.__class__.__module__.partition(".")[0] in ("sqlite3", "psycopg") and (
-            error.__class__.__name__ in ("OperationalError", "InterfaceError", "PoolTimeout")
-        ):
+        if _is_outage(error):
             raise Unavailable(f"database: {error}") from error
-        if error.__class__.__module__ == "sqlalchemy.exc" and error.__class__.__name__ == (
-            "TimeoutError"
-        ):
-            raise Unavailable(f"database pool: {error}") from error
         raise
 
 
-def _is_outage(error: DBAPIError) -> bool:
-    return isinstance(error, OperationalError) or error.connection_invalidated
+_SQLITE_OUTAGES = tuple(
+    f"SQLITE_{name}"
+    for name in (
+        "BUSY", "LOCKED", "FULL", "IOERR", "READONLY", "CANTOPEN", "CORRUPT", "NOTADB", "NOMEM",
+        "INTERRUPT", "PROTOCOL", "PERM", "AUTH", "NOLFS",
+    )
+)  # fmt: skip
+_PSYCOPG_OUTAGES = frozenset(
+    {"psycopg.OperationalError", "psycopg.InterfaceError", "psycopg.ReadOnlySqlTransaction"}
+)
+
+
+def _is_outage(error: BaseException | None) -> bool:
+    """Whether a driver's error means that the database is busy, full, read-only or gone.
+
+    SQLite raises the same class for "locked" and for a mistake in the SQL; its code tells them
+    apart. psycopg has a class for each SQLSTATE below the general one, and calls a server that has
+    become a read-only replica an internal error.
+    """
+    names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
+    if "sqlite3.DatabaseError" in names:
+        return str(getattr(error, "sqlite_errorname", "")).startswith(_SQLITE_OUTAGES)
+    return not names.isdisjoint(_PSYCOPG_OUTAGES)
 
 
 def _sqlite_engine(url: str, *, pool_size: int, begin: str) -> Engine:

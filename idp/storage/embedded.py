@@ -1,5 +1,6 @@
 """The Store inside one process: a dictionary with deadlines, bounded in size."""
 
+import logging
 import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
@@ -7,6 +8,8 @@ from collections.abc import Callable
 from idp.clock import Clock, Duration, Instant
 
 MAXIMUM_KEYS = 100_000
+
+_log = logging.getLogger(__name__)
 
 
 class EmbeddedStore:
@@ -43,9 +46,12 @@ class EmbeddedStore:
 
     def publish(self, channel: str, message: bytes) -> None:
         with self._lock:
-            listeners = list(self._listeners[channel])
+            listeners = list(self._listeners.get(channel, ()))
         for listener in listeners:
-            listener(message)
+            try:
+                listener(message)
+            except Exception:
+                _log.exception("a listener of %s failed", channel)
 
     def subscribe(self, channel: str, listener: Callable[[bytes], None]) -> Callable[[], None]:
         with self._lock:
@@ -53,8 +59,11 @@ class EmbeddedStore:
 
         def unsubscribe() -> None:
             with self._lock:
-                if listener in self._listeners[channel]:
-                    self._listeners[channel].remove(listener)
+                listeners = self._listeners.get(channel, [])
+                if listener in listeners:
+                    listeners.remove(listener)
+                if not listeners:  # channels come and go with sessions
+                    self._listeners.pop(channel, None)
 
         return unsubscribe
 

@@ -8,6 +8,7 @@ calls those who subscribed to its type, still in this transaction (so their deli
 roll back with the cause). `after_commit` runs what only concerns this process: wake the worker.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from idp.clock import Clock, Instant
 from idp.settings import Settings
 from idp.storage.database import Database
 from idp.storage.vault import Vault
+
+_log = logging.getLogger(__name__)
 
 Subscriber = Callable[["UnitOfWork", Any], None]
 
@@ -62,8 +65,16 @@ class UnitOfWork:
             self._orm.flush()
 
     def committed(self) -> None:
+        """Runs what waited for the commit.
+
+        Failures are logged and not raised: the change is made, and an error would tell the caller
+        that it was not.
+        """
         for action in self._after_commit:
-            action()
+            try:
+                action()
+            except Exception:
+                _log.exception("what followed a commit failed")
 
 
 @dataclass(slots=True)

@@ -1,0 +1,318 @@
+"""A web app that signs people in through an OpenID provider.
+
+What it shows, each in a few lines: the authorization code flow with PKCE, state and nonce; its own
+server-side session; refreshing the access token once for many parallel requests; calling an API;
+signing out here and at the provider; and being told by the provider that a session has ended.
+
+Run it with `uvicorn --factory clients.web_app.app:create_app`; the settings are in
+`clients/README.md`.
+"""
+
+import json
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+from authlib.integrations.starlette_client import OAuth, OAuthError
+from joserfc.errors import JoseError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.templating import Jinja2Templates
+
+from .config import Config
+from .logout_token import LogoutTokens, NotALogoutToken
+from .sessions import LASTING, Session, Sessions, Trips
+
+HERE = Path(__file__).parent
+SCOPE = "openid profile email"
+# An access token is exchanged this many seconds before it expires.
+REFRESH_EARLY = 10
+HEARTBEAT = 15
+TRY_AGAIN = "That sign-in could not be finished. Please try again."
+
+
+class SignedOut(Exception):  # noqa: N818 - a state, not a fault
+    """The provider no longer honours this session's tokens."""
+
+
+class WebApp:
+    """The routes of the app, and what they share."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.sessions = Sessions()
+        self.trips = Trips()
+        self.provider = OAuth().register(
+            "provider",
+            client_id=config.client_id,
+            client_secret=config.client_secret,
+            server_metadata_url=f"{config.issuer}/.well-known/openid-configuration",
+            client_kwargs={
+                "scope": SCOPE,
+                "code_challenge_method": "S256",
+                "token_endpoint_auth_method": "client_secret_basic",
+                "leeway": 0,
+                "timeout": 10,
+            },
+        )
+        self.logout_tokens = LogoutTokens(
+            issuer=config.issuer,
+            client_id=config.client_id,
+            fetch_keys=self.provider.fetch_jwk_set,
+        )
+        self.templates = Jinja2Templates(HERE / "templates")
+
+    # --- pages ---------------------------------------------------------------------------------
+
+    async def home(self, request: Request) -> Response:
+        return self._page(request)
+
+    async def call_api(self, request: Request) -> Response:
+        """Calls the protected API for the person and shows its answer."""
+        session = self._session(request)
+        if session is None:
+            return RedirectResponse("/", 303)
+        try:
+            answer = await self._ask_api(session)
+            shown = json.dumps(answer.json(), indent=2, ensure_ascii=False)
+        except SignedOut:
+            self.sessions.end(session)
+            return self._page(request, notice="You were signed out.", status=401)
+        except (httpx2.HTTPError, ValueError):
+            return self._page(request, error="The API cannot be reached.", status=502)
+        return self._page(request, api_status=answer.status_code, api_answer=shown)
+
+    # --- signing in ----------------------------------------------------------------------------
+
+    async def login(self, request: Request) -> Response:
+        trip_id, trip = self.trips.of(request.cookies.get(f"{self.config.cookie}_trip"))
+        request.scope["session"] = begun = dict[str, Any]()
+        try:
+            response = await self.provider.authorize_redirect(
+                request, f"{self.config.url}/callback"
+            )
+        except httpx2.HTTPError:
+            return self._page(request, error="The provider cannot be reached.", status=502)
+        # Each tab has a trip of its own: one does not overwrite another's state.
+        trip.update(begun)
+        self._set_cookie(response, f"{self.config.cookie}_trip", trip_id, Trips.LASTING)
+        return response
+
+    async def callback(self, request: Request) -> Response:
+        _, request.scope["session"] = self.trips.of(
+            request.cookies.get(f"{self.config.cookie}_trip")
+        )
+        # Another provider's answer must not be taken for ours (RFC 9207 section 2.4).
+        if request.query_params.get("iss", self.config.issuer) != self.config.issuer:
+            return self._page(request, error=TRY_AGAIN, status=400)
+        try:
+            tokens = await self.provider.authorize_access_token(request)
+            person = await self.provider.userinfo(token=tokens)
+        except OAuthError as error:
+            if error.error == "access_denied":
+                return self._page(request, error="You did not allow the sign-in.", status=403)
+            return self._page(request, error=TRY_AGAIN, status=400)
+        except JoseError:
+            return self._page(request, error=TRY_AGAIN, status=400)
+        except httpx2.HTTPError:
+            return self._page(request, error="The provider cannot be reached.", status=502)
+        identity = tokens["userinfo"]  # the claims of the ID token, checked by authlib
+        if person["sub"] != identity["sub"]:  # OpenID Connect Core section 5.3.2
+            return self._page(request, error=TRY_AGAIN, status=400)
+        before = self._session(request)
+        if before is not None:
+            self.sessions.end(before)
+        session = Session(
+            sub=identity["sub"],
+            sid=identity.get("sid"),
+            name=person.get("name") or person.get("preferred_username") or identity["sub"],
+            tokens=tokens,
+            id_token=tokens["id_token"],
+        )
+        if not self.sessions.start(session):
+            return self._page(request, error=TRY_AGAIN, status=400)
+        response = RedirectResponse("/", 303)
+        self._set_cookie(response, self.config.cookie, session.id, LASTING)
+        return response
+
+    # --- signing out ---------------------------------------------------------------------------
+
+    async def logout(self, request: Request) -> Response:
+        """Ends the session here, then at the provider (OpenID Connect RP-Initiated Logout 1.0)."""
+        if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+            return self._page(request, error="Please use the button on this page.", status=403)
+        session = self._session(request)
+        if session is None:
+            return RedirectResponse("/", 303)
+        self.sessions.end(session)
+        trip_id, trip = self.trips.of(request.cookies.get(f"{self.config.cookie}_trip"))
+        request.scope["session"] = begun = dict[str, Any]()
+        try:
+            redirect = await self.provider.logout_redirect(
+                request,
+                post_logout_redirect_uri=f"{self.config.url}/signed-out",
+                id_token_hint=session.id_token,
+                client_id=self.config.client_id,
+            )
+        except httpx2.HTTPError:
+            return self._page(request, error="You are signed out here only.", status=502)
+        trip.update(begun)
+        # 303: the browser must follow with a GET, not send this form on.
+        response = RedirectResponse(redirect.headers["location"], 303)
+        self._set_cookie(response, f"{self.config.cookie}_trip", trip_id, Trips.LASTING)
+        response.delete_cookie(self.config.cookie, path="/")
+        return response
+
+    async def signed_out(self, request: Request) -> Response:
+        """Where the provider sends the browser after a logout that began here."""
+        _, request.scope["session"] = self.trips.of(
+            request.cookies.get(f"{self.config.cookie}_trip")
+        )
+        try:
+            await self.provider.validate_logout_response(request)
+        except OAuthError:
+            return RedirectResponse("/", 303)
+        return self._page(request, notice="You have signed out.")
+
+    async def backchannel_logout(self, request: Request) -> Response:
+        """The provider says that a session has ended (Back-Channel Logout 1.0 section 2.5)."""
+        headers = {"Cache-Control": "no-store"}
+        try:
+            async with request.form(max_files=0, max_fields=4) as form:
+                logout = await self.logout_tokens.check(form.get("logout_token"))
+        except NotALogoutToken as error:
+            answer = {"error": "invalid_request", "error_description": str(error)}
+            return JSONResponse(answer, 400, headers)
+        except httpx2.HTTPError:
+            # The keys could not be fetched; the provider will try again.
+            return JSONResponse({"error": "temporarily_unavailable"}, 503, headers)
+        if not logout.is_repeated:
+            self.sessions.end_by(sid=logout.sid, sub=logout.sub)
+        return Response(status_code=200, headers=headers)
+
+    # --- what open pages ask -------------------------------------------------------------------
+
+    async def session_status(self, request: Request) -> Response:
+        session = self._session(request)
+        return JSONResponse(
+            {"signed_in": session is not None}, headers={"Cache-Control": "no-store"}
+        )
+
+    async def events(self, request: Request) -> Response:
+        """Server-sent events: one, `signed-out`, when this browser's session has ended."""
+        session = self._session(request)
+
+        async def stream() -> AsyncIterator[str]:
+            while session is not None and not session.ended.is_set():
+                yield ": still signed in\n\n"
+                with anyio.move_on_after(HEARTBEAT):
+                    await session.ended.wait()
+            yield "event: signed-out\ndata: now\n\n"
+
+        return StreamingResponse(
+            stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+        )
+
+    # --- what the routes share -----------------------------------------------------------------
+
+    def _session(self, request: Request) -> Session | None:
+        return self.sessions.find(request.cookies.get(self.config.cookie))
+
+    async def _ask_api(self, session: Session) -> httpx2.Response:
+        """The API's answer; raises `SignedOut` when the provider gives no new token any more."""
+        token = await self._access_token(session)
+        async with httpx2.AsyncClient(base_url=self.config.api_url, timeout=10) as http:
+            answer = await http.get("/whoami", headers={"Authorization": f"Bearer {token}"})
+            if answer.status_code == 401:
+                # Refused before its time: whether the session still lives, a refresh will tell.
+                token = await self._access_token(session, refused=token)
+                answer = await http.get("/whoami", headers={"Authorization": f"Bearer {token}"})
+        return answer
+
+    async def _access_token(self, session: Session, *, refused: str | None = None) -> str:
+        """An access token that is good for a while, and is not the one that was `refused`.
+
+        One refresh at a time: refresh tokens rotate, and a second request that sent the old one
+        would look like theft.
+        """
+        async with session.refreshing:
+            token = session.tokens["access_token"]
+            expires_at = session.tokens.get("expires_at", 0)
+            if token == refused or expires_at < time.time() + REFRESH_EARLY:
+                refresh_token = session.tokens.get("refresh_token")
+                if refresh_token is None:
+                    raise SignedOut
+                try:
+                    fresh = await self.provider.fetch_access_token(
+                        grant_type="refresh_token", refresh_token=refresh_token
+                    )
+                except OAuthError as error:
+                    raise SignedOut from error
+                session.tokens = {**session.tokens, **fresh}
+            return str(session.tokens["access_token"])
+
+    def _set_cookie(self, response: Response, name: str, value: str, lasting: int) -> None:
+        response.set_cookie(
+            name,
+            value,
+            max_age=lasting,
+            path="/",
+            httponly=True,
+            samesite="lax",
+            secure=self.config.is_secure,
+        )
+
+    def _page(self, request: Request, *, status: int = 200, **shown: Any) -> Response:
+        session = self._session(request)
+        since = datetime.fromtimestamp(session.signed_in_at, UTC) if session else None
+        return self.templates.TemplateResponse(
+            request,
+            "page.html",
+            {"app": self.config, "session": session, "since": since, **shown},
+            status_code=status,
+            headers={
+                "Cache-Control": "no-store",
+                "Referrer-Policy": "no-referrer",
+                "X-Content-Type-Options": "nosniff",
+                # The sign-out form is answered with a redirect to the provider.
+                "Content-Security-Policy": (
+                    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+                    f"img-src 'self' data:; form-action 'self' {self.config.issuer}; "
+                    "frame-ancestors 'none'; base-uri 'none'"
+                ),
+            },
+        )
+
+
+def create_app() -> Starlette:
+    """The app, as its environment says."""
+    app = WebApp(Config.from_environment())
+    return Starlette(
+        routes=[
+            Route("/", app.home),
+            Route("/login", app.login),
+            Route("/callback", app.callback),
+            Route("/logout", app.logout, methods=["POST"]),
+            Route("/signed-out", app.signed_out),
+            Route("/backchannel-logout", app.backchannel_logout, methods=["POST"]),
+            Route("/api", app.call_api),
+            Route("/account", _to_account(app.config)),
+            Route("/session", app.session_status),
+            Route("/events", app.events),
+            Mount("/static", StaticFiles(directory=HERE / "static")),
+        ]
+    )
+
+
+def _to_account(config: Config) -> Any:
+    async def account(_: Request) -> Response:
+        return RedirectResponse(f"{config.issuer}/account", 303)
+
+    return account

@@ -1,0 +1,191 @@
+"""The wiring, and only that: which parts there are and who hears which event.
+
+`assemble` makes the parts for any process (server, command line, tests); `create_app` makes the
+server around them.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from idp.clock import DAY, HOUR, MINUTE, SECOND, Clock, SystemClock
+from idp.errors import Refused
+from idp.events import delivery
+from idp.events import log as event_log
+from idp.events.catalogue import SessionEnded
+from idp.logout import backchannel
+from idp.oauth import authorizations, cleanup, keys, pushed
+from idp.oauth.authorize import PageError
+from idp.oauth.keys import Keyring
+from idp.oauth.provider import Answer, Provider
+from idp.sessions import lifecycle
+from idp.settings import Settings, load
+from idp.storage import migrations
+from idp.storage.database import Database
+from idp.storage.embedded import EmbeddedStore
+from idp.storage.unit_of_work import UnitOfWork, Work
+from idp.storage.vault import Vault
+from idp.users import throttle
+from idp.users.passwords import PasswordHasher
+from idp.web import account, api, apps, consent, end_session, errors, login, signed_out
+from idp.web.headers import PageHeaders, policy
+from idp.web.http import WebContext, web_context
+from idp.web.language import choose
+from idp.web.protocol import ProtocolEndpoints
+from idp.work.outbound import Outbound
+from idp.work.schedule import Job
+from idp.work.worker import Worker
+
+log = logging.getLogger(__name__)
+
+
+class NotReady(Exception):  # noqa: N818
+    """The server cannot start; the message says what to do."""
+
+
+def assemble(settings: Settings, *, clock: Clock | None = None) -> Work:
+    """Database, vault, clock and subscribers: what any process of ours works with."""
+    work = Work(
+        settings=settings,
+        database=Database(settings.database_url),
+        vault=Vault(
+            settings.secret_key.get_secret_value(),
+            tuple(key.get_secret_value() for key in settings.previous_secret_keys),
+        ),
+        clock=clock or SystemClock(),
+        write_event=event_log.write,
+    )
+    work.subscribers[SessionEnded].append(authorizations.end_offline)
+    work.subscribers[SessionEnded].append(backchannel.owe)
+    return work
+
+
+def prepare(work: Work) -> Keyring:
+    """Checks the schema and makes the first keys; raises `NotReady` with a sentence."""
+    if not migrations.is_current(work.database):
+        raise NotReady("The database schema is not current. Run: idp db upgrade")
+    with work.begin() as unit:
+        keys.ensure(unit)
+    return Keyring(work)
+
+
+@dataclass(slots=True)
+class App:
+    """The server: hot protocol endpoints first, pages and APIs behind them."""
+
+    work: Work
+    provider: Provider
+    worker: Worker
+    protocol: ProtocolEndpoints
+    pages: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            endpoint = self.protocol.by_path.get(scope["path"])
+            if endpoint is not None:
+                await endpoint(scope, receive, send)
+                return
+        await self.pages(scope, receive, send)
+
+
+def create_app(settings: Settings | None = None, *, clock: Clock | None = None) -> App:
+    """The server around the parts; the schema must be current (`idp db upgrade`)."""
+    work = assemble(settings or load(), clock=clock)
+    keyring = prepare(work)
+    provider = Provider(
+        work=work,
+        keyring=keyring,
+        store=EmbeddedStore(work.clock),
+        outbound=Outbound(work.settings.outbound),
+    )
+    worker = Worker(
+        work,
+        channels={
+            backchannel.CHANNEL: backchannel.BackchannelLogout(work, keyring, provider.outbound)
+        },
+        jobs=_jobs(work),
+    )
+    work.subscribers[SessionEnded].append(lambda unit, _: unit.after_commit(worker.wake))
+    context = web_context(provider, PasswordHasher(work.settings.password))
+    return App(
+        work=work,
+        provider=provider,
+        worker=worker,
+        protocol=ProtocolEndpoints(provider, error_page=partial(_error_page, context)),
+        pages=_pages(context, worker),
+    )
+
+
+def _error_page(context: WebContext, error: PageError, headers: dict[str, str]) -> Answer:
+    """The page for an authorization request that must not be redirected."""
+    refused = Refused(error.code, error.sentence, 400)
+    response = errors.page(context, refused, language=choose(headers.get("accept-language")))
+    page_headers = tuple((name, value) for name, value in response.headers.items())
+    kept = tuple(pair for pair in page_headers if pair[0] != "content-length")
+    return Answer(400, bytes(response.body), (*kept, ("content-security-policy", policy())))
+
+
+def _pages(context: WebContext, worker: Worker) -> ASGIApp:
+    def health(_: Request) -> Response:
+        """Whether the server can do its work now."""
+        context.work.database.ping()
+        return PlainTextResponse("ok")
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        worker.start()
+        yield
+        worker.stop()
+        context.provider.outbound.close()
+        context.work.database.close()
+
+    # The documents page loads from elsewhere, which the content security policy forbids.
+    app = FastAPI(
+        title="idp",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        exception_handlers=errors.handlers(context),  # type: ignore[arg-type]
+        redirect_slashes=False,
+    )
+    for module in (login, consent, account, apps, api, end_session, signed_out):
+        app.router.routes.extend(module.routes(context))
+    app.router.routes.append(context.renderer.assets.route())
+    app.router.routes.append(Route("/healthz", health, methods=["GET"]))
+    return PageHeaders(app, settings=context.settings)
+
+
+def _forget_deliveries(unit: UnitOfWork) -> None:
+    before = unit.now - unit.settings.history_days * DAY
+    delivery.forget_finished(unit, before=before)
+
+
+def _jobs(work: Work) -> list[Job]:
+    """What runs from time to time, each on one node."""
+
+    def in_unit(job: Callable[[UnitOfWork], object]) -> Callable[[], None]:
+        def run() -> None:
+            with work.begin() as unit:
+                job(unit)
+
+        return run
+
+    return [
+        Job("end expired sessions", 5 * SECOND, in_unit(lifecycle.end_expired)),
+        Job("seal events", SECOND, in_unit(event_log.seal_pending)),
+        Job("delete expired requests", MINUTE, in_unit(pushed.delete_expired)),
+        Job("delete what is spent", MINUTE, in_unit(cleanup.delete_spent)),
+        Job("delete old history", HOUR, in_unit(cleanup.delete_history)),
+        Job("delete throttles", MINUTE, in_unit(throttle.forget_past)),
+        Job("delete old deliveries", HOUR, in_unit(_forget_deliveries)),
+        Job("checkpoint", SECOND, work.database.checkpoint),
+    ]

@@ -1,0 +1,212 @@
+"""`idp client`: the apps that sign people in through us."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from idp.cli.opened import ADMIN, change, look
+from idp.cli.terminal import AsJson, Confirmed, answer, confirm, fields, moment, table
+from idp.errors import Refused
+from idp.oauth import clients
+from idp.oauth.model import Client
+from idp.storage.unit_of_work import UnitOfWork
+
+app = typer.Typer(no_args_is_help=True, help="Clients: create, show, disable, delete, secrets.")
+
+ClientId = Annotated[str, typer.Argument(help="The client's id.")]
+_SHOWN = (
+    "name",
+    "application_type",
+    "token_endpoint_auth_method",
+    "grant_types",
+    "redirect_uris",
+    "post_logout_redirect_uris",
+    "scope",
+    "audience",
+    "backchannel_logout_uri",
+    "client_uri",
+    "jwks_uri",
+    "allowed_origins",
+    "access_token_format",
+    "id_token_signed_response_alg",
+    "access_token_lifetime",
+    "refresh_token_lifetime",
+    "assertion_audience",
+)
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="The name people see.")],
+    redirect_uri: Annotated[
+        list[str] | None, typer.Option(help="Where sign-ins return to; may be repeated.")
+    ] = None,
+    post_logout_redirect_uri: Annotated[
+        list[str] | None, typer.Option(help="Where sign-outs may return to; may be repeated.")
+    ] = None,
+    backchannel_logout_uri: Annotated[
+        str | None, typer.Option(help="Where we report ended sessions.")
+    ] = None,
+    grant_type: Annotated[
+        list[str] | None,
+        typer.Option(help="May be repeated; authorization_code and refresh_token if not said."),
+    ] = None,
+    auth_method: Annotated[
+        str,
+        typer.Option(
+            help="client_secret_basic, client_secret_post, private_key_jwt, or none (public)."
+        ),
+    ] = "client_secret_basic",
+    scope: Annotated[str, typer.Option(help="What it may ask for.")] = "openid profile email",
+    audience: Annotated[
+        list[str] | None, typer.Option(help="An API its tokens are for; may be repeated.")
+    ] = None,
+    application_type: Annotated[str, typer.Option(help="web or native.")] = "web",
+    client_uri: Annotated[str | None, typer.Option(help="The app's own address.")] = None,
+    allowed_origin: Annotated[
+        list[str] | None, typer.Option(help="A browser origin that may call us; may be repeated.")
+    ] = None,
+    jwks_file: Annotated[
+        Path | None, typer.Option(help="Its public keys, for private_key_jwt.")
+    ] = None,
+    jwks_uri: Annotated[str | None, typer.Option(help="Where its public keys are.")] = None,
+    access_token_format: Annotated[str, typer.Option(help="opaque or jwt.")] = "opaque",  # noqa: S107
+    id_token_alg: Annotated[str, typer.Option(help="ES256 or RS256.")] = "ES256",  # noqa: S107
+    access_token_lifetime: Annotated[int | None, typer.Option(help="Seconds.")] = None,
+    refresh_token_lifetime: Annotated[int | None, typer.Option(help="Seconds.")] = None,
+    assertion_audience: Annotated[
+        str, typer.Option(help="issuer (strict) or lenient, for private_key_jwt.")
+    ] = "issuer",
+    client_id: Annotated[str | None, typer.Option(help="An id to keep, for imports.")] = None,
+    first_party: Annotated[
+        bool, typer.Option("--first-party", help="Our own app: people are not asked for consent.")
+    ] = False,
+    introspects_all: Annotated[
+        bool, typer.Option("--introspects-all", help="An API that checks tokens of any client.")
+    ] = False,
+    without_pkce: Annotated[
+        bool, typer.Option("--without-pkce", help="Confidential clients that send a nonce only.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Register an app; its secret, if it has one, is shown this once."""
+    with change() as unit:
+        client, secret = clients.create(
+            unit,
+            name=name,
+            redirect_uris=redirect_uri or (),
+            post_logout_redirect_uris=post_logout_redirect_uri or (),
+            grant_types=grant_type or ("authorization_code", "refresh_token"),
+            token_endpoint_auth_method=auth_method,
+            scope=scope,
+            audience=audience or (),
+            jwks=_read_keys(jwks_file) if jwks_file is not None else None,
+            jwks_uri=jwks_uri,
+            backchannel_logout_uri=backchannel_logout_uri,
+            access_token_format=access_token_format,
+            id_token_signed_response_alg=id_token_alg,
+            access_token_lifetime=access_token_lifetime,
+            refresh_token_lifetime=refresh_token_lifetime,
+            require_pkce=0 if without_pkce else 1,
+            assertion_audience=assertion_audience,
+            first_party=1 if first_party else 0,
+            application_type=application_type,
+            introspects_all=1 if introspects_all else 0,
+            allowed_origins=allowed_origin or (),
+            client_uri=client_uri,
+            client_id=client_id,
+            actor=ADMIN,
+        )
+        data = _described(client)
+    if secret is not None:
+        data["client_secret"] = secret
+    answer(data, fields(data), as_json=as_json)
+
+
+@app.command(name="list")
+def list_(as_json: AsJson = False) -> None:
+    """List the clients by name."""
+    with look() as unit:
+        data = [_described(client) for client in clients.all_of(unit)]
+    shown = ("client_id", "name", "token_endpoint_auth_method", "enabled", "redirect_uris")
+    rows = [[one[column] for column in shown] for one in data]
+    answer(data, table(("ID", "NAME", "METHOD", "ENABLED", "REDIRECT URIS"), rows), as_json=as_json)
+
+
+@app.command()
+def show(client_id: ClientId, as_json: AsJson = False) -> None:
+    """Show one client; never its secret, of which only a digest is kept."""
+    with look() as unit:
+        data = _described(_found(unit, client_id))
+    answer(data, fields(data), as_json=as_json)
+
+
+@app.command(name="rotate-secret")
+def rotate_secret(client_id: ClientId, as_json: AsJson = False) -> None:
+    """Make a new secret; the present one works on until the next rotation."""
+    with change() as unit:
+        secret = clients.rotate_secret(unit, _found(unit, client_id), actor=ADMIN)
+    data = {"client_id": client_id, "client_secret": secret}
+    answer(data, fields(data), as_json=as_json)
+
+
+@app.command()
+def disable(client_id: ClientId, as_json: AsJson = False) -> None:
+    """Refuse a client and every token of it."""
+    with change() as unit:
+        client = _found(unit, client_id)
+        clients.set_enabled(unit, client, is_enabled=False, actor=ADMIN)
+    data = {"client_id": client_id, "enabled": False}
+    answer(data, fields(data), as_json=as_json)
+
+
+@app.command()
+def enable(client_id: ClientId, as_json: AsJson = False) -> None:
+    """Let a disabled client go on."""
+    with change() as unit:
+        client = _found(unit, client_id)
+        clients.set_enabled(unit, client, is_enabled=True, actor=ADMIN)
+    data = {"client_id": client_id, "enabled": True}
+    answer(data, fields(data), as_json=as_json)
+
+
+@app.command()
+def delete(client_id: ClientId, yes: Confirmed = False, as_json: AsJson = False) -> None:
+    """Delete a client with every grant and consent of it."""
+    with look() as unit:
+        name = _found(unit, client_id).name
+    confirm(f"Delete {name} ({client_id}) for good?", confirmed=yes)
+    with change() as unit:
+        clients.delete(unit, _found(unit, client_id), actor=ADMIN)
+    data = {"client_id": client_id, "deleted": True}
+    answer(data, fields(data), as_json=as_json)
+
+
+def _found(unit: UnitOfWork, client_id: str) -> Client:
+    client = clients.by_id(unit, client_id)
+    if client is None:
+        raise Refused("unknown_client", f"There is no client {client_id!r}.", 404)
+    return client
+
+
+def _read_keys(file: Path) -> dict[str, Any]:
+    try:
+        keys = orjson.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise Refused("invalid_jwks", f"{file} cannot be read: {error}") from None
+    if not isinstance(keys, dict):
+        raise Refused("invalid_jwks", f"{file} is not a JSON Web Key Set.")
+    return keys
+
+
+def _described(client: Client) -> dict[str, Any]:
+    data: dict[str, Any] = {"client_id": client.id}
+    data.update((name, getattr(client, name)) for name in _SHOWN)
+    data["first_party"] = bool(client.first_party)
+    data["introspects_all"] = bool(client.introspects_all)
+    data["require_pkce"] = bool(client.require_pkce)
+    data["enabled"] = client.disabled_at is None
+    data["created_at"] = moment(client.created_at)
+    return data

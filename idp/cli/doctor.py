@@ -1,0 +1,173 @@
+"""`idp doctor`: is this deployment fit to serve?"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+import typer
+from sqlalchemy import BigInteger, cast, func, select
+
+from idp import settings as deployment
+from idp.cli import schema
+from idp.cli.terminal import AsJson, answer, table
+from idp.clock import DAY, SECOND
+from idp.errors import Refused
+from idp.events import log
+from idp.events.model import EventRow
+from idp.oauth.model import SigningKey
+from idp.settings import Settings, SettingsError
+from idp.storage import migrations
+from idp.storage.unit_of_work import UnitOfWork, Work
+from idp.storage.vault import Unreadable
+
+State = Literal["ok", "warning", "failed"]
+
+# A clock further off than this breaks the order of sign-ins and the life of tokens.
+SKEW_TOLERATED = 2 * SECOND
+KEY_AGE_WARNED = 180 * DAY
+# The newest rows of the audit chain that are checked; `idp events verify` walks all of it.
+CHAIN_CHECKED = 10_000
+_EXAMPLES = ("change", "secret", "example", "password", "replace", "insert")
+_VARIETY = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    check: str
+    state: State
+    said: str
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Look at settings, database, keys, clock and audit log; ends with 1 when something failed."""
+    findings = examine()
+    answer(
+        {
+            "ok": all(one.state != "failed" for one in findings),
+            "findings": [asdict(one) for one in findings],
+        },
+        table(("CHECK", "STATE", ""), [(one.check, one.state, one.said) for one in findings]),
+        as_json=as_json,
+    )
+    if any(one.state == "failed" for one in findings):
+        raise typer.Exit(1)
+
+
+def examine() -> list[Finding]:
+    """Everything that can be looked at; what rests on a part that failed is left out."""
+    try:
+        settings = deployment.load()
+    except SettingsError as error:
+        return [Finding("settings", "failed", str(error))]
+    findings = [
+        Finding("settings", "ok", "read"),
+        _secret_key(settings),
+        _issuer(settings),
+    ]
+    from idp.app import assemble
+
+    work = assemble(settings)
+    try:
+        return findings + _stored(work)
+    finally:
+        work.database.close()
+
+
+def _stored(work: Work) -> list[Finding]:
+    try:
+        work.database.ping()
+    except Refused as refusal:
+        return [Finding("database", "failed", refusal.detail or refusal.sentence)]
+    reached = Finding("database", "ok", f"{work.database.url.get_backend_name()}, reached")
+    problem = schema.problem_with(work.database)
+    if problem is not None:
+        return [reached, Finding("schema", "failed", problem)]
+    checks: list[Callable[[UnitOfWork], Finding]] = [_signing_keys, _clock, _audit_log]
+    found = [reached, Finding("schema", "ok", f"revision {migrations.head()}")]
+    for check in checks:
+        with work.read() as unit:
+            found.append(check(unit))
+    return found
+
+
+def _secret_key(settings: Settings) -> Finding:
+    key = settings.secret_key.get_secret_value()
+    if len(set(key)) < _VARIETY or any(word in key.lower() for word in _EXAMPLES):
+        return Finding(
+            "secret key",
+            "failed",
+            "IDP_SECRET_KEY looks made up; make one with: "
+            "python -c 'import secrets; print(secrets.token_urlsafe(48))'",
+        )
+    older = len(settings.previous_secret_keys)
+    if older:
+        return Finding(
+            "secret key",
+            "warning",
+            f"{older} older one(s) still read; after idp keys reencrypt they can be dropped",
+        )
+    return Finding("secret key", "ok", f"{len(key)} characters")
+
+
+def _issuer(settings: Settings) -> Finding:
+    if settings.is_secure:
+        return Finding("issuer", "ok", settings.issuer)
+    host = urlsplit(settings.issuer).hostname
+    return Finding("issuer", "warning", f"{settings.issuer}: plain http, only good on {host}")
+
+
+def _signing_keys(unit: UnitOfWork) -> Finding:
+    rows = unit.orm.scalars(select(SigningKey).where(SigningKey.state != "retired")).all()
+    have = {(row.alg, row.state) for row in rows}
+    missing = [
+        f"{alg} ({state})"
+        for alg in ("ES256", "RS256")
+        for state in ("active", "next")
+        if (alg, state) not in have
+    ]
+    if missing:
+        return Finding(
+            "signing keys", "failed", f"missing: {', '.join(missing)}; idp serve makes the first"
+        )
+    for row in rows:
+        try:
+            unit.vault.open_text(row.private_jwk, f"key:{row.kid}")
+        except Unreadable as error:
+            return Finding(
+                "signing keys",
+                "failed",
+                f"{row.kid} cannot be opened ({error}); was IDP_SECRET_KEY changed without "
+                "keeping the old one in IDP_PREVIOUS_SECRET_KEYS?",
+            )
+    age = max(unit.now - (row.activated_at or unit.now) for row in rows) // DAY
+    if age * DAY > KEY_AGE_WARNED:
+        return Finding("signing keys", "warning", f"active for {age} days; idp keys rotate")
+    return Finding("signing keys", "ok", f"active for {age} days")
+
+
+def _clock(unit: UnitOfWork) -> Finding:
+    """Our clock against the database's, and against the newest thing that was recorded."""
+    if unit.connection.dialect.name == "postgresql":
+        micros = cast(func.extract("epoch", func.clock_timestamp()) * SECOND, BigInteger)
+        apart = abs(int(unit.connection.scalar(select(micros)) or 0) - unit.clock.now())
+        if apart > SKEW_TOLERATED:
+            return Finding(
+                "clock", "failed", f"{apart / SECOND:.1f} seconds away from the database's"
+            )
+    newest = unit.connection.scalar(select(EventRow.at).order_by(EventRow.id.desc()).limit(1))
+    ahead = (newest or 0) - unit.clock.now()
+    if ahead > SKEW_TOLERATED:
+        return Finding(
+            "clock", "failed", f"{ahead / SECOND:.1f} seconds behind the newest event recorded"
+        )
+    return Finding("clock", "ok", "agrees with the database")
+
+
+def _audit_log(unit: UnitOfWork) -> Finding:
+    count, fault = log.verify(unit, newest=CHAIN_CHECKED)
+    if fault is not None:
+        return Finding("audit log", "failed", f"tampered with: {fault}")
+    return Finding("audit log", "ok", f"the newest {count} sealed rows hold")

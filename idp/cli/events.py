@@ -1,0 +1,74 @@
+"""`idp events`: the audit log."""
+
+from typing import Annotated, Any
+
+import typer
+
+from idp.cli.opened import look
+from idp.cli.terminal import AsJson, answer, fields, moment, table
+from idp.cli.user import found
+from idp.errors import Refused
+from idp.events import log, queries
+from idp.events.model import EventRow
+
+app = typer.Typer(no_args_is_help=True, help="The audit log: list it, verify its chain.")
+
+
+@app.command(name="list")
+def list_(
+    user: Annotated[str | None, typer.Option(help="Only what concerns this user.")] = None,
+    session: Annotated[str | None, typer.Option(help="Only what concerns this session.")] = None,
+    type_: Annotated[
+        str | None, typer.Option("--type", help="Only this type, such as session.ended.")
+    ] = None,
+    before: Annotated[int | None, typer.Option(help="Go on behind this row number.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List events, the newest first."""
+    with look() as unit:
+        # A deleted user is no longer found by name, but their events are by id.
+        if user is not None and not user.startswith("usr_"):
+            user = found(unit, user).id
+        rows = queries.newest(
+            unit, user_id=user, session_id=session, of_type=type_, before=before, limit=limit
+        )
+    data = [_described(row) for row in rows]
+    shown = ("row", "at", "type", "actor", "user_id", "session_id", "client_id", "reason")
+    answer(
+        data,
+        table(
+            ("ROW", "AT", "TYPE", "ACTOR", "USER", "SESSION", "CLIENT", "REASON"),
+            [[one[column] for column in shown] for one in data],
+        ),
+        as_json=as_json,
+    )
+
+
+@app.command()
+def verify(as_json: AsJson = False) -> None:
+    """Walk the whole chain of seals; ends with 1 when a row was changed, removed or put in."""
+    with look() as unit:
+        count, fault = log.verify(unit)
+    if fault is not None:
+        raise Refused("chain_broken", f"The audit log was tampered with: {fault}.")
+    data = {"ok": True, "rows": count}
+    answer(data, fields(data), as_json=as_json)
+
+
+def _described(row: EventRow) -> dict[str, Any]:
+    return {
+        "row": row.id,
+        "event_id": row.event_id,
+        "type": row.type,
+        "at": moment(row.at),
+        "actor": row.actor,
+        "actor_id": row.actor_id,
+        "user_id": row.user_id,
+        "session_id": row.session_id,
+        "client_id": row.client_id,
+        "ip": row.ip,
+        "reason": row.reason,
+        "data": row.data,
+        "sealed": row.seal is not None,
+    }

@@ -1,0 +1,37 @@
+"""`idp role`: named sets of permissions."""
+
+from typing import Annotated
+
+import typer
+
+from idp.cli.opened import ADMIN, change, look
+from idp.cli.terminal import AsJson, answer, fields, table
+from idp.users import queries
+
+app = typer.Typer(no_args_is_help=True, help="Roles: what their holders may ask for.")
+
+
+@app.command()
+def define(
+    name: Annotated[str, typer.Argument(help="The role.")],
+    permission: Annotated[
+        list[str] | None, typer.Argument(help="The permissions it gives; each is a scope.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a role, or replace the permissions it gives."""
+    with change() as unit:
+        role = queries.define_role(unit, name, permission or (), ADMIN)
+        data = {"name": role.name, "permissions": role.permissions}
+    answer(data, fields(data), as_json=as_json)
+
+
+@app.command(name="list")
+def list_(as_json: AsJson = False) -> None:
+    """List the roles."""
+    with look() as unit:
+        data = [
+            {"name": role.name, "permissions": role.permissions} for role in queries.roles(unit)
+        ]
+    rows = [(one["name"], one["permissions"]) for one in data]
+    answer(data, table(("ROLE", "PERMISSIONS"), rows), as_json=as_json)

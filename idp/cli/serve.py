@@ -1,0 +1,67 @@
+"""`idp serve` and `idp demo`: running the product."""
+
+from typing import Annotated
+
+import typer
+
+from idp import settings as deployment
+from idp.cli import schema
+from idp.cli.terminal import AsJson, answer
+from idp.errors import Refused
+from idp.settings import Settings
+from idp.storage.database import Database
+
+# Requests that are under way may finish for so long after the signal to stop.
+GRACE_SECONDS = 10
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Serve the provider until it is told to stop (SIGTERM, or Ctrl-C)."""
+    import uvicorn
+
+    from idp.app import create_app
+
+    given = {"host": host, "port": port}
+    settings = deployment.load(
+        **{name: value for name, value in given.items() if value is not None}
+    )
+    _refuse_unprepared(settings)
+    address = {"issuer": settings.issuer, "host": settings.host, "port": settings.port}
+    if as_json:
+        answer(address, [], as_json=True)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        log_level=settings.log_level,
+        # A query string may hold what does not belong in a log.
+        access_log=False,
+        server_header=False,
+        # Which proxies are believed is our setting, not the server's default of loopback.
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+
+def _refuse_unprepared(settings: Settings) -> None:
+    # Before the server starts, because it could only answer this with a traceback.
+    database = Database(settings.database_url, pool_size=1)
+    try:
+        problem = schema.problem_with(database)
+    finally:
+        database.close()
+    if problem is not None:
+        raise Refused("schema", problem, 503)
+
+
+def demo() -> None:
+    """Run the provider with two apps and an API on this machine, to try it out."""
+    from idp import demo as demonstration
+
+    demonstration.run()

@@ -1,0 +1,108 @@
+"""`idp sessions`: who is signed in, and ending it."""
+
+from typing import Annotated, Any
+
+import typer
+
+from idp.cli.opened import ADMIN, change, look
+from idp.cli.terminal import AsJson, Confirmed, answer, confirm, fields, moment, table
+from idp.cli.user import Name, found
+from idp.errors import Refused
+from idp.sessions import lifecycle, queries
+from idp.sessions.model import Session
+from idp.storage.unit_of_work import UnitOfWork
+
+app = typer.Typer(no_args_is_help=True, help="Sessions: list, show, end.")
+
+
+@app.command(name="list")
+def list_(
+    name: Name,
+    ended: Annotated[
+        bool, typer.Option("--ended", help="Those that ended, not those that run.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List a user's sessions, the most recently active first."""
+    with look() as unit:
+        user = found(unit, name)
+        if ended:
+            sessions = queries.ended_of(unit, user.id, days=unit.settings.history_days)
+        else:
+            sessions = queries.running_of(unit, user.id)
+        data = [_described(unit, session) for session in sessions]
+    shown = ("id", "name", "acr", "last_active_at", "ended_at", "end_reason")
+    rows = [[one[column] for column in shown] for one in data]
+    answer(
+        data,
+        table(("ID", "NAME", "ACR", "LAST ACTIVE", "ENDED", "REASON"), rows),
+        as_json=as_json,
+    )
+
+
+@app.command()
+def show(
+    session_id: Annotated[str, typer.Argument(help="The session (ses_…).")], as_json: AsJson = False
+) -> None:
+    """Show one session."""
+    with look() as unit:
+        session = unit.orm.get(Session, session_id)
+        if session is None:
+            raise _unknown(session_id)
+        data = _described(unit, session)
+    answer(data, fields(data), as_json=as_json)
+
+
+@app.command()
+def end(
+    session_id: Annotated[list[str], typer.Argument(help="Sessions (ses_…).")],
+    as_json: AsJson = False,
+) -> None:
+    """End sessions; their tokens die with them and their apps are told."""
+    with change() as unit:
+        for one in session_id:
+            if unit.orm.get(Session, one) is None:
+                raise _unknown(one)
+        ended = lifecycle.end(unit, session_id, reason="admin", actor=ADMIN)
+    data = {"ended": ended, "had_ended": [one for one in session_id if one not in ended]}
+    answer(data, fields(data), as_json=as_json)
+
+
+@app.command(name="end-all")
+def end_all(name: Name, yes: Confirmed = False, as_json: AsJson = False) -> None:
+    """End every session of a user."""
+    confirm(f"End every session of {name}?", confirmed=yes)
+    with change() as unit:
+        user = found(unit, name)
+        ended = lifecycle.end_all_of(unit, user.id, reason="admin", actor=ADMIN)
+    data = {"ended": ended}
+    answer(data, fields(data), as_json=as_json)
+
+
+def _unknown(session_id: str) -> Refused:
+    return Refused("unknown_session", f"There is no session {session_id!r}.", 404)
+
+
+def _described(unit: UnitOfWork, session: Session) -> dict[str, Any]:
+    details = queries.details(unit, session)
+    return {
+        "id": session.id,
+        "user_id": session.user_id,
+        "name": details.name,
+        "origin": session.origin,
+        "device_type": session.device_type,
+        "browser": session.browser,
+        "os": session.os,
+        "ip": details.ip,
+        "user_agent": details.user_agent,
+        "acr": session.acr,
+        "auth_time": moment(session.auth_time),
+        "created_at": moment(session.created_at),
+        "last_active_at": moment(session.last_active_at),
+        "idle_at": moment(session.idle_at),
+        "expires_at": moment(session.expires_at),
+        "ended_at": moment(session.ended_at),
+        "end_reason": session.end_reason,
+        "ended_by": session.ended_by,
+        "ended_by_id": session.ended_by_id,
+    }

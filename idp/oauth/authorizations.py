@@ -1,0 +1,281 @@
+"""Authorizations: how they are written on the hot path, ended, and asked about.
+
+Every way to end one goes through `end`. Ending a session ends nothing here, because tokens are
+views of their session; only offline grants, which outlive a session's expiry, are ended with it
+when it was ended for any other reason (`end_offline`, subscribed to `SessionEnded`).
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import bindparam, insert, null, select, update
+
+from idp.clock import Instant
+from idp.events.actor import Actor
+from idp.events.catalogue import AuthorizationEnded, ReuseDetected, SessionEnded
+from idp.oauth.model import Authorization, Client
+from idp.sessions.lifecycle import EXPIRY
+from idp.sessions.model import Session
+from idp.storage.database import HotStatement, Write
+from idp.storage.unit_of_work import UnitOfWork
+
+EndReason = Literal[
+    "code_reused",
+    "code_stolen",
+    "refresh_reused",
+    "revoked_by_client",
+    "consent_revoked",
+    "session_ended",
+    "signed_out",
+    "admin",
+]
+
+_ISSUED = (
+    "id", "session_id", "user_id", "client_id", "scope", "permission_scope", "claims", "nonce",
+    "redirect_uri", "auth_time", "acr", "amr", "offline", "created_at", "last_used_at", "code_hash",
+    "code_expires_at", "code_challenge", "refresh_generation",
+)  # fmt: skip
+_ISSUE = HotStatement(insert(Authorization).inline(), columns=_ISSUED)
+_REDEEM = HotStatement(
+    update(Authorization)
+    .where(
+        Authorization.id == bindparam("authorization_id"),
+        Authorization.code_redeemed_at == null(),
+        Authorization.ended_at == null(),
+    )
+    .values(
+        code_redeemed_at=bindparam("now"),
+        last_used_at=bindparam("now"),
+        refresh_salt=bindparam("salt"),
+        refresh_generation=bindparam("next_generation"),
+        refresh_rotated_at=null(),
+        refresh_expires_at=bindparam("family_expires_at"),
+    ),
+    must_change=True,
+)
+_ROTATE = HotStatement(
+    update(Authorization)
+    .where(
+        Authorization.id == bindparam("authorization_id"),
+        Authorization.refresh_generation == bindparam("generation"),
+        Authorization.ended_at == null(),
+    )
+    .values(
+        refresh_generation=bindparam("next_generation"),
+        refresh_rotated_at=bindparam("now"),
+        last_used_at=bindparam("now"),
+    ),
+    must_change=True,
+)
+
+
+def issue(values: dict[str, Any]) -> Write:
+    """Inserts an authorization with its code; JSON values come as text."""
+    return Write(_ISSUE, values)
+
+
+def redeem(
+    authorization_id: str, *, salt: bytes | None, family_expires_at: Instant | None, now: Instant
+) -> Write:
+    """Spends the code, once; begins a refresh family at generation 1 when there is a salt."""
+    return Write(
+        _REDEEM,
+        {
+            "authorization_id": authorization_id,
+            "salt": salt,
+            "next_generation": 1 if salt else 0,
+            "family_expires_at": family_expires_at,
+            "now": now,
+        },
+    )
+
+
+def rotate(authorization_id: str, generation: int, *, now: Instant) -> Write:
+    """Moves the refresh family from `generation` to the next, once."""
+    return Write(
+        _ROTATE,
+        {
+            "authorization_id": authorization_id,
+            "generation": generation,
+            "next_generation": generation + 1,
+            "now": now,
+        },
+    )
+
+
+def end(
+    unit: UnitOfWork, authorization_ids: Sequence[str], *, reason: EndReason, actor: Actor
+) -> list[str]:
+    """Ends authorizations: their code, refresh and access tokens are dead; gives those that lived."""
+    ended: list[str] = []
+    for authorization_id in authorization_ids:
+        row = unit.connection.execute(
+            update(Authorization)
+            .where(Authorization.id == authorization_id, Authorization.ended_at.is_(None))
+            .values(ended_at=unit.now, end_reason=reason)
+            .returning(Authorization.user_id, Authorization.session_id, Authorization.client_id)
+        ).one_or_none()
+        if row is None:
+            continue
+        ended.append(authorization_id)
+        unit.record(
+            AuthorizationEnded(
+                actor=actor.kind,
+                actor_id=actor.id,
+                user_id=row.user_id,
+                session_id=row.session_id,
+                client_id=row.client_id,
+                reason=reason,
+                authorization_id=authorization_id,
+            )
+        )
+    return ended
+
+
+def end_reused(
+    unit: UnitOfWork, authorization_id: str, *, kind: Literal["code", "refresh_token"],
+    reason: EndReason, client_id: str,
+) -> None:  # fmt: skip
+    """A spent code or token came back: ends its grant and records the theft (rows K2, AC-01)."""
+    if not end(unit, [authorization_id], reason=reason, actor=Actor("client", client_id)):
+        return
+    row = unit.connection.execute(
+        select(Authorization.user_id, Authorization.session_id, Authorization.client_id).where(
+            Authorization.id == authorization_id
+        )
+    ).one()
+    unit.record(
+        ReuseDetected(
+            actor="client",
+            actor_id=client_id,
+            user_id=row.user_id,
+            session_id=row.session_id,
+            client_id=row.client_id,
+            reason=reason,
+            authorization_id=authorization_id,
+            kind=kind,
+        )
+    )
+
+
+def end_offline(unit: UnitOfWork, event: SessionEnded) -> None:
+    """Subscriber: ends a session's offline grants, unless it ended by time alone."""
+    if event.reason in EXPIRY:
+        return
+    offline = unit.connection.scalars(
+        select(Authorization.id).where(
+            Authorization.session_id == event.session_id,
+            Authorization.offline == 1,
+            Authorization.ended_at.is_(None),
+        )
+    ).all()
+    end(unit, offline, reason="session_ended", actor=Actor(event.actor, event.actor_id))
+
+
+def end_all_of(
+    unit: UnitOfWork,
+    user_id: str,
+    *,
+    reason: EndReason,
+    actor: Actor,
+    client_id: str | None = None,
+) -> list[str]:
+    """Ends every grant of a person, or those to one client."""
+    query = select(Authorization.id).where(
+        Authorization.user_id == user_id, Authorization.ended_at.is_(None)
+    )
+    if client_id is not None:
+        query = query.where(Authorization.client_id == client_id)
+    return end(unit, unit.connection.scalars(query).all(), reason=reason, actor=actor)
+
+
+@dataclass(frozen=True, slots=True)
+class AppInSession:
+    """An app that a session signed in to."""
+
+    client_id: str
+    name: str
+    client_uri: str | None
+    last_used_at: Instant
+    has_logout: bool
+    state: Literal["active", "ended"]
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineGrant:
+    """An app's access that outlived its session's expiry (`offline_access`)."""
+
+    authorization_id: str
+    client_id: str
+    name: str
+    scope: str
+    created_at: Instant
+    last_used_at: Instant
+    expires_at: Instant | None
+
+
+def apps_in(unit: UnitOfWork, session_ids: Sequence[str]) -> dict[str, list[AppInSession]]:
+    """The apps in each session, the most recently used first; an app counts once."""
+    rows = unit.connection.execute(
+        select(
+            Authorization.session_id,
+            Authorization.client_id,
+            Client.name,
+            Client.client_uri,
+            Client.backchannel_logout_uri,
+            Authorization.last_used_at,
+            Authorization.ended_at,
+        )
+        .join(Client, Client.id == Authorization.client_id)
+        .where(
+            Authorization.session_id.in_(session_ids), Authorization.code_redeemed_at.is_not(None)
+        )
+        .order_by(Authorization.last_used_at.desc())
+    ).all()
+    found: defaultdict[str, dict[str, AppInSession]] = defaultdict(dict)
+    for row in rows:
+        seen = found[row.session_id].get(row.client_id)
+        if seen is not None and (seen.state == "active" or row.ended_at is not None):
+            continue
+        found[row.session_id][row.client_id] = AppInSession(
+            client_id=row.client_id,
+            name=row.name,
+            client_uri=row.client_uri,
+            last_used_at=max(row.last_used_at, seen.last_used_at if seen else 0),
+            has_logout=row.backchannel_logout_uri is not None,
+            state="active" if row.ended_at is None else "ended",
+        )
+    return {session_id: list(apps.values()) for session_id, apps in found.items()}
+
+
+def offline_of(unit: UnitOfWork, user_id: str) -> list[OfflineGrant]:
+    """A person's living offline grants whose session has run out."""
+    rows = unit.connection.execute(
+        select(Authorization, Client.name)
+        .join(Client, Client.id == Authorization.client_id)
+        .join(Session, Session.id == Authorization.session_id)
+        .where(
+            Authorization.user_id == user_id,
+            Authorization.offline == 1,
+            Authorization.ended_at.is_(None),
+            Authorization.refresh_expires_at > unit.now,
+            (Session.ended_at.is_not(None))
+            | (Session.idle_at <= unit.now)
+            | (Session.expires_at <= unit.now),
+        )
+        .order_by(Authorization.last_used_at.desc())
+    ).all()
+    return [
+        OfflineGrant(
+            authorization_id=row.id,
+            client_id=row.client_id,
+            name=row.name,
+            scope=row.scope,
+            created_at=row.created_at,
+            last_used_at=row.last_used_at,
+            expires_at=row.refresh_expires_at,
+        )
+        for row in rows
+    ]

@@ -1,0 +1,186 @@
+"""Signing keys: their making, states, rotation, and use.
+
+Two keys sign at any time, ES256 and RS256, chosen per client. A key is `next` (published, so that
+apps have it before it signs), `active` (signs), or `retired` (published while its tokens live).
+Private keys are sealed in the database. Specs: RFC 7517 (JWK), RFC 7518 (algorithms).
+"""
+
+import hashlib
+import threading
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+from joserfc import jws, jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, KeySet, RSAKey
+from sqlalchemy import select
+
+from idp.clock import DAY, SECOND, Clock, Instant
+from idp.events.catalogue import KeysRotated
+from idp.oauth.model import SigningKey
+from idp.storage.unit_of_work import UnitOfWork, Work
+
+Algorithm = Literal["ES256", "RS256"]
+ALGORITHMS: tuple[Algorithm, ...] = ("ES256", "RS256")
+RSA_BITS = 3_072
+# A retired key stays published for as long as any token it signed may live, and a day.
+RETIRED_PUBLISHED = 2 * DAY
+# Another process may rotate: the ring is read again this often.
+RELOAD_EVERY = 15 * SECOND
+JWT_MAXIMUM = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class _Ring:
+    signing: dict[str, Any]
+    verifying: KeySet
+    document: bytes
+    etag: str
+    read_at: Instant
+
+
+class Keyring:
+    """The keys of this deployment, read from the database and kept fresh."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._clock: Clock = work.clock
+        self._lock = threading.Lock()
+        self._ring = self._read()
+
+    def sign(self, alg: str, claims: dict[str, Any], typ: str = "JWT") -> str:
+        """A compact JWT signed with the active key for `alg` (ES256 or RS256)."""
+        key = self._fresh().signing[alg]
+        return jwt.encode({"alg": alg, "kid": key.kid, "typ": typ}, claims, key, algorithms=[alg])
+
+    def verify(self, token: str, *, typ: str | None) -> dict[str, Any] | None:
+        """The claims of a JWT that one of our keys signed, or None.
+
+        Checks signature, algorithm (of the key, never of the token alone), `typ` when one is given,
+        and that no critical header is present (RFC 7515 section 4.1.11, RFC 8725). Times and
+        audiences are the caller's to check, because each kind of token has its own rules.
+        """
+        if len(token) > JWT_MAXIMUM or token.count(".") != 2:
+            return None
+        ring = self._fresh()
+        try:
+            header = jws.extract_compact(token.encode()).headers()
+            if "crit" in header or "b64" in header or header.get("alg") not in ALGORITHMS:
+                return None
+            if not isinstance(header.get("kid"), str):
+                return None
+            if typ is not None and str(header.get("typ", "")).lower() != typ:
+                return None
+            claims = jwt.decode(token, ring.verifying, algorithms=list(ALGORITHMS)).claims
+        except (JoseError, ValueError, TypeError, KeyError, UnicodeError):
+            return None
+        return claims if isinstance(claims, dict) else None
+
+    def jwks(self) -> tuple[bytes, str]:
+        """The public key set as ready bytes, and its ETag."""
+        ring = self._fresh()
+        return ring.document, ring.etag
+
+    def reload(self) -> None:
+        """Reads the keys again now."""
+        with self._lock:
+            self._ring = self._read()
+
+    def _fresh(self) -> _Ring:
+        ring = self._ring
+        if abs(self._clock.now() - ring.read_at) > RELOAD_EVERY and self._lock.acquire(False):
+            try:
+                self._ring = ring = self._read()
+            finally:
+                self._lock.release()
+        return ring
+
+    def _read(self) -> _Ring:
+        with self._work.read() as unit:
+            rows = unit.orm.scalars(select(SigningKey).order_by(SigningKey.created_at)).all()
+            published = [
+                row
+                for row in rows
+                if row.retired_at is None or row.retired_at + RETIRED_PUBLISHED > unit.now
+            ]
+            signing = {row.alg: _private(unit, row) for row in rows if row.state == "active"}
+            document = orjson.dumps({"keys": [row.public_jwk for row in published]})
+        return _Ring(
+            signing=signing,
+            verifying=KeySet.import_key_set(orjson.loads(document)),
+            document=document,
+            etag=f'"{hashlib.sha256(document).hexdigest()[:32]}"',
+            read_at=unit.now,
+        )
+
+
+def ensure(unit: UnitOfWork) -> None:
+    """Makes the first keys of a deployment: one active and one next of each algorithm."""
+    if unit.orm.scalar(select(SigningKey.kid).limit(1)) is None:
+        for alg in ALGORITHMS:
+            for state in ("active", "next"):
+                _make(unit, alg, state)
+
+
+def rotate(unit: UnitOfWork, *, actor: str = "admin", actor_id: str | None = None) -> list[str]:
+    """Retires the active keys, activates the next ones, makes new next ones; gives the new kids."""
+    activated: list[str] = []
+    for alg in ALGORITHMS:
+        keys = {
+            row.state: row
+            for row in unit.orm.scalars(
+                select(SigningKey)
+                .where(SigningKey.alg == alg, SigningKey.state != "retired")
+                .with_for_update()
+            )
+        }
+        if "active" in keys:
+            keys["active"].state = "retired"
+            keys["active"].retired_at = unit.now
+        upcoming = keys.get("next") or _make(unit, alg, "next")
+        upcoming.state = "active"
+        upcoming.activated_at = unit.now
+        _make(unit, alg, "next")
+        activated.append(upcoming.kid)
+        unit.record(KeysRotated(actor=actor, actor_id=actor_id, kid=upcoming.kid))
+    return activated
+
+
+def reseal(unit: UnitOfWork) -> int:
+    """Seals every private key with the newest secret key; gives how many were changed."""
+    changed = 0
+    for row in unit.orm.scalars(select(SigningKey)):
+        if not unit.vault.is_current(row.private_jwk):
+            context = f"key:{row.kid}"
+            row.private_jwk = unit.vault.seal_text(
+                unit.vault.open_text(row.private_jwk, context), context
+            )
+            changed += 1
+    return changed
+
+
+def _make(unit: UnitOfWork, alg: Algorithm, state: str) -> SigningKey:
+    key: ECKey | RSAKey
+    key = ECKey.generate_key("P-256") if alg == "ES256" else RSAKey.generate_key(RSA_BITS)
+    kid = key.thumbprint()
+    shared = {"kid": kid, "use": "sig", "alg": alg}
+    row = SigningKey(
+        kid=kid,
+        alg=alg,
+        state=state,
+        private_jwk=unit.vault.seal_text(
+            orjson.dumps(key.as_dict(private=True) | shared).decode(), f"key:{kid}"
+        ),
+        public_jwk=key.as_dict(private=False) | shared,
+        created_at=unit.now,
+        activated_at=unit.now if state == "active" else None,
+    )
+    unit.orm.add(row)
+    unit.flush()
+    return row
+
+
+def _private(unit: UnitOfWork, row: SigningKey) -> ECKey | RSAKey:
+    jwk = orjson.loads(unit.vault.open_text(row.private_jwk, f"key:{row.kid}"))
+    return ECKey.import_key(jwk) if row.alg == "ES256" else RSAKey.import_key(jwk)

@@ -1,0 +1,78 @@
+"""The parts of the running provider that the protocol uses, and the shape of its decisions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from idp.oauth.keys import Keyring
+from idp.settings import Settings
+from idp.storage.database import Write
+from idp.storage.store import Store
+from idp.storage.unit_of_work import UnitOfWork, Work
+from idp.storage.vault import Vault
+from idp.work.outbound import Outbound
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """Wired once per process in `idp.app`."""
+
+    work: Work
+    keyring: Keyring
+    store: Store
+    outbound: Outbound
+
+    @property
+    def settings(self) -> Settings:
+        return self.work.settings
+
+    @property
+    def vault(self) -> Vault:
+        return self.work.vault
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer of the protocol side."""
+
+    status: int
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(slots=True)
+class Decision:
+    """What pure code decided: the answer, and what must be durable before it leaves.
+
+    `writes` go in one transaction; when one of them lost a race nothing is written and the request
+    is decided again on fresh facts. `consequence` is for what is rare and wide (a replay that ends
+    a grant): it runs in a unit of work of its own, before the answer.
+    """
+
+    answer: Answer
+    writes: list[Write] = field(default_factory=list)
+    consequence: Callable[[UnitOfWork], None] | None = None
+
+
+class NeedsClientKeys(Exception):  # noqa: N818
+    """The decision needs a client's keys from its `jwks_uri`, which are not at hand."""
+
+    def __init__(self, jwks_uri: str) -> None:
+        super().__init__(jwks_uri)
+        self.jwks_uri = jwks_uri
+
+
+NO_STORE = (("Cache-Control", "no-store"), ("Pragma", "no-cache"))
+
+
+def json_answer(
+    status: int, body: dict[str, Any], headers: tuple[tuple[str, str], ...] = ()
+) -> Answer:
+    """JSON that no cache keeps (RFC 6749 section 5.1)."""
+    return Answer(
+        status,
+        orjson.dumps(body),
+        (("Content-Type", "application/json"), *NO_STORE, *headers),
+    )

@@ -1,0 +1,198 @@
+"""authlib's authorization server, made for one decision on preloaded facts.
+
+Owns the glue: who the client is, how tokens are minted, what is to be written. The grants
+(`grants/`) say what each grant requires. Nothing here touches the database: facts came in, writes
+go out, so that `/token` is one statement in and one transaction out.
+"""
+
+import logging
+from typing import Any, Literal
+
+import orjson
+from authlib.oauth2.rfc6749 import (
+    AuthorizationServer,
+    InvalidRequestError,
+    OAuth2Error,
+)
+
+from idp import ids
+from idp.clock import Instant
+from idp.events.catalogue import Event
+from idp.events.log import hot_write
+from idp.oauth import access_token, client_auth, id_token, refresh_token
+from idp.oauth.client_auth import Presented
+from idp.oauth.facts import BY_AUTHORIZATION, BY_CODE, ClientFacts, TokenFacts
+from idp.oauth.grants.authorization_code import AuthorizationCodeGrant, Pkce
+from idp.oauth.grants.client_credentials import ClientCredentialsGrant
+from idp.oauth.grants.refresh_token import RefreshTokenGrant
+from idp.oauth.provider import Answer, Decision, Provider, json_answer
+from idp.oauth.request import ProtocolRequest
+from idp.storage.database import HotStatement, Write
+
+log = logging.getLogger(__name__)
+
+GRANT_TYPES = ("authorization_code", "refresh_token", "client_credentials")
+_PKCE = [Pkce()]
+
+
+class Server(AuthorizationServer):
+    """One decision of the token side. Made, asked once, thrown away."""
+
+    def __init__(
+        self, provider: Provider, facts: TokenFacts, presented: Presented, now: Instant
+    ) -> None:
+        super().__init__()
+        self.provider = provider
+        self.facts = facts
+        self.presented = presented
+        self.now = now
+        self.writes: list[Write] = []
+        self.decision = Decision(Answer(500))
+        # Set by the refresh grant: the generation whose token the answer carries.
+        self.refresh_generation = 0
+        self.refresh_salt: bytes | None = None
+        self.register_grant(AuthorizationCodeGrant, _PKCE)
+        self.register_grant(RefreshTokenGrant)
+        self.register_grant(ClientCredentialsGrant)
+
+    def query_client(self, client_id: str) -> ClientFacts | None:
+        client = self.facts.client
+        return client if client is not None and client.id == client_id else None
+
+    def authenticate_client(
+        self, request: ProtocolRequest, methods: list[str], endpoint: str = "token"
+    ) -> ClientFacts:
+        del methods, endpoint
+        client, writes = client_auth.verify(self.presented, self.facts, self.provider, self.now)
+        self.writes.extend(writes)
+        request.auth_method = self.presented.method
+        return client
+
+    def generate_token(
+        self,
+        grant_type: str,
+        client: ClientFacts,
+        user: Any = None,
+        scope: str | None = None,
+        expires_in: int | None = None,
+        include_refresh_token: bool = True,
+    ) -> dict[str, Any]:
+        del expires_in
+        settings, vault, keyring = (
+            self.provider.settings,
+            self.provider.vault,
+            self.provider.keyring,
+        )
+        granted = scope or ""
+        authorization = self.facts.authorization if grant_type != "client_credentials" else None
+        made = access_token.mint(
+            client,
+            granted,
+            authorization=authorization,
+            user=user,
+            settings=settings,
+            vault=vault,
+            keyring=keyring,
+            now=self.now,
+        )
+        token: dict[str, Any] = {
+            "access_token": made,
+            "token_type": "Bearer",
+            "expires_in": access_token.lifetime(client, settings),
+        }
+        if granted:
+            token["scope"] = granted
+        if authorization is None:
+            return token
+        if include_refresh_token and self.refresh_salt is not None:
+            token["refresh_token"] = refresh_token.make(
+                authorization.id, self.refresh_generation, salt=self.refresh_salt, vault=vault
+            )
+        if "openid" in granted.split():
+            token["id_token"] = id_token.mint(
+                client,
+                authorization,
+                user,
+                access_token=made,
+                with_nonce=authorization.nonce if grant_type == "authorization_code" else None,
+                settings=settings,
+                vault=vault,
+                keyring=keyring,
+                now=self.now,
+            )
+        return token
+
+    def record(self, event: Event) -> None:
+        """Adds an event to what is written."""
+        self.writes.append(hot_write(event, self.now))
+
+    def save_token(self, token: dict[str, Any], request: ProtocolRequest) -> None:
+        """Nothing to save: a token is a view of its authorization."""
+
+    def send_signal(self, name: str, *args: Any, **kwargs: Any) -> None:
+        """authlib's signals are not used; events are."""
+
+    def create_oauth2_request(self, request: ProtocolRequest) -> ProtocolRequest:
+        return request
+
+    def handle_response(self, status: int, body: Any, headers: list[tuple[str, str]]) -> Answer:
+        extra = tuple(
+            (name, value) for name, value in headers if name.lower() == "www-authenticate"
+        )
+        return json_answer(status, dict(body), extra)
+
+
+def facts_key(form: dict[str, str], presented: Presented) -> tuple[HotStatement, dict[str, Any]]:
+    """Which statement loads the facts of a token request, and its parameters."""
+    parameters: dict[str, Any] = {
+        "client_id": presented.client_id,
+        "assertion_jti": presented.assertion_jti,
+        "owner_id": presented.client_id,
+        "jti": "",
+    }
+    grant_type = form.get("grant_type")
+    if grant_type == "authorization_code":
+        return BY_CODE, parameters | {"code_hash": ids.digest(form.get("code", ""))}
+    found = refresh_token.parse(form.get("refresh_token", ""))
+    return BY_AUTHORIZATION, parameters | {
+        "authorization_id": found.authorization_id if found else ""
+    }
+
+
+def decide(
+    form: dict[str, str],
+    presented: Presented,
+    facts: TokenFacts,
+    provider: Provider,
+    now: Instant,
+) -> Decision:
+    """Answers a token request from facts (RFC 6749 section 3.2)."""
+    server = Server(provider, facts, presented, now)
+    request = ProtocolRequest("POST", f"{provider.settings.issuer}/token", values=form, headers={})
+    try:
+        if not form.get("grant_type"):
+            raise InvalidRequestError("The parameter grant_type is missing.")
+        if form["grant_type"] not in GRANT_TYPES:
+            raise OAuth2Error(
+                "This grant type is not supported.", error="unsupported_grant_type"
+            )
+        server.decision.answer = server.create_token_response(request)
+    except OAuth2Error as error:
+        server.decision.answer = error_answer(error)
+    server.decision.writes = server.writes
+    return server.decision
+
+
+def error_answer(error: OAuth2Error) -> Answer:
+    """An error of the token side: JSON, not cached (RFC 6749 section 5.2)."""
+    status, body, headers = error()
+    extra = tuple((name, value) for name, value in headers if name == "WWW-Authenticate")
+    return json_answer(status, dict(body), extra)
+
+
+Kind = Literal["code", "refresh_token"]
+
+
+def as_json(value: object) -> str:
+    """JSON text for a column that the bare driver writes."""
+    return orjson.dumps(value).decode()

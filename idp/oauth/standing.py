@@ -1,0 +1,40 @@
+"""The one check of whether an authorization still stands (invariant 6).
+
+Every grant, introspection, userinfo and our own API ask here, at every use: the client is enabled,
+the person may sign in, the session lives, the grant was not ended, and client and roles still allow
+what was granted. A new pathway that forgets a condition cannot exist, because it has no other way
+to turn facts into a yes.
+"""
+
+from idp.clock import Instant
+from idp.oauth.facts import TokenFacts
+from idp.policy.timeouts import ran_out
+from idp.sessions.lifecycle import EXPIRY
+from idp.users.model import ACTIVE
+
+
+def refusal(facts: TokenFacts, now: Instant) -> str | None:
+    """Why the authorization in `facts` gives nothing any more (for logs); None when it stands."""
+    authorization, session, user = facts.authorization, facts.session, facts.user
+    if authorization is None or session is None or user is None:
+        return "unknown"
+    if authorization.ended_at is not None:
+        return "authorization_ended"
+    if facts.owner_disabled:
+        return "client_disabled"
+    if user.status != ACTIVE:
+        return "user_not_active"
+    if not authorization.offline:
+        if session.ended_at is not None:
+            return "session_ended"
+        if ran_out(idle_at=session.idle_at, expires_at=session.expires_at, now=now) is not None:
+            return "session_expired"
+    elif session.ended_at is not None and session.end_reason not in EXPIRY:
+        return "session_ended"
+    if not set(authorization.scope.split()) <= set(facts.owner_scope.split()):
+        return "scope_removed_from_client"
+    if authorization.permission_scope and not (
+        set(authorization.permission_scope.split()) <= set(user.permissions)
+    ):
+        return "permission_removed"
+    return None

@@ -1,0 +1,87 @@
+"""The userinfo endpoint (OpenID Connect Core section 5.3) and bearer tokens at our own endpoints.
+
+Bearer errors as RFC 6750 section 3 names them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from idp.clock import Instant
+from idp.oauth import claims, token_state
+from idp.oauth.facts import TokenFacts
+from idp.oauth.provider import Answer, Decision, Provider, json_answer
+from idp.oauth.token_state import PresentedToken
+
+
+@dataclass(frozen=True, slots=True)
+class BearerError(Exception):
+    """Why a bearer token was not accepted; `code` is None when none was sent."""
+
+    status: int
+    code: str | None
+    description: str
+
+    def challenge(self) -> str:
+        """The value of `WWW-Authenticate`."""
+        if self.code is None:
+            return "Bearer"
+        return f'Bearer error="{self.code}", error_description="{self.description}"'
+
+
+def bearer_token(headers: Mapping[str, str], form: Mapping[str, str] | None = None) -> str:
+    """The token of a request, from one place only (RFC 6750 section 2)."""
+    header = headers.get("authorization", "")
+    scheme, _, value = header.partition(" ")
+    in_form = (form or {}).get("access_token")
+    if header and scheme.lower() != "bearer":
+        raise BearerError(401, None, "A bearer token is required.")
+    if header and in_form:
+        raise BearerError(400, "invalid_request", "The token was sent twice.")
+    token = value.strip() or in_form
+    if not token:
+        raise BearerError(401, None, "A bearer token is required.")
+    return token
+
+
+def invalid_token() -> BearerError:
+    return BearerError(401, "invalid_token", "The access token is not valid.")
+
+
+def require(
+    token: PresentedToken | None,
+    facts: TokenFacts,
+    provider: Provider,
+    now: Instant,
+    *,
+    scope: str,
+) -> None:
+    """Lets a request pass whose access token is good, meant for us, and has `scope`."""
+    access = token.access if token is not None else None
+    if token is None or access is None or not token_state.is_good(token, facts, provider, now):
+        raise invalid_token()
+    if provider.settings.issuer not in access.audience or facts.user is None:
+        raise invalid_token()
+    if scope not in access.scope.split():
+        raise BearerError(403, "insufficient_scope", f"The scope {scope} is required.")
+
+
+def decide(
+    token: PresentedToken | None, facts: TokenFacts, provider: Provider, now: Instant
+) -> Decision:
+    """Answers a userinfo request from facts."""
+    try:
+        require(token, facts, provider, now, scope="openid")
+    except BearerError as error:
+        return Decision(bearer_answer(error))
+    if token is None or token.access is None or not facts.user or not facts.authorization:
+        raise RuntimeError("require() has let through a token without a person")
+    body = claims.for_userinfo(
+        facts.user, token.access.scope, facts.authorization.claims, vault=provider.vault
+    )
+    return Decision(json_answer(200, body))
+
+
+def bearer_answer(error: BearerError) -> Answer:
+    """The error as an HTTP answer."""
+    body = {"error": error.code or "invalid_request", "error_description": error.description}
+    return json_answer(error.status, body, (("WWW-Authenticate", error.challenge()),))

@@ -1,0 +1,106 @@
+"""Rules as rows: what an administrator sets while the product runs.
+
+Owns reading, changing and auditing them; what a rule means is `idp.policy`.
+"""
+
+from typing import Any, Literal, get_args
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from idp import ids
+from idp.errors import Refused
+from idp.events.actor import Actor
+from idp.events.catalogue import RuleChanged
+from idp.policy import limits, timeouts
+from idp.storage.unit_of_work import UnitOfWork
+from idp.users.model import Role, Rule
+
+Kind = Literal["timeouts", "limits"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+_PROBLEMS = {"timeouts": timeouts.problem_with, "limits": limits.problem_with}
+
+
+def rules_of(unit: UnitOfWork, kind: Kind) -> list[tuple[str | None, dict[str, Any]]]:
+    """The rules of one kind as (role or None for everybody, value), as `idp.policy` takes them."""
+    rows = unit.orm.execute(
+        select(Rule.role, Rule.value).where(Rule.kind == kind).order_by(Rule.id)
+    )
+    return [(role, value) for role, value in rows]
+
+
+def all_rules(unit: UnitOfWork) -> list[Rule]:
+    """Every rule, those for everybody first."""
+    rows = unit.orm.scalars(select(Rule)).all()
+    return sorted(rows, key=lambda rule: (rule.kind, rule.role or ""))
+
+
+def set_rule(
+    unit: UnitOfWork, kind: str, role: str | None, value: dict[str, Any], actor: Actor
+) -> Rule:
+    """Sets the rule of a kind for a role, or for everybody (None).
+
+    Raises `Refused`: `invalid_rule` when the value cannot be one, `unknown_role`.
+    """
+    if kind not in KINDS:
+        raise Refused("invalid_rule", f"A rule is one of: {', '.join(KINDS)}.")
+    problem = _PROBLEMS[kind](value)
+    if problem is not None:
+        raise Refused("invalid_rule", problem)
+    if role is not None and unit.orm.get(Role, role) is None:
+        raise Refused("unknown_role", f"There is no role {role!r}.", 404)
+    rule = _rule(unit, kind, role)
+    before = None
+    if rule is None:
+        rule = Rule(id=_id(kind, role), kind=kind, role=role, version=1)
+        unit.orm.add(rule)
+    else:
+        before = rule.value
+        rule.version += 1
+    rule.value = value
+    rule.changed_at = unit.now
+    rule.changed_by = _name(actor)
+    try:
+        unit.flush()
+    except IntegrityError:
+        raise Refused(
+            "rule_changed", "This rule was changed by somebody else. Please look again.", 409
+        ) from None
+    unit.record(_changed(actor, kind=kind, role=role, before=before, after=value))
+    return rule
+
+
+def remove_rule(unit: UnitOfWork, kind: str, role: str | None, actor: Actor) -> None:
+    """Takes a rule away, so that the general one or the default holds again."""
+    rule = _rule(unit, kind, role)
+    if rule is None:
+        raise Refused("unknown_rule", "There is no such rule.", 404)
+    unit.orm.delete(rule)
+    unit.record(_changed(actor, kind=kind, role=role, before=rule.value, after=None))
+
+
+def _rule(unit: UnitOfWork, kind: str, role: str | None) -> Rule | None:
+    return unit.orm.get(Rule, _id(kind, role), with_for_update=True)
+
+
+def _id(kind: str, role: str | None) -> str:
+    # Made from what the rule is for, so that the primary key keeps two administrators from making
+    # two rules for one thing (a unique index would not: NULL roles are all distinct).
+    return "rul_" + ids.digest(f"{kind} {role or ''}")[:26]
+
+
+def _name(actor: Actor) -> str:
+    return (actor.id or actor.kind)[:64]
+
+
+def _changed(
+    actor: Actor,
+    *,
+    kind: str,
+    role: str | None,
+    before: dict[str, Any] | None,
+    after: dict[str, Any] | None,
+) -> RuleChanged:
+    return RuleChanged(
+        actor=actor.kind, actor_id=actor.id, kind=kind, role=role, before=before, after=after
+    )

@@ -1,0 +1,149 @@
+"""Counting attempts, before the password is checked (row B6).
+
+Owns the counters. An attempt is reserved by one atomic upsert that adds one and gives the count, so
+that attempts that run side by side cannot pass one limit together (BF-02); they live in SQL, so
+that nothing that is flushed forgets them (BF-08).
+
+Who is counted: an account under its user id, whichever of its names was typed (BF-04); a name that
+leads nowhere under a keyed digest of itself, with the same limit, so that counting does not show
+who exists (BF-10); a device that signed in to the account before under a count of its own, so that
+an attacker who spends the account's attempts does not lock its owner out (BF-07); and every attempt
+under its address.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import case, delete, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from idp.clock import SECOND, Duration, Instant
+from idp.storage.unit_of_work import UnitOfWork
+from idp.users.model import Throttle
+
+Scope = Literal["account", "device", "address"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """One attempt that was counted and may go on."""
+
+    account_key: str
+    address_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An attempt over a limit: which, how many there were, and the seconds until the next one."""
+
+    scope: Scope
+    attempts: int
+    limit: int
+    retry_after: int
+
+    @property
+    def is_noteworthy(self) -> bool:
+        """Whether to record it: the first, then at every doubling, so that a flood of refused
+        attempts does not fill the audit log."""
+        over, remainder = divmod(self.attempts - 1, self.limit)
+        return remainder == 0 and over & (over - 1) == 0
+
+
+def reserve(
+    unit: UnitOfWork, *, user_id: str | None, name_key: str, ip: str | None, device: str | None
+) -> Reservation | Refusal:
+    """Counts one attempt; must be committed before the password is looked at.
+
+    `user_id` is None for a name that leads nowhere, which is then counted by `name_key`; `device`
+    is the digest of a device that signed in to this very account before, else None.
+    """
+    limits = unit.settings.throttle
+    address_key = f"address:{_network(ip)}"
+    # The address first: one that floods us must not spend the account's attempts as well.
+    refusal = _count(unit, address_key, scope="address", limit=limits.per_address)
+    if refusal is not None:
+        return refusal
+    scope: Scope
+    if user_id is not None and device is not None:
+        account_key = f"account:{user_id}:device:{device[:32]}"
+        scope, limit = "device", limits.per_account_device
+    else:
+        account_key = f"account:{user_id}" if user_id is not None else _name_key(unit, name_key)
+        scope, limit = "account", limits.per_account
+    return _count(unit, account_key, scope=scope, limit=limit) or Reservation(
+        account_key, address_key
+    )
+
+
+def succeeded(unit: UnitOfWork, reservation: Reservation) -> None:
+    """Forgets the account's wrong attempts; of the address only this one, which was right.
+
+    Were the address forgotten too, an attacker could clear it by signing in as themselves.
+    """
+    unit.connection.execute(delete(Throttle).where(Throttle.key == reservation.account_key))
+    _take_back(unit, reservation.address_key)
+
+
+def take_back(unit: UnitOfWork, reservation: Reservation) -> None:
+    """Uncounts an attempt whose password was never looked at."""
+    _take_back(unit, reservation.account_key)
+    _take_back(unit, reservation.address_key)
+
+
+def forget_past(unit: UnitOfWork) -> int:
+    """Deletes counters whose window is over; gives how many. The worker calls it."""
+    return unit.connection.execute(
+        delete(Throttle).where(Throttle.window_ends_at <= unit.now)
+    ).rowcount
+
+
+def _count(unit: UnitOfWork, key: str, *, scope: Scope, limit: int) -> Refusal | None:
+    attempts, window_ends_at = _increment(unit, key, unit.settings.throttle.window * SECOND)
+    if attempts <= limit:
+        return None
+    return Refusal(scope, attempts, limit, -(-(window_ends_at - unit.now) // SECOND))
+
+
+def _increment(unit: UnitOfWork, key: str, window: Duration) -> tuple[int, Instant]:
+    dialect = sqlite if unit.connection.dialect.name == "sqlite" else postgresql
+    is_over = Throttle.window_ends_at <= unit.now
+    first = dialect.insert(Throttle).values(key=key, window_ends_at=unit.now + window, count=1)
+    statement = first.on_conflict_do_update(
+        index_elements=[Throttle.key],
+        set_={
+            "count": case((is_over, 1), else_=Throttle.count + 1),
+            "window_ends_at": case((is_over, unit.now + window), else_=Throttle.window_ends_at),
+        },
+    ).returning(Throttle.count, Throttle.window_ends_at)
+    row = unit.connection.execute(statement).one()
+    return row[0], row[1]
+
+
+def _take_back(unit: UnitOfWork, key: str) -> None:
+    unit.connection.execute(
+        update(Throttle)
+        .where(Throttle.key == key, Throttle.window_ends_at > unit.now, Throttle.count > 0)
+        .values(count=Throttle.count - 1)
+    )
+
+
+def _name_key(unit: UnitOfWork, name: str) -> str:
+    # A digest, because people type passwords and other people's addresses into this field.
+    tag = unit.vault.mac(name.encode("utf-8", "surrogatepass"), "throttle name")
+    return f"name:{tag.hex()[:32]}"
+
+
+def _network(ip: str | None) -> str:
+    """The address that is counted: IPv4 whole, IPv6 by /64, which is what one person is given."""
+    if ip is None:
+        return "unknown"
+    try:
+        address = ipaddress.ip_address(ip.partition("%")[0])
+    except ValueError:
+        return "unknown"
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((address, 64), strict=False))

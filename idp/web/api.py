@@ -1,0 +1,241 @@
+"""The self-service API (row K5): a person's sessions, for apps they allowed that.
+
+A bearer token with the scope `sessions` speaks for one person and one session. The rules are those
+of the account page: only one's own, the truth about what ended, nothing without a name for it.
+Errors are problems (RFC 9457); what is unknown is refused, not ignored.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from sqlalchemy import select
+from starlette.responses import Response
+from starlette.routing import Route
+
+from idp.clock import to_rfc3339
+from idp.errors import Refused
+from idp.events.actor import Actor
+from idp.oauth import authorizations, protected
+from idp.oauth.model import Authorization
+from idp.oauth.protected import Caller
+from idp.oauth.userinfo import BearerError, bearer_token
+from idp.sessions import lifecycle, queries
+from idp.sessions.model import Session
+from idp.storage.unit_of_work import UnitOfWork
+from idp.web import problems, receipts, session_view
+from idp.web.http import Handler, Kind, PageRequest, WebContext, route
+from idp.web.session_view import SessionRow
+
+PATH = "/api/v1/users/sessions"
+SCOPE = "sessions"
+_SESSION_ID = re.compile(r"ses_[a-z2-7]{26}")
+
+ApiHandler = Callable[[WebContext, PageRequest, Caller], Response]
+
+
+def routes(context: WebContext) -> list[Route]:
+    """Everything under /api/v1/users/sessions."""
+    return [
+        _api_route(context, PATH, {"GET": list_sessions}),
+        _api_route(context, f"{PATH}/revoke-all", {"POST": revoke_all}),
+        _api_route(context, f"{PATH}/{{id}}", {"PATCH": rename, "DELETE": end}),
+    ]
+
+
+def list_sessions(context: WebContext, request: PageRequest, caller: Caller) -> Response:
+    """GET: the running sessions, the present one first."""
+    _takes_no_body(request)
+    with context.work.read() as unit:
+        rows = session_view.running(unit, caller.user_id, current_id=caller.session_id)
+    return _json({"sessions": [_shown(row) for row in rows]})
+
+
+def rename(context: WebContext, request: PageRequest, caller: Caller) -> Response:
+    """PATCH {"name": …}: null or "" brings the default name back."""
+    body = _object(request)
+    if set(body) != {"name"}:
+        raise Refused("invalid_field", "The body must have the one member “name”.", 400)
+    name = body["name"]
+    if name is not None and not isinstance(name, str):
+        raise Refused("invalid_field", "“name” must be a text or null.", 400)
+    with context.work.begin() as unit:
+        session = _own(unit, caller, request.params["id"])
+        if session.ended_at is not None:
+            raise Refused("session_ended", "This session has ended.", 409)
+        lifecycle.rename(unit, session, name or "", _actor(caller))
+    with context.work.read() as unit:
+        rows = session_view.running(unit, caller.user_id, current_id=caller.session_id)
+    for row in rows:
+        if row.id == session.id:
+            return _json(_shown(row))
+    raise Refused("session_ended", "This session has ended.", 409)
+
+
+def end(context: WebContext, request: PageRequest, caller: Caller) -> Response:
+    """DELETE: ends one session; its tokens are dead when the answer is sent."""
+    _takes_no_body(request)
+    with context.work.begin() as unit:
+        session = _own(unit, caller, request.params["id"])
+        ended = lifecycle.end(unit, [session.id], reason="signed_out", actor=_actor(caller))
+    return _result(context, ended)
+
+
+def revoke_all(context: WebContext, request: PageRequest, caller: Caller) -> Response:
+    """POST: ends every session but the one the token belongs to, and stray offline grants."""
+    if request.body and _object(request):
+        raise Refused("invalid_field", "This request takes no members.", 400)
+    with context.work.begin() as unit:
+        ended = lifecycle.end_all_of(
+            unit,
+            caller.user_id,
+            reason="signed_out_everywhere",
+            actor=_actor(caller),
+            keeping=caller.session_id,
+        )
+        _end_stray(unit, caller)
+    return _result(context, ended)
+
+
+def refuse(context: WebContext, request: PageRequest, refused: Refused) -> Response:
+    """A refusal as a problem."""
+    del context, request
+    return problems.answer(refused)
+
+
+def _api_route(context: WebContext, path: str, handlers: Mapping[str, ApiHandler]) -> Route:
+    # A bearer token is never sent by a browser on its own: there is no forgery to guard against.
+    kind = Kind("application/json", _no_guard, refuse)
+    return route(
+        context, path, kind, {method: _for_caller(one) for method, one in handlers.items()}
+    )
+
+
+def _no_guard(context: WebContext, request: PageRequest) -> None:
+    del context, request
+
+
+def _for_caller(handler: ApiHandler) -> Handler:
+    def answer(context: WebContext, request: PageRequest) -> Response:
+        try:
+            token = bearer_token(request.headers)
+            caller = protected.authenticate(context.provider, token, scope=SCOPE)
+        except BearerError as error:
+            return _challenged(error)
+        if request.query:
+            raise Refused("invalid_parameter", "This address takes no parameters.", 400)
+        return handler(context, request, caller)
+
+    return answer
+
+
+def _challenged(error: BearerError) -> Response:
+    challenge = error.challenge()
+    if error.code == "insufficient_scope":
+        challenge += f', scope="{SCOPE}"'
+    return problems.answer(
+        Refused(error.code or "token_required", error.description, error.status),
+        challenge=challenge,
+    )
+
+
+def _shown(row: SessionRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "name": row.name,
+        "default_name": row.default_name,
+        "device": {"type": row.device_type, "browser": row.browser, "os": row.os},
+        "current": row.is_current,
+        "origin": row.origin,
+        "ip": row.ip,
+        "place": None,
+        "created_at": to_rfc3339(row.created_at),
+        "last_active_at": to_rfc3339(row.last_active_at),
+        "idle_expires_at": to_rfc3339(min(row.idle_at, row.expires_at)),
+        "expires_at": to_rfc3339(row.expires_at),
+        "method": row.method,
+        "acr": row.acr,
+        "apps": [
+            {
+                "client_id": app.client_id,
+                "name": app.name,
+                "state": "active" if app.is_active else "ended",
+            }
+            for app in row.apps
+        ],
+    }
+
+
+def _end_stray(unit: UnitOfWork, caller: Caller) -> None:
+    """Ends offline grants that outlived their session, but not what the caller itself stands on."""
+    outlived = [grant.authorization_id for grant in authorizations.offline_of(unit, caller.user_id)]
+    stray = unit.orm.scalars(
+        select(Authorization.id).where(
+            Authorization.id.in_(outlived), Authorization.session_id != caller.session_id
+        )
+    ).all()
+    authorizations.end(unit, stray, reason="signed_out", actor=_actor(caller))
+
+
+def _result(context: WebContext, ended: list[str]) -> Response:
+    with context.work.read() as unit:
+        apps = receipts.apps_told(unit, ended)
+    return _json(
+        {
+            "ended": ended,
+            "apps": [
+                {"client_id": app.client_id, "name": app.name, "state": app.state} for app in apps
+            ],
+        }
+    )
+
+
+def _own(unit: UnitOfWork, caller: Caller, session_id: str) -> Session:
+    session = (
+        queries.one_of(unit, caller.user_id, session_id)
+        if _SESSION_ID.fullmatch(session_id)
+        else None
+    )
+    if session is None:
+        raise Refused("session_not_found", "There is no such session of yours.", 404)
+    return session
+
+
+def _actor(caller: Caller) -> Actor:
+    return Actor("user", caller.session_id)
+
+
+def _object(request: PageRequest) -> dict[str, Any]:
+    """The body as a JSON object; a member that comes twice has no meaning and is refused."""
+    try:
+        body = json.loads(
+            request.body, object_pairs_hook=_unambiguous, parse_constant=_no_constant
+        )
+    except (ValueError, RecursionError):
+        raise Refused("malformed_json", "The body must be a JSON object.", 400) from None
+    if not isinstance(body, dict):
+        raise Refused("malformed_json", "The body must be a JSON object.", 400)
+    return body
+
+
+def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a member came twice")
+    return found
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _takes_no_body(request: PageRequest) -> None:
+    if request.body:
+        raise Refused("invalid_field", "This request takes no body.", 400)
+
+
+def _json(body: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(body), HTTPStatus.OK, media_type="application/json")

@@ -1,0 +1,84 @@
+"""The page of connected apps: what a person allowed, and how they take it back."""
+
+from dataclasses import dataclass, field
+from urllib.parse import urlencode
+
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from idp.clock import Instant
+from idp.errors import Refused
+from idp.events.actor import Actor
+from idp.oauth import consent
+from idp.web import session_view
+from idp.web.http import PageRequest, WebContext
+from idp.web.session_view import OfflineRow, hue
+from idp.web.visitor import Visitor, visitor_route
+
+PATH = "/account/apps"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectedApp:
+    """An app a person allowed something, and its access that goes on without a session."""
+
+    client_id: str
+    name: str
+    hue: int
+    scopes: list[str]
+    granted_at: Instant | None
+    offline: list[OfflineRow] = field(default_factory=list)
+
+
+def routes(context: WebContext) -> list[Route]:
+    """/account/apps."""
+    return [visitor_route(context, PATH, {"GET": show, "POST": revoke})]
+
+
+def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
+    """GET /account/apps"""
+    apps = _connected(context, visitor)
+    removed = request.query.get("removed")
+    return context.renderer.page(
+        "apps.html",
+        language=request.language,
+        visitor=visitor,
+        apps=apps,
+        # Said only when it is true.
+        is_removed=removed is not None and all(app.client_id != removed for app in apps),
+    )
+
+
+def revoke(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
+    """POST /account/apps: takes back what one app was allowed; asks back first."""
+    client_id = request.form.get("client_id", "")
+    app = next((app for app in _connected(context, visitor) if app.client_id == client_id), None)
+    if app is None:
+        raise Refused("app_not_found", "You have not connected such an app.", 404)
+    if request.form.get("confirmed") != "yes":
+        return context.renderer.page(
+            "confirm_revoke.html", language=request.language, visitor=visitor, app=app
+        )
+    with context.work.begin() as unit:
+        consent.revoke(
+            unit, visitor.user.id, client_id, actor=Actor("user", visitor.session.id)
+        )
+    return RedirectResponse(f"{PATH}?{urlencode({'removed': client_id})}", 303)
+
+
+def _connected(context: WebContext, visitor: Visitor) -> list[ConnectedApp]:
+    with context.work.read() as unit:
+        given = consent.of(unit, visitor.user.id)
+        offline = session_view.offline(unit, visitor.user.id)
+    apps = {
+        one.client_id: ConnectedApp(
+            one.client_id, one.name, hue(one.client_id), one.scope.split(), one.granted_at
+        )
+        for one in given
+    }
+    for row in offline:
+        app = apps.setdefault(
+            row.client_id, ConnectedApp(row.client_id, row.name, row.hue, [], None)
+        )
+        app.offline.append(row)
+    return list(apps.values())

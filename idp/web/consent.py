@@ -1,0 +1,89 @@
+"""The page that asks whether an app may have what it asks for.
+
+Owns showing the question and recording the answer for the one request it belongs to. Which scopes
+need asking, and what becomes of the answer, /authorize decides.
+"""
+
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from idp.oauth import consent, pushed
+from idp.oauth.pushed import Pending
+from idp.web.http import PageRequest, WebContext
+from idp.web.language import choose
+from idp.web.pending import find_pending, leads_to, unknown_request
+from idp.web.visitor import Visitor, visitor_route
+
+
+def routes(context: WebContext) -> list[Route]:
+    """/consent."""
+    return [
+        visitor_route(
+            context, "/consent", {"GET": show, "POST": answer}, otherwise=back_to_authorize
+        )
+    ]
+
+
+def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
+    """GET /consent?request=…"""
+    pending = find_pending(context, request, request.query)
+    if pending is None:
+        return unknown_request(context, request)
+    return context.renderer.page(
+        "consent.html",
+        language=choose(
+            pending.parameters.get("ui_locales"), request.headers.get("accept-language")
+        ),
+        form_actions=leads_to(pending),
+        pending=pending,
+        app=pending.client,
+        username=visitor.user.username,
+        scopes=asked_for(pending),
+        csrf=visitor.csrf,
+    )
+
+
+def answer(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
+    """POST /consent: the buttons "Allow" and "Deny"; whatever is not "allow" denies."""
+    pending = find_pending(context, request, request.form)
+    if pending is None:
+        return unknown_request(context, request)
+    session = visitor.session
+    with context.work.begin() as unit:
+        if request.form.get("action") == "allow":
+            consent.grant(
+                unit,
+                user_id=session.user_id,
+                session_id=session.id,
+                client_id=pending.client.id,
+                scope=" ".join(asked_for(pending)),
+            )
+            pushed.note_consent(unit, pending.id, session.id)
+        else:
+            consent.deny(
+                unit,
+                user_id=session.user_id,
+                session_id=session.id,
+                client_id=pending.client.id,
+            )
+            pushed.note_denial(unit, pending.id)
+    return RedirectResponse(pushed.return_url(pending.id, pending.client.id), 303)
+
+
+def back_to_authorize(context: WebContext, request: PageRequest) -> Response:
+    """Nobody is signed in (any more): /authorize knows what to do about that."""
+    fields = request.query if request.method in ("GET", "HEAD") else request.form
+    pending = find_pending(context, request, fields)
+    if pending is None:
+        return unknown_request(context, request)
+    return RedirectResponse(pushed.return_url(pending.id, pending.client.id), 303)
+
+
+def asked_for(pending: Pending) -> list[str]:
+    """The scopes of the request that its app may ask for at all, in the order it asked."""
+    client = pending.client
+    allowed = set(client.scope.split())
+    if "refresh_token" not in client.grant_types:
+        allowed.discard("offline_access")
+    asked = pending.parameters.get("scope", "openid").split()
+    return list(dict.fromkeys(scope for scope in asked if scope in allowed))

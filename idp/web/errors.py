@@ -1,0 +1,111 @@
+"""Pages that say no: one look for every refusal, with a code to ask about and no details.
+
+Owns the error page and what the app answers to paths and methods that do not exist.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from http import HTTPStatus
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from idp.errors import Refused
+from idp.web import problems
+from idp.web.http import (
+    FORM,
+    Kind,
+    PageRequest,
+    WebContext,
+    guard_browser,
+    page_request,
+    unexpected,
+)
+
+_log = logging.getLogger("idp.web")
+
+_TITLES = {
+    400: "This request cannot be understood",
+    403: "That was not done",
+    404: "There is nothing here",
+    405: "That is not possible here",
+    409: "Something changed meanwhile",
+    410: "This is no longer possible",
+    413: "That is too much at once",
+    415: "That form cannot be read",
+    429: "Too many attempts",
+    500: "Something went wrong",
+    503: "Just a moment",
+}
+
+
+def page(
+    context: WebContext,
+    refused: Refused,
+    *,
+    language: str,
+    title: str | None = None,
+    links: Iterable[tuple[str, str]] = (),
+) -> Response:
+    """The error page for a refusal; `links` are (text, address) to go on with."""
+    response = context.renderer.page(
+        "error.html",
+        language=language,
+        status=refused.status,
+        title=title or _TITLES.get(refused.status, "That was not done"),
+        sentence=refused.sentence,
+        code=refused.code,
+        links=list(links),
+    )
+    if refused.retry_after is not None:
+        response.headers["Retry-After"] = str(refused.retry_after)
+    return response
+
+
+def refuse(context: WebContext, request: PageRequest, refused: Refused) -> Response:
+    """A refusal of a page request as a page."""
+    return page(context, refused, language=request.language)
+
+
+# Pages that need nobody signed in: forms carry a token bound to the browser.
+PUBLIC = Kind(FORM, guard_browser, refuse)
+
+
+def handlers(
+    context: WebContext,
+) -> dict[int | type[Exception], Callable[[Request, Exception], Awaitable[Response]]]:
+    """Exception handlers for the app: no such path, no such method, and whatever nobody caught."""
+
+    async def answer(request: Request, error: Exception) -> Response:
+        return _outside(context, request, error)
+
+    return {HTTPException: answer, Refused: answer, Exception: answer}
+
+
+def _outside(context: WebContext, raw: Request, error: Exception) -> Response:
+    allowed = None
+    if isinstance(error, Refused):
+        refused = error
+    elif isinstance(error, HTTPException):
+        refused = _of_status(error.status_code)
+        allowed = (error.headers or {}).get("Allow")
+    else:
+        refused = unexpected()
+    if raw.url.path.startswith("/api/"):
+        response = problems.answer(refused)
+    else:
+        response = page(context, refused, language=page_request(context, raw).language)
+    if allowed is not None:
+        response.headers["Allow"] = allowed
+    return response
+
+
+def _of_status(status: int) -> Refused:
+    sentences = {
+        404: "The address may be mistyped, or what was here is gone.",
+        405: "This address does not take that kind of request.",
+    }
+    phrase = HTTPStatus(status).phrase
+    code = "_".join(phrase.lower().replace("-", " ").split())
+    return Refused(code, sentences.get(status, f"{phrase}."), status)

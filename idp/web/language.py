@@ -1,0 +1,75 @@
+"""Language: which one a page speaks, and how it says moments and lengths of time.
+
+English is what is shipped now. Every sentence of the pages goes through gettext already; a further
+language is one more entry in `SHIPPED`.
+"""
+
+from gettext import NullTranslations
+
+from babel.dates import format_datetime, format_timedelta
+from babel.units import format_unit
+
+from idp.clock import DAY, HOUR, MINUTE, SECOND, Duration, Instant, to_datetime
+
+DEFAULT = "en"
+SHIPPED: dict[str, NullTranslations] = {DEFAULT: NullTranslations()}
+
+NOW_LASTS: Duration = 2 * MINUTE
+
+
+def choose(*wishes: str | None) -> str:
+    """The shipped language that the wishes name first; each is `ui_locales` or Accept-Language.
+
+    Tags are compared by their first part (RFC 4647 lookup, cut to what is shipped).
+    """
+    for wish in wishes:
+        for tag in _tags((wish or "")[:500]):
+            language = tag.partition("-")[0].lower()
+            if language in SHIPPED:
+                return language
+    return DEFAULT
+
+
+def moment(at: Instant, *, now: Instant, language: str) -> str:
+    """A moment in UTC: "12 Nov, 09:14", with the year when it is another one."""
+    shown = to_datetime(at)
+    pattern = "d MMM, HH:mm" if shown.year == to_datetime(now).year else "d MMM y, HH:mm"
+    return format_datetime(shown, pattern, locale=language)
+
+
+def ago(at: Instant, *, now: Instant, language: str) -> str:
+    """How long ago: "3 minutes ago"; the caller says "now" for less than `NOW_LASTS`."""
+    return format_timedelta(
+        -max(now - at, 0) // SECOND,
+        granularity="minute",
+        threshold=1.2,
+        add_direction=True,
+        locale=language,
+    )
+
+
+def length(duration: Duration, *, language: str) -> str:
+    """A length of time: "60 minutes", "24 hours", "3 days"; rounded down to that unit."""
+    if duration < 2 * HOUR:
+        amount, unit = duration // MINUTE, "minute"
+    elif duration < 2 * DAY:
+        amount, unit = duration // HOUR, "hour"
+    else:
+        amount, unit = duration // DAY, "day"
+    return format_unit(amount, f"duration-{unit}", locale=language)
+
+
+def _tags(wish: str) -> list[str]:
+    """The tags of `ui_locales` ("fr en") or Accept-Language ("fr, en;q=0.5"), wished most first."""
+    weighed: list[tuple[float, str]] = []
+    for part in wish.split(","):
+        named, _, weight = part.partition(";")
+        weighed.extend((_weight(weight), tag) for tag in named.split())
+    return [tag for weight, tag in sorted(weighed, key=lambda w: -w[0]) if weight > 0]
+
+
+def _weight(text: str) -> float:
+    try:
+        return float(text.strip().removeprefix("q=")) if text.strip() else 1.0
+    except ValueError:
+        return 0.0

@@ -1,0 +1,204 @@
+"""The sign-in page, for an app's request and for the account pages.
+
+Owns showing the form, handing what was typed to `sign_in`, and the browser's new cookie. What
+happens with the app's request afterwards is decided again by /authorize: this page only notes that
+somebody proved who they are, and goes back there.
+"""
+
+from dataclasses import dataclass
+
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from idp.errors import Refused
+from idp.oauth import pushed
+from idp.oauth.pushed import Pending
+from idp.sessions import sign_in
+from idp.sessions.sign_in import Rejected, SignedIn
+from idp.web import cookies, csrf, errors, visitor
+from idp.web.http import PageRequest, WebContext, route
+from idp.web.language import choose
+from idp.web.local_path import local_path
+from idp.web.pending import find_pending, leads_to, unknown_request
+from idp.web.visitor import EndedSession, Visitor
+
+LONGEST_NAME = 320
+LONGEST_PASSWORD = 4_096
+
+
+def routes(context: WebContext) -> list[Route]:
+    """/login (for an app's request) and /account/sign-in (without an app)."""
+    return [
+        route(context, "/login", errors.PUBLIC, {"GET": show_for_app, "POST": submit_for_app}),
+        route(
+            context, visitor.SIGN_IN, errors.PUBLIC, {"GET": show_for_account, "POST": submit_here}
+        ),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What the page shows besides its fields."""
+
+    name: str
+    problem: str | None = None
+    status: int = 200
+    retry_after: int | None = None
+
+
+def show_for_app(context: WebContext, request: PageRequest) -> Response:
+    """GET /login?request=…"""
+    if "request" not in request.query:
+        return RedirectResponse(visitor.SIGN_IN, 303)
+    pending = find_pending(context, request, request.query)
+    if pending is None:
+        return unknown_request(context, request)
+    present = visitor.find(context, request)
+    if present is not None:
+        name = present.user.username
+    else:
+        name = pending.parameters.get("login_hint", "")[:LONGEST_NAME]
+    return _page_for_app(context, request, pending, _Form(name), present)
+
+
+def submit_for_app(context: WebContext, request: PageRequest) -> Response:
+    """POST /login: the buttons "Sign in" and "Cancel"."""
+    pending = find_pending(context, request, request.form)
+    if pending is None:
+        return unknown_request(context, request)
+    if request.form.get("action") == "cancel":
+        with context.work.begin() as unit:
+            pushed.note_denial(unit, pending.id)
+        return RedirectResponse(pushed.return_url(pending.id, pending.client.id), 303)
+    outcome = _sign_in(context, request)
+    if isinstance(outcome, _Form):
+        present = visitor.find(context, request)
+        return _page_for_app(context, request, pending, outcome, present)
+    with context.work.begin() as unit:
+        pushed.note_authentication(unit, pending.id, outcome.session_id)
+    return _signed_in(context, request, outcome, pushed.return_url(pending.id, pending.client.id))
+
+
+def show_for_account(context: WebContext, request: PageRequest) -> Response:
+    """GET /account/sign-in: straight on for those who are signed in."""
+    wanted = local_path(request.query.get("next"))
+    if visitor.find(context, request) is not None:
+        return RedirectResponse(wanted, 303)
+    with context.work.read() as unit:
+        over = visitor.ended_session(unit, request.session_secret)
+    return _page_for_account(context, request, wanted, _Form(""), over)
+
+
+def submit_here(context: WebContext, request: PageRequest) -> Response:
+    """POST /account/sign-in."""
+    wanted = local_path(request.form.get("next"))
+    outcome = _sign_in(context, request)
+    if isinstance(outcome, _Form):
+        return _page_for_account(context, request, wanted, outcome, None)
+    return _signed_in(context, request, outcome, wanted)
+
+
+def _sign_in(context: WebContext, request: PageRequest) -> SignedIn | _Form:
+    name = request.form.get("username", "")
+    password = request.form.get("password", "")
+    if not name.strip() or not password:
+        return _Form(name[:LONGEST_NAME], "Please enter your user name and your password.", 400)
+    if len(name) > LONGEST_NAME or len(password.encode()) > LONGEST_PASSWORD:
+        return _Form(name[:LONGEST_NAME], sign_in.WRONG, 403)
+    try:
+        outcome = sign_in.sign_in(
+            context.work,
+            context.hasher,
+            name=name,
+            password=password,
+            visit=request.visit,
+            current=request.session_secret,
+        )
+    except Refused as refused:
+        # Busy, or disabled this very moment: what was typed stays in the form.
+        return _Form(name, refused.sentence, refused.status, refused.retry_after)
+    if isinstance(outcome, Rejected):
+        return _Form(name, outcome.sentence, outcome.status, outcome.retry_after)
+    return outcome
+
+
+def _signed_in(
+    context: WebContext, request: PageRequest, outcome: SignedIn, onward: str
+) -> Response:
+    response = RedirectResponse(onward, 303)
+    cookies.keep_session(response, context.settings, outcome.secret)
+    cookies.keep_browser(response, context.settings, request.browser)
+    return response
+
+
+def _page_for_app(
+    context: WebContext,
+    request: PageRequest,
+    pending: Pending,
+    form: _Form,
+    present: Visitor | None,
+) -> Response:
+    return _page(
+        context,
+        request,
+        form,
+        language=choose(pending.parameters.get("ui_locales"), request.headers.get("accept-language")),
+        action="/login",
+        hidden={"request": pending.id},
+        app=pending.client.name,
+        present=present.user.username if present is not None else None,
+        over=None,
+        form_actions=leads_to(pending),
+    )
+
+
+def _page_for_account(
+    context: WebContext,
+    request: PageRequest,
+    wanted: str,
+    form: _Form,
+    over: EndedSession | None,
+) -> Response:
+    return _page(
+        context,
+        request,
+        form,
+        language=request.language,
+        action=visitor.SIGN_IN,
+        hidden={"next": wanted},
+        app=None,
+        present=None,
+        over=over,
+        form_actions=(),
+    )
+
+
+def _page(
+    context: WebContext,
+    request: PageRequest,
+    form: _Form,
+    *,
+    language: str,
+    action: str,
+    hidden: dict[str, str],
+    app: str | None,
+    present: str | None,
+    over: EndedSession | None,
+    form_actions: tuple[str, ...],
+) -> Response:
+    response = context.renderer.page(
+        "login.html",
+        language=language,
+        status=form.status,
+        form_actions=form_actions,
+        action=action,
+        hidden={**hidden, csrf.FIELD: csrf.for_browser(context.work.vault, request.browser)},
+        app=app,
+        present=present,
+        over=over,
+        username=form.name,
+        problem=form.problem,
+    )
+    if form.retry_after is not None:
+        response.headers["Retry-After"] = str(form.retry_after)
+    return response

@@ -1,0 +1,57 @@
+"""The request of an app that a page works for: finding it, and where its pages may lead."""
+
+from collections.abc import Mapping
+
+from starlette.responses import Response
+
+from idp.errors import Refused
+from idp.oauth import pushed
+from idp.oauth.pushed import Pending
+from idp.web import errors
+from idp.web.http import PageRequest, WebContext
+from idp.web.local_path import ACCOUNT
+
+LONGEST_REFERENCE = 200
+MOST_ORIGINS = 12
+
+
+def find_pending(
+    context: WebContext, request: PageRequest, fields: Mapping[str, str]
+) -> Pending | None:
+    """The living request that `fields` refers to, if this very browser began it."""
+    reference = fields.get("request", "")
+    if not reference or len(reference) > LONGEST_REFERENCE or request.browser_is_new:
+        return None
+    with context.work.read() as unit:
+        return pushed.find(unit, reference, request.browser_hash)
+
+
+def leads_to(pending: Pending) -> tuple[str, ...]:
+    """Addresses that a form of this request's pages may end at, for its `form-action`.
+
+    The request's own redirect URI, and what else its app has registered: after signing in, apps
+    often send people on to another origin of theirs, and that is still the same chain of redirects.
+    """
+    client = pending.client
+    uris = [
+        pending.parameters.get("redirect_uri") or "",
+        *client.redirect_uris,
+        client.client_uri or "",
+    ]
+    return tuple(dict.fromkeys(uri for uri in uris if uri))[:MOST_ORIGINS]
+
+
+def unknown_request(context: WebContext, request: PageRequest) -> Response:
+    """The page for a reference that leads nowhere (any more, or in this browser)."""
+    return errors.page(
+        context,
+        Refused(
+            "request_expired",
+            "You waited too long, already finished it, or opened it in another browser. "
+            "Nothing is lost: go back to the app and choose “Sign in” again.",
+            400,
+        ),
+        language=request.language,
+        title="This sign-in is no longer open",
+        links=[("Go to your account", ACCOUNT)],
+    )

@@ -1,0 +1,493 @@
+"""The protocol endpoints as plain ASGI: /authorize, /token, /introspect, /revoke, /userinfo, keys
+and metadata.
+
+Owns reading requests from the wire and writing answers to it, CORS for the token side, and the way
+from a decision of `/authorize` to a page. What is decided stands in `idp.oauth`.
+"""
+
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
+from urllib.parse import urlencode
+
+import orjson
+from authlib.oauth2.rfc6749 import InvalidRequestError, OAuth2Error
+from sqlalchemy import select
+from starlette.types import Receive, Scope, Send
+
+from idp import ids
+from idp.errors import Refused
+from idp.oauth import (
+    authorize,
+    client_auth,
+    clients,
+    discovery,
+    introspection,
+    pushed,
+    revocation,
+    server,
+    token_state,
+    userinfo,
+)
+from idp.oauth.authorize import PageError
+from idp.oauth.facts import (
+    BY_AUTHORIZATION,
+    FOR_AUTHORIZE,
+    AuthorizeFacts,
+    authorize_facts,
+    token_facts,
+)
+from idp.oauth.provider import Answer, Decision, Provider, json_answer
+from idp.oauth.request import BODY_MAXIMUM, Parameters, parse, parse_form
+from idp.sessions import lifecycle
+from idp.storage.database import Row
+from idp.users.model import Role
+from idp.web import cookies
+from idp.web.decisions import Shell
+
+log = logging.getLogger(__name__)
+
+# A POST to /authorize comes from another site, so the session's Lax cookie is not with it; it is
+# turned into a GET, which carries it.
+GET_MAXIMUM = 8_192
+SECURITY = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+ErrorPage = Callable[[PageError, dict[str, str]], Answer]
+
+
+class TooLarge(Exception):  # noqa: N818
+    """A body over the limit."""
+
+
+class ProtocolEndpoints:
+    """ASGI callables by path. `error_page` draws the page for what must not be redirected."""
+
+    def __init__(self, provider: Provider, *, error_page: ErrorPage) -> None:
+        self.provider = provider
+        self.shell = Shell(provider)
+        self.settings = provider.settings
+        self._error_page = error_page
+        metadata = orjson.dumps(discovery.document(self.settings.issuer))
+        etag = f'"{hashlib.sha256(metadata).hexdigest()[:32]}"'
+        self._metadata = (metadata, etag)
+        self._strict_transport = (
+            ((b"strict-transport-security", b"max-age=63072000; includeSubDomains"),)
+            if self.settings.is_secure
+            else ()
+        )
+        self.by_path: dict[str, Callable[[Scope, Receive, Send], Awaitable[None]]] = {
+            "/authorize": self.authorize_endpoint,
+            "/token": self._form_endpoint(self._token),
+            "/introspect": self._form_endpoint(self._introspect),
+            "/revoke": self._form_endpoint(self._revoke),
+            "/userinfo": self.userinfo_endpoint,
+            "/jwks": self._document(provider.keyring.jwks),
+            "/.well-known/jwks.json": self._document(provider.keyring.jwks),
+            "/.well-known/openid-configuration": self._document(lambda: self._metadata),
+            "/.well-known/oauth-authorization-server": self._document(lambda: self._metadata),
+        }
+
+    # --- the token side ---------------------------------------------------------------------
+
+    def _form_endpoint(
+        self, endpoint: Callable[[dict[str, str], dict[str, str]], Awaitable[Answer]]
+    ) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+        async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+            headers = _headers(scope)
+            if scope["method"] == "OPTIONS":
+                await self._send(send, scope, _preflight(await self._cross_origin(headers)))
+                return
+            if scope["method"] != "POST":
+                await self._send(send, scope, _method_not_allowed("POST, OPTIONS"))
+                return
+            cross: tuple[tuple[str, str], ...] = ()
+            try:
+                body = await _read_body(receive)
+                form = parse_form(headers.get("content-type", ""), body)
+                answer = await endpoint(form, headers)
+                cross = await self._cross_origin(headers)
+            except TooLarge:
+                answer = json_answer(413, {"error": "invalid_request"})
+            except OAuth2Error as error:
+                answer = server.error_answer(error)
+            except Refused as refused:
+                answer = _unavailable(refused)
+            except Exception:
+                log.exception("protocol endpoint failed")
+                answer = json_answer(500, {"error": "server_error"})
+            await self._send(send, scope, answer, cross)
+
+        return handle
+
+    async def _token(self, form: dict[str, str], headers: dict[str, str]) -> Answer:
+        presented = client_auth.presented(form, headers)
+        statement, parameters = server.facts_key(form, presented)
+
+        def decide(row: Row | None) -> Decision:
+            now = self.provider.work.clock.now()
+            return server.decide(form, presented, token_facts(row), self.provider, now)
+
+        return await self.shell.decide(statement, parameters, decide)
+
+    async def _introspect(self, form: dict[str, str], headers: dict[str, str]) -> Answer:
+        return await self._about_token(form, headers, introspection.decide)
+
+    async def _revoke(self, form: dict[str, str], headers: dict[str, str]) -> Answer:
+        return await self._about_token(form, headers, revocation.decide)
+
+    async def _about_token(
+        self, form: dict[str, str], headers: dict[str, str], decided: Callable[..., Decision]
+    ) -> Answer:
+        presented = client_auth.presented(form, headers)
+        token = token_state.read(
+            form.get("token", ""), self.provider, self.provider.work.clock.now()
+        )
+        selected = (
+            token.facts_parameters()
+            if token
+            else {"authorization_id": "", "owner_id": "", "jti": ""}
+        )
+        parameters = selected | {
+            "client_id": presented.client_id,
+            "assertion_jti": presented.assertion_jti,
+        }
+
+        def decide(row: Row | None) -> Decision:
+            now = self.provider.work.clock.now()
+            return decided(form, presented, token, token_facts(row), self.provider, now)
+
+        return await self.shell.decide(BY_AUTHORIZATION, parameters, decide)
+
+    async def userinfo_endpoint(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """OpenID Connect Core section 5.3: GET or POST, token in the header or the form."""
+        headers = _headers(scope)
+        cross: tuple[tuple[str, str], ...] = ()
+        if scope["method"] == "OPTIONS":
+            await self._send(send, scope, _preflight(await self._cross_origin(headers)))
+            return
+        if scope["method"] not in ("GET", "POST"):
+            await self._send(send, scope, _method_not_allowed("GET, POST, OPTIONS"))
+            return
+        try:
+            form: dict[str, str] = {}
+            if scope["method"] == "POST":
+                body = await _read_body(receive)
+                if body:
+                    form = parse_form(headers.get("content-type", ""), body)
+            now = self.provider.work.clock.now()
+            token = token_state.read(userinfo.bearer_token(headers, form), self.provider, now)
+            selected = (
+                token.facts_parameters()
+                if token is not None and token.access is not None
+                else {"authorization_id": "", "owner_id": "", "jti": ""}
+            )
+
+            def decide(row: Row | None) -> Decision:
+                now = self.provider.work.clock.now()
+                return userinfo.decide(token, token_facts(row), self.provider, now)
+
+            answer = await self.shell.decide(
+                BY_AUTHORIZATION, selected | {"client_id": "", "assertion_jti": ""}, decide
+            )
+            cross = await self._cross_origin(headers)
+        except TooLarge:
+            answer = json_answer(413, {"error": "invalid_request"})
+        except userinfo.BearerError as error:
+            answer = userinfo.bearer_answer(error)
+        except OAuth2Error as error:
+            answer = server.error_answer(error)
+        except Refused as refused:
+            answer = _unavailable(refused)
+        except Exception:
+            log.exception("userinfo failed")
+            answer = json_answer(500, {"error": "server_error"})
+        await self._send(send, scope, answer, cross)
+
+    # --- the authorization endpoint ---------------------------------------------------------
+
+    async def authorize_endpoint(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """RFC 6749 section 4.1.1: GET, or POST which becomes a GET."""
+        if scope["method"] not in ("GET", "POST"):
+            await self._send(send, scope, _method_not_allowed("GET, POST"))
+            return
+        try:
+            if scope["method"] == "POST":
+                answer = await self._authorize_post(_headers(scope), await _read_body(receive))
+            else:
+                answer = await self._authorize_get(scope)
+        except TooLarge:
+            answer = self._error_page(PageError("too_large", "The request is too large."), {})
+        except PageError as error:
+            answer = self._error_page(error, {})
+        except OAuth2Error:
+            answer = self._error_page(
+                PageError("invalid_request", "The app sent a request that cannot be read."), {}
+            )
+        except Refused as refused:
+            answer = self._error_page(PageError(refused.code, refused.sentence), {})
+            answer = Answer(refused.status, answer.body, (*answer.headers, ("Retry-After", "1")))
+        except Exception:
+            log.exception("authorize failed")
+            answer = Answer(500, b"Something went wrong on our side.", (_TEXT,))
+        await self._send(send, scope, answer)
+
+    async def _authorize_post(self, headers: dict[str, str], body: bytes) -> Answer:
+        found = parse(body)
+        parse_form(headers.get("content-type", ""), b"")
+        if found.repeated or len(body) > GET_MAXIMUM:
+            raise PageError("invalid_request", "The app sent a request that cannot be used.")
+        return _see_other("/authorize?" + urlencode(found.values))
+
+    async def _authorize_get(self, scope: Scope) -> Answer:
+        query: bytes = scope["query_string"]
+        parameters = parse(query)
+        now = self.provider.work.clock.now()
+        jar = _cookies(scope)
+        secret = cookies.session_secret(jar, self.settings)
+        reference = pushed.reference_of(parameters.values)
+        governed = await self._permission_scopes(parameters.values, reference)
+
+        def decide(row: Row | None) -> Decision:
+            return self._decide_authorize(parameters, reference, jar, governed, row)
+
+        return await self.shell.decide(
+            FOR_AUTHORIZE,
+            {
+                "client_id": parameters.values.get("client_id", ""),
+                "secret_hash": ids.digest(secret) if secret else "",
+                "now": now,
+                "pending_id": reference or "",
+            },
+            decide,
+        )
+
+    def _decide_authorize(
+        self,
+        parameters: Parameters,
+        reference: str | None,
+        jar: dict[str, str],
+        governed: frozenset[str],
+        row: Row | None,
+    ) -> Decision:
+        provider, now = self.provider, self.provider.work.clock.now()
+        facts = authorize_facts(row)
+        browser_hash = cookies.browser_hash(jar, self.settings)
+        values, repeated = parameters.values, parameters.repeated
+        if reference is not None:
+            opened = (
+                pushed.open_parameters(
+                    facts.pending, browser_hash=browser_hash, vault=provider.vault, now=now
+                )
+                if facts.pending is not None
+                and facts.client is not None
+                and facts.pending.client_id == facts.client.id
+                else None
+            )
+            if opened is None:
+                raise PageError(
+                    "request_expired",
+                    "This sign-in was begun too long ago, was finished already, or belongs to "
+                    "another browser. Please go back to the app and start again.",
+                )
+            values, repeated = opened, frozenset()
+        try:
+            requested = authorize.validate(values, repeated, facts.client, provider)
+            moment = authorize.moment(requested, facts if reference else _fresh(facts), now)
+            if moment.is_denied:
+                raise authorize.denied(requested.redirect_uri)
+            step = authorize.next_step(moment)
+            if step is not None and ("none" in requested.prompt or step.page == "none"):
+                error = step.error("The person must be asked first.")
+                error.redirect_uri = requested.redirect_uri
+                raise error
+        except OAuth2Error as error:
+            if error.redirect_uri is None:
+                raise
+            location = authorize.error_location(
+                error, state=_echoed(values.get("state")), issuer=self.settings.issuer
+            )
+            spent = [pushed.use(reference, now)] if reference else []
+            return Decision(_see_other(location), spent)
+        if step is not None:
+            return self._to_page(step.page, values, requested, reference, jar)
+        issued = authorize.issue(moment, permission_scopes=governed, provider=provider)
+        writes = issued.writes + ([pushed.use(reference, now)] if reference else [])
+        headers: list[tuple[str, str]] = []
+        rotated = lifecycle.rotating(facts.session, now) if facts.session else None
+        if rotated is not None:
+            secret, write = rotated
+            writes.append(write)
+            headers.append(("Set-Cookie", cookies.session_header(self.settings, secret)))
+        return Decision(_see_other(issued.location, headers), writes)
+
+    def _to_page(
+        self,
+        page: str,
+        values: dict[str, str],
+        requested: authorize.Requested,
+        reference: str | None,
+        jar: dict[str, str],
+    ) -> Decision:
+        if reference is not None:
+            return Decision(_see_other(f"/{page}?request={reference}"))
+        browser = cookies.browser_secret(jar, self.settings)
+        headers: list[tuple[str, str]] = []
+        if browser is None:
+            browser = ids.new_secret()
+            headers.append(("Set-Cookie", cookies.browser_header(self.settings, browser)))
+        new_reference, write = pushed.push(
+            values,
+            requested.client.id,
+            browser_hash=ids.digest(browser),
+            provider=self.provider,
+            now=self.provider.work.clock.now(),
+        )
+        return Decision(_see_other(f"/{page}?request={new_reference}", headers), [write])
+
+    async def _permission_scopes(
+        self, values: dict[str, str], reference: str | None
+    ) -> frozenset[str]:
+        """The scopes that only roles give; read only when the request may ask for one."""
+        if reference is None and not authorize.is_governed(values.get("scope", "")):
+            return frozenset()
+
+        def read() -> frozenset[str]:
+            with self.provider.work.read() as unit:
+                rows = unit.orm.scalars(select(Role.permissions)).all()
+            return frozenset(one for permissions in rows for one in permissions)
+
+        return await self.shell.hop(read)
+
+    # --- documents and the wire -------------------------------------------------------------
+
+    def _document(
+        self, current: Callable[[], tuple[bytes, str]]
+    ) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+        async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+            del receive
+            if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+                await self._send(send, scope, _method_not_allowed("GET, HEAD, OPTIONS"))
+                return
+            body, etag = current()
+            shared = (
+                ("Content-Type", "application/json"),
+                ("Cache-Control", "public, max-age=300"),
+                ("ETag", etag),
+                ("Access-Control-Allow-Origin", "*"),
+            )
+            if _headers(scope).get("if-none-match") == etag:
+                await self._send(send, scope, Answer(304, b"", shared))
+            else:
+                await self._send(send, scope, Answer(200, body, shared))
+
+        return handle
+
+    async def _cross_origin(self, headers: dict[str, str]) -> tuple[tuple[str, str], ...]:
+        """CORS for the token side: exactly the origins that clients registered, no credentials."""
+        origin = headers.get("origin")
+        if origin is None or origin == "null":
+            return ()
+        if origin not in await self.shell.hop(self._registered_origins):
+            return (("Vary", "Origin"),)
+        return (("Access-Control-Allow-Origin", origin), ("Vary", "Origin"))
+
+    def _registered_origins(self) -> frozenset[str]:
+        with self.provider.work.read() as unit:
+            return clients.origins(unit)
+
+    async def _send(
+        self,
+        send: Send,
+        scope: Scope,
+        answer: Answer,
+        extra: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        body = b"" if scope["method"] == "HEAD" else answer.body
+        headers = [
+            (name.lower().encode("latin-1"), value.encode("latin-1"))
+            for name, value in (*answer.headers, *extra)
+        ]
+        names = {name for name, _ in headers}
+        headers += [pair for pair in SECURITY if pair[0] not in names]
+        headers += self._strict_transport
+        headers.append((b"content-length", str(len(answer.body)).encode()))
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+_TEXT = ("Content-Type", "text/plain; charset=utf-8")
+
+
+def _fresh(facts: AuthorizeFacts) -> AuthorizeFacts:
+    """The facts of a request that carries its parameters itself: nothing was done for it yet."""
+    return replace(facts, pending=None)
+
+
+def _echoed(state: str | None) -> str | None:
+    """`state` as it may be given back: byte for byte, unless it could not be a state at all."""
+    return state if state is None or len(state) <= authorize.STATE_MAXIMUM else None
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def _cookies(scope: Scope) -> dict[str, str]:
+    """The request's cookies; of two with one name the first counts (the longest path)."""
+    jar: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        if name == b"cookie":
+            for part in value.decode("latin-1").split(";"):
+                key, _, content = part.strip().partition("=")
+                jar.setdefault(key, content)
+    return jar
+
+
+async def _read_body(receive: Receive) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise InvalidRequestError("The request broke off.")
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+        if size > BODY_MAXIMUM:
+            raise TooLarge
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+
+
+def _preflight(allowed: tuple[tuple[str, str], ...]) -> Answer:
+    if not any(name == "Access-Control-Allow-Origin" for name, _ in allowed):
+        return Answer(204, b"", allowed)
+    return Answer(
+        204,
+        b"",
+        (
+            *allowed,
+            ("Access-Control-Allow-Methods", "POST"),
+            ("Access-Control-Allow-Headers", "authorization, content-type, dpop"),
+            ("Access-Control-Max-Age", "300"),
+        ),
+    )
+
+
+def _see_other(location: str, headers: Iterable[tuple[str, str]] = ()) -> Answer:
+    """303, never 307: a form that was posted to us must not be posted on (RFC 9700 section 2.1)."""
+    return Answer(303, b"", (("Location", location), ("Cache-Control", "no-store"), *headers))
+
+
+def _method_not_allowed(allowed: str) -> Answer:
+    return json_answer(405, {"error": "invalid_request"}, (("Allow", allowed),))
+
+
+def _unavailable(refused: Refused) -> Answer:
+    log.warning("refused: %s %s", refused.code, refused.detail)
+    retry = (("Retry-After", str(refused.retry_after or 1)),) if refused.status == 503 else ()
+    return json_answer(refused.status, {"error": refused.code}, retry)

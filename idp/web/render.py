@@ -1,0 +1,96 @@
+"""Pages from templates.
+
+Owns the template environment: everything is escaped, an unknown name is an error, every sentence
+goes through gettext, and nothing but `page` and `fragment` makes HTML. Does not know what pages
+show.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup
+from starlette.responses import HTMLResponse
+
+from idp.clock import Clock, Duration, Instant, to_rfc3339
+from idp.settings import Settings
+from idp.web import headers, language
+from idp.web.static import Assets, templates_folder
+
+
+class Renderer:
+    """Renders the product's pages in the shipped languages."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        folder = templates_folder()
+        self.assets = Assets(folder / "static")
+        self._clock = clock
+        self._environments = {
+            tag: _environment(folder, tag, settings, self.assets) for tag in language.SHIPPED
+        }
+
+    def page(
+        self,
+        template: str,
+        *,
+        language: str,
+        status: int = 200,
+        form_actions: Iterable[str] = (),
+        **values: Any,
+    ) -> HTMLResponse:
+        """A whole page; `form_actions` are addresses its forms may lead to besides ours."""
+        return HTMLResponse(
+            self.fragment(template, language=language, **values),
+            status,
+            headers={
+                "Content-Security-Policy": headers.policy(form_actions),
+                "Content-Language": language,
+            },
+        )
+
+    def fragment(self, template: str, *, language: str, **values: Any) -> str:
+        """The text of a template."""
+        now = self._clock.now()
+        return self._environments[language].get_template(template).render(now=now, **values)
+
+
+def _environment(folder: Path, tag: str, settings: Settings, assets: Assets) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        extensions=["jinja2.ext.i18n"],
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.install_gettext_translations(  # type: ignore[attr-defined]
+        language.SHIPPED[tag], newstyle=True
+    )
+    environment.globals.update(product=settings.name, asset=assets.path, lang=tag)
+    environment.filters.update(moment=_moment, ago=_ago, span=_span, rfc3339=to_rfc3339)
+    return environment
+
+
+@pass_context
+def _moment(context: Context, at: Instant) -> Markup:
+    """A moment as a `time` element; a script shows it in the reader's own time zone."""
+    said = language.moment(at, now=context["now"], language=context["lang"])
+    return Markup('<time datetime="{}" data-moment>{} UTC</time>').format(to_rfc3339(at), said)
+
+
+@pass_context
+def _ago(context: Context, at: Instant) -> Markup:
+    now = context["now"]
+    if now - at < language.NOW_LASTS:
+        said = context["_"]("now")
+    else:
+        said = language.ago(at, now=now, language=context["lang"])
+    return Markup('<time datetime="{}" data-ago>{}</time>').format(to_rfc3339(at), said)
+
+
+@pass_context
+def _span(context: Context, duration: Duration) -> str:
+    return language.length(duration, language=context["lang"])

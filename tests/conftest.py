@@ -1,0 +1,47 @@
+"""Fixtures that many tests share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness.provider import Idp, Templates, settings_for
+from tests.harness.workbench import ManualClock
+
+pytest_plugins = ("tests.harness.available",)
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
+    """Prepared databases that tests copy."""
+    return Templates(tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that stands still until it is moved."""
+    return ManualClock()
+
+
+@pytest.fixture
+def idp(tmp_path: Path, templates: Templates, clock: ManualClock) -> Iterator[Idp]:
+    """A provider on SQLite."""
+    made = Idp(settings_for(templates.sqlite(tmp_path / "idp.db")), clock)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def either_idp(
+    request: pytest.FixtureRequest, tmp_path: Path, templates: Templates, clock: ManualClock
+) -> Iterator[Idp]:
+    """A provider on SQLite, and again on PostgreSQL."""
+    if request.param == "sqlite":
+        made = Idp(settings_for(templates.sqlite(tmp_path / "idp.db")), clock)
+        yield made
+        made.close()
+    else:
+        with templates.postgres() as url:
+            made = Idp(settings_for(url), clock)
+            yield made
+            made.close()

@@ -1,0 +1,103 @@
+"""One running provider of ours and one control for all tests of this folder."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.interop import processes, provider, registrations
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A running provider, with what a client script needs to know of it."""
+
+    provider: str
+    issuer: str
+    app_port: int
+    clients: dict[str, dict[str, Any]]
+    user: dict[str, str] = field(
+        default_factory=lambda: {"username": "alice", "password": provider.PASSWORD}
+    )
+
+    def configuration(self, **more: Any) -> dict[str, Any]:
+        return {
+            "provider": self.provider,
+            "issuer": self.issuer,
+            "user": self.user,
+            "redirect_uri": registrations.REDIRECT_URI,
+            "post_logout_redirect_uri": registrations.POST_LOGOUT_REDIRECT_URI,
+            "api": registrations.API,
+            "service_scope": provider.API_SCOPE,
+            "clients": self.clients,
+            **more,
+        }
+
+
+@pytest.fixture(scope="session")
+def node_folder() -> Path:
+    """The folder of npm packages, installed from its lock file on the first use."""
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        pytest.skip("node and npm are not installed: the clients that strangers wrote did not run")
+    installed = processes.FOLDER / "node_modules" / ".package-lock.json"
+    locked = processes.FOLDER / "package-lock.json"
+    if not installed.is_file() or installed.stat().st_mtime < locked.stat().st_mtime:
+        done = subprocess.run(
+            [npm, "ci", "--no-audit", "--no-fund"],
+            cwd=processes.FOLDER,
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        if done.returncode != 0:
+            pytest.skip(
+                f"npm ci failed, the clients that strangers wrote did not run: {done.stderr}"
+            )
+    return processes.FOLDER
+
+
+@pytest.fixture(scope="session")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    folder = tmp_path_factory.mktemp("ours")
+    port, app_port = processes.free_port(), processes.free_port()
+    wanted = registrations.clients(app_port)
+    registered = provider.prepare(folder, port, people=["alice"], registrations=wanted)
+    with processes.ours(folder, port):
+        yield Stage("idp", provider.issuer(port), app_port, _told(wanted, registered))
+
+
+@pytest.fixture(scope="session")
+def control(tmp_path_factory: pytest.TempPathFactory, node_folder: Path) -> Iterator[Stage]:
+    folder = tmp_path_factory.mktemp("control")
+    port, app_port = processes.free_port(), processes.free_port()
+    wanted = registrations.clients(app_port)
+    registered = {one["client_id"]: one for one in registrations.for_control(wanted)}
+    configuration = {
+        "port": port,
+        "api": registrations.API,
+        "interactions": "development",
+        "clients": list(registered.values()),
+    }
+    with processes.control(folder, configuration):
+        yield Stage("control", provider.issuer(port), app_port, _told(wanted, registered))
+
+
+def _told(
+    wanted: dict[str, dict[str, Any]], registered: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """What a client knows of itself."""
+    return {
+        name: {
+            "client_id": registered[name]["client_id"],
+            "client_secret": registered[name].get("client_secret"),
+            "method": metadata["token_endpoint_auth_method"],
+            "id_token_signed_response_alg": metadata.get("id_token_signed_response_alg"),
+            **({"jwk": registrations.PRIVATE_JWK} if "jwks" in metadata else {}),
+        }
+        for name, metadata in wanted.items()
+    }

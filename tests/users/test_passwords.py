@@ -1,0 +1,252 @@
+import threading
+import unicodedata
+
+import argon2
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from idp.errors import Refused, Unavailable
+from idp.settings import PasswordSettings, Settings
+from idp.users import passwords
+from idp.users.passwords import PasswordHasher
+
+CHEAP = PasswordSettings(memory_kib=8_192, time_cost=1, workers=2, queue=100)
+SETTINGS = Settings(url="https://login.meadow.example", name="Meadow", secret_key="x" * 40)
+
+
+@pytest.fixture(scope="module")
+def hasher() -> PasswordHasher:
+    return PasswordHasher(CHEAP)
+
+
+def test_a_hash_is_argon2id_of_the_configured_cost(hasher: PasswordHasher) -> None:
+    assert hasher.hash("correct horse").startswith("$argon2id$v=19$m=8192,t=1,p=1$")
+
+
+def test_two_hashes_of_one_password_differ(hasher: PasswordHasher) -> None:
+    assert hasher.hash("correct horse") != hasher.hash("correct horse")
+
+
+def test_a_password_is_verified_exactly_as_it_was_received(hasher: PasswordHasher) -> None:
+    password = "Correct Horse Battery Staple, 72 bytes and more: " + "x" * 50
+    stored = hasher.hash(password)
+    assert hasher.verify(stored, password)
+    for other in (
+        password[:72],
+        password[:-1],
+        password + " ",
+        " " + password,
+        password + "x",
+        password.lower(),
+        password.upper(),
+        password + "\x00",
+    ):
+        assert not hasher.verify(stored, other)
+
+
+def test_what_follows_a_null_character_counts(hasher: PasswordHasher) -> None:
+    stored = hasher.hash("before\x00after")
+    assert hasher.verify(stored, "before\x00after")
+    assert not hasher.verify(stored, "before\x00other")
+    assert not hasher.verify(stored, "before")
+
+
+def test_composed_and_decomposed_letters_are_one_password(hasher: PasswordHasher) -> None:
+    stored = hasher.hash(unicodedata.normalize("NFD", "schöne grüße"))
+    assert hasher.verify(stored, unicodedata.normalize("NFC", "schöne grüße"))
+    # NFC, not NFKC: a ligature is not the letters it shows.
+    assert not hasher.verify(hasher.hash("ﬁnal answer"), "final answer")
+
+
+@pytest.mark.parametrize("length", [64, 128, 256, 4_096])
+def test_long_passwords_are_hashed_whole(hasher: PasswordHasher, length: int) -> None:
+    stored = hasher.hash("x" * length)
+    assert hasher.verify(stored, "x" * length)
+    assert not hasher.verify(stored, "x" * (length - 1))
+
+
+def test_an_oversized_new_password_is_refused_without_a_hash(hasher: PasswordHasher) -> None:
+    before = hasher.computed
+    for oversized in ("x" * 4_097, "ü" * 2_049, "x" * 5_000_000):
+        with pytest.raises(Refused, match="invalid_password"):
+            hasher.hash(oversized)
+    assert hasher.computed == before
+
+
+STORED = ["right", None, "", "garbage", "$2b$12$abc", "$argon2id$v=19$m=8192,t=1,p=1$c2FsdA$x"]
+ATTEMPTS = ["right one", "wrong one", "", "\x00", "x" * 5_120, "ü" * 4_000, "\ud800", " "]
+
+
+@pytest.mark.attack("BF-11")
+@pytest.mark.parametrize("password", ATTEMPTS)
+@pytest.mark.parametrize("stored", STORED)
+def test_every_combination_costs_exactly_one_hash(
+    hasher: PasswordHasher, stored: str | None, password: str
+) -> None:
+    known = hasher.hash("right one") if stored == "right" else stored
+    before = hasher.computed
+    assert hasher.verify(known, password) is (stored == "right" and password == "right one")
+    assert hasher.computed == before + 1
+
+
+@pytest.mark.attack("BF-11")
+def test_the_hash_for_nobody_costs_what_a_real_one_does(
+    hasher: PasswordHasher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verified: list[bytes] = []
+    real = passwords.verify_secret
+
+    def watched(stored: bytes, secret: bytes, kind: argon2.Type) -> bool:
+        verified.append(stored)
+        return real(stored, secret, kind)
+
+    monkeypatch.setattr(passwords, "verify_secret", watched)
+    stored = hasher.hash("right one")
+    hasher.verify(None, "anything")
+    hasher.verify(stored, "x" * 10_000)
+    for against in verified:
+        assert argon2.extract_parameters(against.decode()) == argon2.extract_parameters(stored)
+
+
+@pytest.mark.attack("DS-02")
+@pytest.mark.parametrize("cost", ["m=1048576,t=1,p=1", "m=8192,t=1000000,p=1", "m=8192,t=1,p=255"])
+def test_a_stored_hash_that_costs_too_much_is_not_computed(
+    hasher: PasswordHasher,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    cost: str,
+) -> None:
+    verified: list[bytes] = []
+
+    def watched(stored: bytes, secret: bytes, kind: argon2.Type) -> bool:
+        verified.append(stored)
+        raise argon2.exceptions.VerifyMismatchError
+
+    monkeypatch.setattr(passwords, "verify_secret", watched)
+    planted = f"$argon2id$v=19${cost}$c2FsdHNhbHRzYWx0$" + "A" * 43
+    assert not hasher.verify(planted, "anything")
+    assert len(verified) == 1
+    assert b"m=8192,t=1,p=1" in verified[0]
+    assert "costs too much" in caplog.text
+    assert planted not in caplog.text
+
+
+def test_hashes_of_other_argon2_profiles_are_verified_and_then_renewed(
+    hasher: PasswordHasher,
+) -> None:
+    imported = argon2.PasswordHasher(time_cost=2, memory_cost=1_024, parallelism=2).hash("moved in")
+    assert hasher.verify(imported, "moved in")
+    assert hasher.needs_rehash(imported)
+    assert not hasher.needs_rehash(hasher.hash("moved in"))
+
+
+@pytest.mark.attack("DS-01")
+def test_beyond_the_queue_the_answer_is_busy_at_once_and_no_more_run_than_allowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hasher = PasswordHasher(PasswordSettings(workers=2, queue=3))
+    entered = threading.Semaphore(0)
+    release = threading.Event()
+    running, most = 0, 0
+    counting = threading.Lock()
+
+    def slow(stored: bytes, secret: bytes, kind: argon2.Type) -> bool:
+        nonlocal running, most
+        with counting:
+            running += 1
+            most = max(most, running)
+        entered.release()
+        release.wait(10)
+        with counting:
+            running -= 1
+        raise argon2.exceptions.VerifyMismatchError
+
+    monkeypatch.setattr(passwords, "verify_secret", slow)
+    outcomes: list[str] = []
+    refused = threading.Event()
+
+    def attempt() -> None:
+        try:
+            outcomes.append(str(hasher.verify(None, "x")))
+        except Unavailable as unavailable:
+            outcomes.append(str(unavailable.status))
+            if outcomes.count("503") == 15:
+                refused.set()
+
+    threads = [threading.Thread(target=attempt) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    assert entered.acquire(timeout=10)
+    assert entered.acquire(timeout=10)
+    # 2 compute, 3 wait, the other 15 are told to come back while nothing has moved.
+    assert refused.wait(10)
+    release.set()
+    for thread in threads:
+        thread.join(10)
+    assert outcomes.count("503") == 15
+    assert outcomes.count("False") == 5
+    assert most == 2
+    assert hasher.computed == 5
+    # The places are free again.
+    assert hasher.verify(None, "x") is False
+
+
+@pytest.mark.parametrize(
+    "password, sentence",
+    [
+        ("", "at least 8 characters"),
+        ("seven77", "at least 8 characters"),
+        ("ü" * 7, "at least 8 characters"),
+        ("u\u0308" * 7, "at least 8 characters"),  # seven letters, in whichever form
+        ("x" * 4_097, "at most 4096 bytes"),
+        ("password", "most used"),
+        ("PassWord", "most used"),
+        ("12345678", "most used"),
+        ("iloveyou", "most used"),
+        ("meadow12", "built on a name"),
+        ("MEADOW-2026", "built on a name"),
+        ("login.meadow.example", "built on a name"),
+        ("annameier", "built on a name"),
+        ("annameier1!", "built on a name"),
+        ("annameier+annameier", "built on a name"),
+        ("anna@mail.example", "built on a name"),
+    ],
+)
+def test_a_weak_new_password_is_refused_with_its_reason(password: str, sentence: str) -> None:
+    problem = passwords.problem_with(password, SETTINGS, ["annameier", "anna@mail.example"])
+    assert problem is not None
+    assert sentence in problem
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "tr0ub4dor and three",
+        "susannameier likes meadows a lot",
+        "ⅷ ⅸ ⅹ ⅺ ⅻ ⅼ ⅽ",
+        "🐎🔋📎✅🐎🔋📎✅",
+        "aaaaaaa!",
+        "        x       ",
+        "x" * 256,
+    ],
+)
+def test_a_password_without_digits_capitals_or_signs_is_as_good(password: str) -> None:
+    assert passwords.problem_with(password, SETTINGS, ["annameier"]) is None
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=("Cs", "Cc")), min_size=16, max_size=64))
+def test_no_composition_rule_refuses_a_long_password(password: str) -> None:
+    assume(len(unicodedata.normalize("NFC", password)) >= 16)
+    assume("meadow" not in password.casefold())
+    assert passwords.problem_with(password, SETTINGS, ["annameier"]) is None
+
+
+def test_the_list_of_common_passwords_has_three_thousand_that_the_length_rule_lets_through() -> (
+    None
+):
+    listed = passwords._common()
+    assert len(listed) >= 3_000
+    assert all(len(one) >= 8 and one == one.casefold() for one in listed)
+    for one in sorted(listed)[:: len(listed) // 200]:
+        assert passwords.problem_with(one, SETTINGS, []) is not None

@@ -1,0 +1,75 @@
+import pytest
+from sqlalchemy import select
+
+from idp.errors import Refused
+from idp.events.actor import Actor
+from idp.events.model import EventRow
+from idp.storage.unit_of_work import Work
+from idp.users import queries, rules
+
+ADMIN = Actor("admin", "usr_root")
+
+
+def test_a_rule_that_was_set_is_read_back_for_whom_it_is(work: Work) -> None:
+    with work.begin() as unit:
+        queries.define_role(unit, "nurse", [])
+        rules.set_rule(unit, "timeouts", None, {"idle": 900}, ADMIN)
+        rules.set_rule(unit, "timeouts", "nurse", {"idle": 300}, ADMIN)
+        rules.set_rule(unit, "limits", None, {"maximum": 3}, ADMIN)
+    with work.read() as unit:
+        found = dict(rules.rules_of(unit, "timeouts"))
+        assert found == {None: {"idle": 900}, "nurse": {"idle": 300}}
+        assert rules.rules_of(unit, "limits") == [(None, {"maximum": 3})]
+
+
+def test_a_change_raises_the_version_and_is_recorded_with_before_and_after(work: Work) -> None:
+    with work.begin() as unit:
+        assert rules.set_rule(unit, "limits", None, {"maximum": 3}, ADMIN).version == 1
+    with work.begin() as unit:
+        rule = rules.set_rule(unit, "limits", None, {"maximum": 5}, ADMIN)
+        assert (rule.version, rule.changed_by) == (2, "usr_root")
+    with work.begin() as unit:
+        rules.remove_rule(unit, "limits", None, ADMIN)
+    with work.read() as unit:
+        assert rules.rules_of(unit, "limits") == []
+        changes = unit.orm.scalars(select(EventRow.data).order_by(EventRow.id)).all()
+    assert [(change["before"], change["after"]) for change in changes] == [
+        (None, {"maximum": 3}),
+        ({"maximum": 3}, {"maximum": 5}),
+        ({"maximum": 5}, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    "kind, value",
+    [
+        ("nothing", {"idle": 900}),
+        ("timeouts", {}),
+        ("timeouts", {"idle": 59}),
+        ("timeouts", {"idle": "900"}),
+        ("timeouts", {"idle": True}),
+        ("timeouts", {"idle": 900, "other": 1}),
+        ("timeouts", {"absolute": 31 * 86_400}),
+        ("limits", {}),
+        ("limits", {"maximum": 0}),
+        ("limits", {"maximum": 1.5}),
+        ("limits", {"maximum": 1_001}),
+    ],
+)
+def test_a_value_that_cannot_be_a_rule_is_refused_with_a_sentence(
+    work: Work, kind: str, value: dict[str, object]
+) -> None:
+    with work.begin() as unit, pytest.raises(Refused) as refused:
+        rules.set_rule(unit, kind, None, value, ADMIN)
+    assert refused.value.code == "invalid_rule"
+    assert refused.value.sentence.endswith(".")
+
+
+def test_a_rule_for_a_role_that_does_not_exist_is_refused(work: Work) -> None:
+    with work.begin() as unit, pytest.raises(Refused, match="unknown_role"):
+        rules.set_rule(unit, "limits", "nobody", {"maximum": 3}, ADMIN)
+
+
+def test_a_rule_that_does_not_exist_cannot_be_removed(work: Work) -> None:
+    with work.begin() as unit, pytest.raises(Refused, match="unknown_rule"):
+        rules.remove_rule(unit, "limits", None, ADMIN)
