@@ -5,7 +5,6 @@ time order, so that nothing can be guessed from one. A secret grants something; 
 is ever stored.
 """
 
-import base64
 import hashlib
 import secrets
 from typing import Literal
@@ -14,8 +13,8 @@ Prefix = Literal["usr", "ses", "cli", "azn", "req", "evt", "dlv", "rul"]
 
 
 def new(prefix: Prefix) -> str:
-    """A fresh identifier such as `ses_7f3k…`: 128 random bits in lower-case base32."""
-    return f"{prefix}_{base64.b32encode(secrets.token_bytes(16)).decode().rstrip('=').lower()}"
+    """A fresh identifier such as `ses_7f3a…`: 128 random bits in hexadecimal."""
+    return f"{prefix}_{secrets.token_hex(16)}"
 
 
 def new_secret() -> str:

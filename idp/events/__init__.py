@@ -1,0 +1,1 @@
+"""Facts that happened, and what is owed to receivers because of them."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Index, Integer, String, Text
+from sqlalchemy import Index, Integer, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from idp.clock import Instant
@@ -17,13 +17,20 @@ class EventRow(Base):
 
     __tablename__ = "events"
     __table_args__ = (
+        # Every index is a page more that each commit writes, so there are only these.
         Index("ix_events_session", "session_id", "id"),
         Index("ix_events_user", "user_id", "id"),
-        Index("ix_events_type", "type", "id"),
+        Index(
+            "ix_events_position",
+            "position",
+            unique=True,
+            sqlite_where=text("position IS NOT NULL"),
+            postgresql_where=text("position IS NOT NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(RowNumber, primary_key=True, autoincrement=True)
-    event_id: Mapped[str] = mapped_column(String(40), unique=True)
+    event_id: Mapped[str] = mapped_column(String(40))
     type: Mapped[str] = mapped_column(String(48))
     at: Mapped[Instant] = mapped_column(Microseconds)
     # Who did it: "user", "admin", "client", "system"; and which one.
@@ -35,7 +42,7 @@ class EventRow(Base):
     ip: Mapped[str | None] = mapped_column(String(45))
     reason: Mapped[str | None] = mapped_column(String(255))
     data: Mapped[dict[str, Any]] = mapped_column(Json)
-    position: Mapped[int | None] = mapped_column(RowNumber, unique=True)
+    position: Mapped[int | None] = mapped_column(RowNumber)
     seal: Mapped[str | None] = mapped_column(String(64))
 
 

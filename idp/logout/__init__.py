@@ -1,0 +1,1 @@
+"""Telling apps that a session has ended."""

@@ -47,6 +47,8 @@ class Keyring:
         self._work = work
         self._clock: Clock = work.clock
         self._lock = threading.Lock()
+        # By kid: reading an RSA key checks its primes, which takes a tenth of a second.
+        self._opened: dict[str, ECKey | RSAKey] = {}
         self._ring = self._read()
 
     def sign(self, alg: str, claims: dict[str, Any], typ: str = "JWT") -> str:
@@ -104,7 +106,11 @@ class Keyring:
                 for row in rows
                 if row.retired_at is None or row.retired_at + RETIRED_PUBLISHED > unit.now
             ]
-            signing = {row.alg: _private(unit, row) for row in rows if row.state == "active"}
+            active = [row for row in rows if row.state == "active"]
+            for row in active:
+                if row.kid not in self._opened:
+                    self._opened[row.kid] = _private(unit, row)
+            signing = {row.alg: self._opened[row.kid] for row in active}
             document = orjson.dumps({"keys": [row.public_jwk for row in published]})
         return _Ring(
             signing=signing,

@@ -56,8 +56,7 @@ def parse(text: str) -> RefreshToken | None:
         return None
     if len(body) != _LENGTH:
         return None
-    name = base64.b32encode(body[:16]).decode().rstrip("=").lower()
-    return RefreshToken(f"azn_{name}", int.from_bytes(body[16:20], "big"), body[20:])
+    return RefreshToken(f"azn_{body[:16].hex()}", int.from_bytes(body[16:20], "big"), body[20:])
 
 
 def state(
@@ -89,4 +88,4 @@ def _message(authorization_id: str, generation: int, salt: bytes) -> bytes:
 
 
 def _raw(authorization_id: str) -> bytes:
-    return base64.b32decode(authorization_id.removeprefix("azn_").upper() + "======")
+    return bytes.fromhex(authorization_id.removeprefix("azn_"))

@@ -173,9 +173,7 @@ def decide(
         if not form.get("grant_type"):
             raise InvalidRequestError("The parameter grant_type is missing.")
         if form["grant_type"] not in GRANT_TYPES:
-            raise OAuth2Error(
-                "This grant type is not supported.", error="unsupported_grant_type"
-            )
+            raise OAuth2Error("This grant type is not supported.", error="unsupported_grant_type")
         server.decision.answer = server.create_token_response(request)
     except OAuth2Error as error:
         server.decision.answer = error_answer(error)

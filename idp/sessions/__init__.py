@@ -1,0 +1,1 @@
+"""Sessions: their life, and the devices they run on."""

@@ -1,0 +1,1 @@
+"""People: names, passwords, roles, throttles, rules."""

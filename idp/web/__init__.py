@@ -1,0 +1,1 @@
+"""Everything a browser or a program sends to us over HTTP."""

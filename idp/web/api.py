@@ -32,7 +32,7 @@ from idp.web.session_view import SessionRow
 
 PATH = "/api/v1/users/sessions"
 SCOPE = "sessions"
-_SESSION_ID = re.compile(r"ses_[a-z2-7]{26}")
+_SESSION_ID = re.compile(r"ses_[0-9a-f]{32}")
 
 ApiHandler = Callable[[WebContext, PageRequest, Caller], Response]
 

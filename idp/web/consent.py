@@ -11,6 +11,7 @@ from idp.oauth import consent, pushed
 from idp.oauth.pushed import Pending
 from idp.web.http import PageRequest, WebContext
 from idp.web.language import choose
+from idp.web.session_view import hue
 from idp.web.pending import find_pending, leads_to, unknown_request
 from idp.web.visitor import Visitor, visitor_route
 
@@ -38,6 +39,7 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         pending=pending,
         app=pending.client,
         username=visitor.user.username,
+        hue=hue(pending.client.id),
         scopes=asked_for(pending),
         csrf=visitor.csrf,
     )

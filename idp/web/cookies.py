@@ -21,6 +21,15 @@ BROWSER_LIFETIME = 365 * 86_400
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
+def jar(header: str) -> dict[str, str]:
+    """The cookies of a `Cookie` header; of two with one name the first counts (the longest path)."""
+    found: dict[str, str] = {}
+    for part in header.split(";"):
+        name, _, value = part.strip().partition("=")
+        found.setdefault(name, value)
+    return found
+
+
 def session_cookie(settings: Settings) -> str:
     """The name of the cookie that holds the session's secret."""
     return "__Host-idp_session" if settings.is_secure else "idp_session"

@@ -179,8 +179,11 @@ def _facts(
     query: Mapping[str, str],
     form: Mapping[str, str],
 ) -> PageRequest:
-    headers = {name: value for name, value in request.headers.items()}
-    sent = cookies.browser_secret(request.cookies, context.settings)
+    headers: dict[str, str] = {}
+    for name, value in request.headers.items():
+        headers[name] = f"{headers[name]}; {value}" if name in headers else value
+    jar = cookies.jar(headers.get("cookie", ""))
+    sent = cookies.browser_secret(jar, context.settings)
     address = client_address(
         request.client.host if request.client is not None else None,
         request.headers.getlist("x-forwarded-for"),
@@ -197,7 +200,7 @@ def _facts(
         visit=visit_of(headers, ip=address, device_hash=ids.digest(sent) if sent else None),
         browser=sent or ids.new_secret(),
         browser_is_new=sent is None,
-        session_secret=cookies.session_secret(request.cookies, context.settings),
+        session_secret=cookies.session_secret(jar, context.settings),
         language=choose(query.get("ui_locales"), headers.get("accept-language")),
     )
 

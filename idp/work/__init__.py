@@ -1,0 +1,1 @@
+"""The background of one process, and the one way out of it."""

@@ -90,12 +90,16 @@ def upgrade() -> None:
         sa.Column("position", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("seal", sa.String(length=64), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
-        sa.UniqueConstraint("event_id", name=op.f("uq_events_event_id")),
-        sa.UniqueConstraint("position", name=op.f("uq_events_position")),
     )
     with op.batch_alter_table("events", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_events_position",
+            ["position"],
+            unique=True,
+            sqlite_where=sa.text("position IS NOT NULL"),
+            postgresql_where=sa.text("position IS NOT NULL"),
+        )
         batch_op.create_index("ix_events_session", ["session_id", "id"], unique=False)
-        batch_op.create_index("ix_events_type", ["type", "id"], unique=False)
         batch_op.create_index("ix_events_user", ["user_id", "id"], unique=False)
 
     op.create_table(
@@ -395,8 +399,12 @@ def downgrade() -> None:
     op.drop_table("leases")
     with op.batch_alter_table("events", schema=None) as batch_op:
         batch_op.drop_index("ix_events_user")
-        batch_op.drop_index("ix_events_type")
         batch_op.drop_index("ix_events_session")
+        batch_op.drop_index(
+            "ix_events_position",
+            sqlite_where=sa.text("position IS NOT NULL"),
+            postgresql_where=sa.text("position IS NOT NULL"),
+        )
 
     op.drop_table("events")
     with op.batch_alter_table("deliveries", schema=None) as batch_op:

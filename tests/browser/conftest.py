@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from tests.browser.person import Person
+from tests.browser.person import NativeApp, Person
 from tests.harness.browser import chromium
 from tests.harness.servers import Product, product
 
@@ -45,6 +45,13 @@ def people(world: Product, browser: Browser) -> Iterator["People"]:
 @pytest.fixture
 def alice(people: "People") -> Person:
     return people.new()
+
+
+@pytest.fixture
+def native_app() -> Iterator[NativeApp]:
+    made = NativeApp()
+    yield made
+    made.close()
 
 
 class People:

@@ -4,14 +4,14 @@ import base64
 import hashlib
 import secrets
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.harness.browser import Watch
 from tests.harness.servers import PASSWORD, Product
-
-NATIVE_CALLBACK = "http://127.0.0.1:49999/callback"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +67,19 @@ class Person:
         verifier = secrets.token_urlsafe(48)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest())
         callback = self.world.demo.clients[client]["redirect_uris"][0]
-        page = self.context.new_page()
-        answers = catch(page, callback)
-        page.goto(
-            self.authorize_url(client, callback, code_challenge=challenge.decode().rstrip("="))
+        address = self.authorize_url(
+            client, callback, code_challenge=challenge.decode().rstrip("=")
         )
+        response = self.context.request.get(address, max_redirects=0)
+        answer = parse_qs(urlsplit(response.headers["location"]).query)
         status, body = self.world.post(
             "/token",
             client,
             grant_type="authorization_code",
-            code=answers[0]["code"],
+            code=answer["code"][0],
             redirect_uri=callback,
             code_verifier=verifier,
         )
-        page.close()
         assert status == 200, body
         return Tokens(client, body["access_token"], body["refresh_token"])
 
@@ -99,17 +98,34 @@ class Person:
         return f"{self.world.issuer}/authorize?{urlencode(query)}"
 
 
-def catch(page: Page, callback: str) -> list[dict[str, str]]:
-    """Keeps the answers that come to an app's redirect URI, before they reach the app."""
-    answers: list[dict[str, str]] = []
+class NativeApp:
+    """An app on this machine that listens on loopback for its answer (RFC 8252 section 7.3)."""
 
-    def keep(route: Route) -> None:
-        query = parse_qs(urlsplit(route.request.url).query)
-        answers.append({name: values[0] for name, values in query.items()})
-        route.fulfill(content_type="text/html", body="<title>back at the app</title>")
+    def __init__(self) -> None:
+        answers: list[dict[str, str]] = []
+        self.answers = answers
 
-    page.route(lambda url: url.split("?")[0] == callback, keep)
-    return answers
+        class Callback(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                query = parse_qs(urlsplit(self.path).query)
+                answers.append({name: values[0] for name, values in query.items()})
+                self.send_response(200)
+                self.send_header("Content-Type", "text/html")
+                self.end_headers()
+                self.wfile.write(b"<!doctype html><title>back at the app</title>")
+
+            def log_message(self, *_: object) -> None:
+                """Says nothing."""
+
+        self._server = HTTPServer(("127.0.0.1", 0), Callback)
+        self.callback = f"http://127.0.0.1:{self._server.server_port}/callback"
+        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
 
 
 def is_signed_in(page: Page, name: str = "Alice Martin") -> None:

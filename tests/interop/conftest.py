@@ -1,10 +1,7 @@
 """One running provider of ours and one control for all tests of this folder."""
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,29 +36,6 @@ class Stage:
 
 
 @pytest.fixture(scope="session")
-def node_folder() -> Path:
-    """The folder of npm packages, installed from its lock file on the first use."""
-    npm = shutil.which("npm")
-    if npm is None or shutil.which("node") is None:
-        pytest.skip("node and npm are not installed: the clients that strangers wrote did not run")
-    installed = processes.FOLDER / "node_modules" / ".package-lock.json"
-    locked = processes.FOLDER / "package-lock.json"
-    if not installed.is_file() or installed.stat().st_mtime < locked.stat().st_mtime:
-        done = subprocess.run(
-            [npm, "ci", "--no-audit", "--no-fund"],
-            cwd=processes.FOLDER,
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
-        if done.returncode != 0:
-            pytest.skip(
-                f"npm ci failed, the clients that strangers wrote did not run: {done.stderr}"
-            )
-    return processes.FOLDER
-
-
-@pytest.fixture(scope="session")
 def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("ours")
     port, app_port = processes.free_port(), processes.free_port()
@@ -72,7 +46,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 @pytest.fixture(scope="session")
-def control(tmp_path_factory: pytest.TempPathFactory, node_folder: Path) -> Iterator[Stage]:
+def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("control")
     port, app_port = processes.free_port(), processes.free_port()
     wanted = registrations.clients(app_port)

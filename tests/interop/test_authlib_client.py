@@ -17,8 +17,6 @@ from tests.interop import provider, registrations
 from tests.interop.conftest import Stage
 from tests.interop.person import Person
 
-pytestmark = pytest.mark.interop
-
 VERIFIER = "a-code-verifier-that-is-long-enough-0123456789"
 KEY = ECKey.import_key(registrations.PRIVATE_JWK)
 

@@ -1,6 +1,5 @@
 """npm `express-openid-connect` as an app that is told of the end by back-channel logout."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +22,7 @@ def _seen(stage: Stage, *ends: str) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def seen_at_ours(ours: Stage, node_folder: Path) -> dict[str, dict[str, Any]]:
+def seen_at_ours(ours: Stage) -> dict[str, dict[str, Any]]:
     return _seen(ours, "account_page", "end_session")
 
 

@@ -1,7 +1,6 @@
 """npm `openid-client` against our provider, and the same script against npm `oidc-provider`."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,7 +40,7 @@ def test_every_feature_of_the_script_is_named_here() -> None:
 
 
 @pytest.fixture(scope="module")
-def seen_at_ours(ours: Stage, node_folder: Path) -> dict[str, dict[str, Any]]:
+def seen_at_ours(ours: Stage) -> dict[str, dict[str, Any]]:
     return run_script(SCRIPT, ours.configuration())
 
 

@@ -1,27 +1,27 @@
-"""A product without its application, on an empty SQLite file."""
+"""The parts of a provider that sessions need."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from idp.storage.unit_of_work import Work
 from idp.users.passwords import PasswordHasher
-from tests.harness.workbench import ManualClock, make_work
-
-CHEAP = {"memory_kib": 8_192, "time_cost": 1, "workers": 2, "queue": 100}
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
+from tests.harness.provider import Idp, Templates, settings_for
+from tests.harness.workbench import ManualClock
 
 
 @pytest.fixture
-def work(tmp_path: Path, clock: ManualClock) -> Iterator[Work]:
-    made = make_work(f"sqlite:///{tmp_path / 'idp.db'}", clock, password=CHEAP)
-    yield made
-    made.database.close()
+def work(
+    request: pytest.FixtureRequest, templates: Templates, clock: ManualClock
+) -> Iterator[Work]:
+    """On SQLite, or on the kind of database a test asks for by parameter."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        yield request.getfixturevalue("idp").work
+        return
+    with templates.postgres() as url:
+        made = Idp(settings_for(url), clock)
+        yield made.work
+        made.close()
 
 
 @pytest.fixture

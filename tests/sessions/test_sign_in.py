@@ -19,6 +19,10 @@ from idp.users.model import Throttle, User
 from idp.users.passwords import PasswordHasher
 from tests.harness.workbench import ManualClock
 
+# For what rests on locks, upserts or the order of transactions.
+on_either_database = pytest.mark.parametrize(
+    "work", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
+)
 PASSWORD = "correct horse battery"
 ADMIN = Actor("admin", "cli")
 AT_HOME = Visit(ip="192.0.2.1", agent="curl/8.17.0", device_hash="d" * 64)
@@ -101,6 +105,7 @@ def test_the_right_password_starts_a_session(
         assert session.authentications[-1]["amr"] == ["pwd"]
 
 
+@on_either_database
 def test_the_same_person_in_the_same_browser_goes_on_in_their_session(
     work: Work, anna: str, attempt: Attempt, clock: ManualClock
 ) -> None:
@@ -118,6 +123,7 @@ def test_the_same_person_in_the_same_browser_goes_on_in_their_session(
     assert len(events(work, "session.reauthenticated")) == 1
 
 
+@on_either_database
 def test_another_person_in_the_same_browser_replaces_the_session(
     work: Work, hasher: PasswordHasher, anna: str, attempt: Attempt
 ) -> None:
@@ -234,6 +240,7 @@ def test_refusal_comes_at_the_same_attempt_with_the_same_words_for_every_account
     assert refused == Rejected("Too many attempts. Please wait 15 minutes and try again.", 429, 900)
 
 
+@on_either_database
 @pytest.mark.attack("BF-02")
 def test_sixty_parallel_guesses_get_no_more_hashes_than_the_limit(
     work: Work, hasher: PasswordHasher, anna: str, attempt: Attempt
@@ -271,6 +278,7 @@ def test_guesses_by_name_and_by_address_are_counted_together(
     assert hasher.computed == before + 10
 
 
+@on_either_database
 @pytest.mark.attack("BF-07")
 def test_the_owner_gets_in_from_a_known_device_while_an_attacker_is_locked_out(
     anna: str, attempt: Attempt
@@ -298,6 +306,7 @@ def test_a_device_is_known_only_to_the_account_it_signed_in_to(
     assert isinstance(attempt("anna", visit=Visit(ip="203.0.113.5")), Rejected)
 
 
+@on_either_database
 @pytest.mark.attack("BF-01")
 def test_an_attackers_own_success_does_not_clear_their_address(
     work: Work, hasher: PasswordHasher, anna: str, attempt: Attempt
@@ -314,6 +323,7 @@ def test_an_attackers_own_success_does_not_clear_their_address(
     assert (noted.data["scope"], noted.ip) == ("address", "198.51.100.7")
 
 
+@on_either_database
 def test_waiting_out_the_window_lets_the_owner_in(
     anna: str, attempt: Attempt, clock: ManualClock
 ) -> None:
@@ -330,6 +340,7 @@ def test_waiting_out_the_window_lets_the_owner_in(
     signed_in(attempt("anna", visit=ELSEWHERE))
 
 
+@on_either_database
 def test_a_success_gives_the_account_its_attempts_back(anna: str, attempt: Attempt) -> None:
     for _ in range(3):
         for _ in range(9):
@@ -353,6 +364,7 @@ def test_an_attempt_that_found_the_queue_full_is_not_counted(
     signed_in(attempt("anna", visit=ELSEWHERE))
 
 
+@on_either_database
 @pytest.mark.attack("BF-05")
 @pytest.mark.parametrize("status", ["disabled", "locked"])
 def test_who_is_disabled_while_the_password_is_checked_does_not_get_in(
@@ -374,6 +386,7 @@ def test_who_is_disabled_while_the_password_is_checked_does_not_get_in(
     assert running(work, anna) == []
 
 
+@on_either_database
 def test_a_password_that_was_replaced_while_it_was_checked_does_not_get_in(
     work: Work, hasher: PasswordHasher, anna: str, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -392,6 +405,7 @@ def test_a_password_that_was_replaced_while_it_was_checked_does_not_get_in(
     assert running(work, anna) == []
 
 
+@on_either_database
 def test_who_is_deleted_while_the_password_is_checked_does_not_get_in(
     work: Work, hasher: PasswordHasher, anna: str, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -413,6 +427,7 @@ def stored_hash(work: Work, user_id: str) -> str | None:
         return unit.orm.scalar(select(User.password_hash).where(User.id == user_id))
 
 
+@on_either_database
 def test_a_hash_of_an_older_cost_is_renewed_at_sign_in_and_only_by_the_right_password(
     work: Work, hasher: PasswordHasher, anna: str
 ) -> None:
