@@ -31,6 +31,7 @@ from idp.settings import Settings, load
 from idp.storage import migrations
 from idp.storage.database import Database
 from idp.storage.embedded import EmbeddedStore
+from idp.storage.store import Store
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.storage.vault import Vault
 from idp.users import throttle
@@ -111,7 +112,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
         channels={
             backchannel.CHANNEL: backchannel.BackchannelLogout(work, keyring, provider.outbound)
         },
-        jobs=_jobs(work),
+        jobs=_jobs(work, provider.store),
     )
     work.subscribers[SessionEnded].append(lambda unit, _: unit.after_commit(worker.wake))
     context = web_context(provider, PasswordHasher(work.settings.password))
@@ -164,27 +165,34 @@ def _pages(context: WebContext, worker: Worker) -> ASGIApp:
     return PageHeaders(app, settings=context.settings)
 
 
-def _forget_deliveries(unit: UnitOfWork) -> None:
+def _forget_deliveries(unit: UnitOfWork) -> int:
     before = unit.now - unit.settings.history_days * DAY
-    delivery.forget_finished(unit, before=before)
+    return delivery.forget_finished(unit, before=before)
 
 
-def _jobs(work: Work) -> list[Job]:
+def _jobs(work: Work, store: Store) -> list[Job]:
     """What runs from time to time, each on one node."""
 
-    def in_unit(job: Callable[[UnitOfWork], object]) -> Callable[[], None]:
-        def run() -> None:
+    def in_unit(job: Callable[[UnitOfWork], int], batch: int = 0) -> Callable[[], bool]:
+        def run() -> bool:
             with work.begin() as unit:
-                job(unit)
+                count = job(unit)
+            # A full batch means there is more to do at once.
+            return 0 < batch <= count
 
         return run
 
     return [
-        Job("end expired sessions", 5 * SECOND, in_unit(lifecycle.end_expired)),
-        Job("seal events", SECOND, in_unit(event_log.seal_pending)),
-        Job("delete expired requests", MINUTE, in_unit(pushed.delete_expired)),
-        Job("delete what is spent", MINUTE, in_unit(cleanup.delete_spent)),
-        Job("delete old history", HOUR, in_unit(cleanup.delete_history)),
+        Job(
+            "end expired sessions",
+            5 * SECOND,
+            in_unit(lifecycle.end_expired, lifecycle.EXPIRY_BATCH),
+        ),
+        Job("seal events", SECOND, partial(event_log.seal, work)),
+        Job("delete expired requests", 10 * SECOND, in_unit(pushed.delete_expired, pushed.BATCH)),
+        Job("watch room", 5 * SECOND, in_unit(lambda unit: pushed.watch_room(unit, store))),
+        Job("delete what is spent", MINUTE, in_unit(cleanup.delete_spent, cleanup.BATCH)),
+        Job("delete old history", HOUR, in_unit(cleanup.delete_history, cleanup.BATCH)),
         Job("delete throttles", MINUTE, in_unit(throttle.forget_past)),
         Job("delete old deliveries", HOUR, in_unit(_forget_deliveries)),
         Job("checkpoint", SECOND, work.database.checkpoint),

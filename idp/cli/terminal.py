@@ -23,9 +23,17 @@ def answer(data: Any, lines: Iterable[str], *, as_json: bool) -> None:
 
 
 def confirm(question: str, *, confirmed: bool) -> None:
-    """Asks on standard error unless `--yes` was given; ends with 1 when the answer is no."""
-    if not confirmed:
-        typer.confirm(question, abort=True, err=True)
+    """Asks unless `--yes` was given; ends with 1 when the answer is not yes.
+
+    On standard error, so that standard output holds the answer of the command and nothing else.
+    """
+    if confirmed:
+        return
+    sys.stderr.write(f"{_harmless(question)} [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        sys.stderr.write("Nothing was changed.\n")
+        raise typer.Exit(1)
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:

@@ -1,5 +1,6 @@
 """`idp user`: who may sign in."""
 
+import getpass
 import secrets
 import sys
 from typing import Annotated, Any
@@ -219,7 +220,9 @@ def _new_password(
     if from_stdin:
         given = sys.stdin.readline().rstrip("\r\n")
     elif sys.stdin.isatty():
-        given = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+        given = getpass.getpass("Password: ")
+        if getpass.getpass("The same again: ") != given:
+            raise Refused("invalid_password", "The two are not the same. Nothing was changed.")
     else:
         raise typer.BadParameter("say --password-stdin, --generate-password, or use a terminal")
     problem = passwords.problem_with(given, settings, words)

@@ -63,7 +63,8 @@ def mint(
     """A new access token of `scope` for `client`."""
     issued_at = to_seconds(now)
     token = AccessToken(
-        jti=f"{authorization.id if authorization else client.id}.{secrets.token_urlsafe(12)}",
+        # At most 80 characters, with the longest client identifier there can be.
+        jti=f"{authorization.id if authorization else client.id}.{secrets.token_urlsafe(11)}",
         authorization_id=authorization.id if authorization else None,
         client_id=client.id,
         scope=scope,

@@ -216,7 +216,7 @@ def _validate_rest(
         code_challenge=values.get("code_challenge"),
         prompt=prompt,
         max_age=int(max_age) if max_age is not None else None,
-        claims=requested_claims,
+        claims=claims.within(requested_claims, client.scope),
         hinted_sub=hinted_sub,
     )
 
@@ -330,9 +330,8 @@ def _consented(moment: Moment) -> Step | None:
         return Step("consent", "native_app", ConsentRequiredError)
     if client.first_party and not client.is_public:
         return None
-    if moment.consented_scope is None or not (
-        set(requested.scope.split()) <= set(moment.consented_scope.split())
-    ):
+    needed = {*requested.scope.split(), *claims.behind(requested.claims)}
+    if moment.consented_scope is None or not needed <= set(moment.consented_scope.split()):
         return Step("consent", "not_consented", ConsentRequiredError)
     return None
 

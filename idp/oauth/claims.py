@@ -79,6 +79,18 @@ def parse_parameter(text: str) -> dict[str, Any] | None:
     return kept
 
 
+def behind(requested: dict[str, Any]) -> list[str]:
+    """The scopes that stand for the claims asked for singly; a person must have allowed these too."""
+    names = {name for place in requested.values() for name in place}
+    return [scope for scope, given in BY_SCOPE.items() if names & set(given)]
+
+
+def within(requested: dict[str, Any], scope: str) -> dict[str, Any]:
+    """What of `requested` the scopes of `scope` could give as well (JW-10): no way around them."""
+    given = {name for one in scope.split() for name in BY_SCOPE.get(one, ())}
+    return {place: [name for name in names if name in given] for place, names in requested.items()}
+
+
 def _asked(requested: dict[str, Any], place: str) -> set[str]:
     return set(requested.get(place) or ())
 

@@ -37,6 +37,7 @@ ASSERTION_MAXIMUM = 8_192
 ASSERTION_LIFETIME = 300
 SKEW = 30
 _JWKS_KEPT = 300 * SECOND
+_JWKS_AGAIN = 10 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +154,12 @@ def _verify_assertion(
 ) -> None:
     try:
         header = jws.extract_compact(presented.assertion.encode()).headers()
+        if not isinstance(header, dict):
+            raise _refused()
         if "crit" in header or "b64" in header or header.get("alg") not in ASSERTION_ALGORITHMS:
             raise _refused()
-        keys = KeySet.import_key_set(_keys_of(client, provider))  # type: ignore[arg-type]
+        found = _keys_of(client, provider, header.get("kid"))
+        keys = KeySet.import_key_set(found)  # type: ignore[arg-type]
         claims = jwt.decode(presented.assertion, keys, algorithms=ASSERTION_ALGORITHMS).claims
     except (JoseError, ValueError, TypeError, KeyError):
         raise _refused() from None
@@ -174,6 +178,8 @@ def _verify_assertion(
             not isinstance(instant, int | float) or instant > seconds + SKEW
         ):
             raise _refused()
+    if issued is not None and expires - issued > ASSERTION_LIFETIME:
+        raise _refused()
     if not isinstance(claims.get("jti"), str) or not claims["jti"]:
         raise _refused()
 
@@ -189,7 +195,7 @@ def _audience_is_us(audience: object, client: ClientFacts, provider: Provider) -
     return any(one in (issuer, f"{issuer}/token") for one in named)
 
 
-def _keys_of(client: ClientFacts, provider: Provider) -> dict[str, Any]:
+def _keys_of(client: ClientFacts, provider: Provider, kid: object) -> dict[str, Any]:
     if client.jwks_json:
         found: dict[str, Any] = orjson.loads(client.jwks_json)
         return found
@@ -201,6 +207,12 @@ def _keys_of(client: ClientFacts, provider: Provider) -> dict[str, Any]:
     if not cached:
         raise _refused()
     loaded: dict[str, Any] = orjson.loads(cached)
+    known = [key.get("kid") for key in loaded.get("keys", ()) if isinstance(key, dict)]
+    # The client has new keys, or somebody makes kids up: asked again, but not all the time.
+    if kid not in (None, *known) and (
+        provider.store.increment(f"jwks again:{client.jwks_uri}", _JWKS_AGAIN) == 1
+    ):
+        raise NeedsClientKeys(client.jwks_uri)
     return loaded
 
 
@@ -211,7 +223,8 @@ def fetch_keys(jwks_uri: str, provider: Provider) -> None:
         value = orjson.dumps(document) if isinstance(document, dict) else b""
     except Exception:
         value = b""
-    provider.store.set(f"jwks:{jwks_uri}", value, _JWKS_KEPT if value else 5 * SECOND)
+    if value or not provider.store.get(f"jwks:{jwks_uri}"):
+        provider.store.set(f"jwks:{jwks_uri}", value, _JWKS_KEPT if value else 5 * SECOND)
 
 
 def _on_conflict_do_nothing(module: Any) -> Insert:

@@ -273,7 +273,11 @@ def _problems(client: Client) -> list[str | None]:
             "refresh_token_lifetime", client.refresh_token_lifetime, 400 * 86_400
         ),
         None
-        if client.client_uri is None or client.client_uri.startswith(("https://", "http://"))
+        if client.client_uri is None
+        or (
+            client.client_uri.startswith(("https://", "http://"))
+            and _URI.fullmatch(client.client_uri)
+        )
         else "client_uri must be an https address.",
     ]
 
@@ -308,10 +312,17 @@ def _problem_with_keys(jwks: dict[str, Any] | None) -> str | None:
 
 
 def _problem_with_origin(origin: str) -> str | None:
-    parts = urlsplit(origin)
+    wrong = "An allowed origin is scheme, host and port only, such as https://app.example.com."
+    if not _URI.fullmatch(origin) or any(c in origin for c in "*@") or origin != origin.lower():
+        return wrong
+    try:
+        parts = urlsplit(origin)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return wrong
     if origin != f"{parts.scheme}://{parts.netloc}" or parts.scheme not in ("https", "http"):
-        return "An allowed origin is scheme, host and port only, such as https://app.example.com."
-    if parts.scheme == "http" and not is_loopback_host(parts.hostname or ""):
+        return wrong
+    if parts.scheme == "http" and not is_loopback_host(host or ""):
         return "An allowed origin uses https."
     return None
 

@@ -68,6 +68,8 @@ class Keyring:
         ring = self._fresh()
         try:
             header = jws.extract_compact(token.encode()).headers()
+            if not isinstance(header, dict):
+                return None
             if "crit" in header or "b64" in header or header.get("alg") not in ALGORITHMS:
                 return None
             if not isinstance(header.get("kid"), str):

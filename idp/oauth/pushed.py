@@ -10,17 +10,21 @@ from typing import Any
 from urllib.parse import urlencode
 
 import orjson
-from sqlalchemy import bindparam, insert, null, select, update
+from sqlalchemy import bindparam, func, insert, null, select, update
 
 from idp import ids
-from idp.clock import SECOND, Instant
+from idp.clock import MINUTE, SECOND, Instant
 from idp.oauth.facts import PendingFacts
 from idp.oauth.model import Client, PendingRequest
 from idp.oauth.provider import Provider
 from idp.storage.database import HotStatement, Write
+from idp.storage.store import Store
 from idp.storage.unit_of_work import UnitOfWork
 from idp.storage.vault import Unreadable, Vault
 
+BATCH = 1_000
+WAITING_MAXIMUM = 100_000
+_FULL = "pending_requests:full"
 URN = "urn:ietf:params:oauth:request_uri:"
 
 _PUSH = HotStatement(
@@ -121,7 +125,26 @@ def reference_of(values: dict[str, str]) -> str | None:
     return request_uri.removeprefix(URN) if request_uri.startswith(URN) else None
 
 
-def delete_expired(unit: UnitOfWork, *, batch: int = 1_000) -> int:
+def watch_room(unit: UnitOfWork, store: Store) -> int:
+    """Says in the Store whether too many requests are waiting; gives how many. Run now and then.
+
+    Anybody can begin a sign-in, so what they may leave behind is bounded (DS-08): at the limit new
+    ones are answered 503 until old ones have expired.
+    """
+    waiting = unit.connection.scalar(select(func.count()).select_from(PendingRequest)) or 0
+    if waiting >= WAITING_MAXIMUM:
+        store.set(_FULL, b"1", MINUTE)
+    else:
+        store.delete(_FULL)
+    return waiting
+
+
+def has_room(store: Store) -> bool:
+    """Whether another request may be stored."""
+    return store.get(_FULL) is None
+
+
+def delete_expired(unit: UnitOfWork, *, batch: int = BATCH) -> int:
     """Removes requests that can no longer be finished; gives how many."""
     expired = unit.connection.scalars(
         select(PendingRequest.id).where(PendingRequest.expires_at <= unit.now).limit(batch)

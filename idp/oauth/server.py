@@ -83,7 +83,7 @@ class Server(AuthorizationServer):
             self.provider.vault,
             self.provider.keyring,
         )
-        granted = scope or ""
+        granted = " ".join(dict.fromkeys((scope or "").split()))
         authorization = self.facts.authorization if grant_type != "client_credentials" else None
         made = access_token.mint(
             client,

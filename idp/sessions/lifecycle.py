@@ -43,6 +43,8 @@ TOUCH_EVERY: Duration = 30 * SECOND
 ROTATE_EVERY: Duration = 15 * MINUTE
 ROTATION_OVERLAP: Duration = MINUTE
 LABEL_MAXIMUM = 60
+# Sessions ended in one transaction by the worker.
+EXPIRY_BATCH = 200
 
 EndReason = Literal[
     "signed_out",  # by the person, from the session itself or their account page
@@ -382,7 +384,7 @@ def end_all_of(
     return end(unit, [one for one in running.all() if one != keeping], reason=reason, actor=actor)
 
 
-def end_expired(unit: UnitOfWork, *, batch: int = 200) -> int:
+def end_expired(unit: UnitOfWork, *, batch: int = EXPIRY_BATCH) -> int:
     """Ends sessions whose deadline has passed; gives how many. The worker calls it."""
     due = unit.orm.execute(
         select(Session.id, Session.idle_at, Session.expires_at)

@@ -27,7 +27,7 @@ from idp.web.visitor import Visitor, visitor_route
 
 SELECTED = "select."
 _SESSION_ID = re.compile(r"ses_[0-9a-f]{32}")
-_GRANT_ID = re.compile(r"azn_[a-z2-7]{26}")
+_GRANT_ID = re.compile(r"azn_[0-9a-f]{32}")
 
 
 def routes(context: WebContext) -> list[Route]:

@@ -7,7 +7,7 @@ need asking, and what becomes of the answer, /authorize decides.
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from idp.oauth import consent, pushed
+from idp.oauth import claims, consent, pushed
 from idp.oauth.pushed import Pending
 from idp.web.http import PageRequest, WebContext
 from idp.web.language import choose
@@ -87,5 +87,6 @@ def asked_for(pending: Pending) -> list[str]:
     allowed = set(client.scope.split())
     if "refresh_token" not in client.grant_types:
         allowed.discard("offline_access")
-    asked = pending.parameters.get("scope", "openid").split()
+    singly = claims.parse_parameter(pending.parameters.get("claims", "{}")) or {}
+    asked = [*pending.parameters.get("scope", "openid").split(), *claims.behind(singly)]
     return list(dict.fromkeys(scope for scope in asked if scope in allowed))

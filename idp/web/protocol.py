@@ -17,7 +17,7 @@ from sqlalchemy import select
 from starlette.types import Receive, Scope, Send
 
 from idp import ids
-from idp.errors import Refused
+from idp.errors import Refused, Unavailable
 from idp.oauth import (
     authorize,
     client_auth,
@@ -98,18 +98,19 @@ class ProtocolEndpoints:
     ) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
         async def handle(scope: Scope, receive: Receive, send: Send) -> None:
             headers = _headers(scope)
-            if scope["method"] == "OPTIONS":
-                await self._send(send, scope, _preflight(await self._cross_origin(headers)))
-                return
-            if scope["method"] != "POST":
+            if scope["method"] not in ("POST", "OPTIONS"):
                 await self._send(send, scope, _method_not_allowed("POST, OPTIONS"))
                 return
             cross: tuple[tuple[str, str], ...] = ()
             try:
-                body = await _read_body(receive)
-                form = parse_form(headers.get("content-type", ""), body)
-                answer = await endpoint(form, headers)
+                # First, so that the app in a browser can read the errors as well.
                 cross = await self._cross_origin(headers)
+                if scope["method"] == "OPTIONS":
+                    answer = _preflight(cross)
+                else:
+                    body = await _read_body(receive)
+                    form = parse_form(headers.get("content-type", ""), body)
+                    answer = await endpoint(form, headers)
             except TooLarge:
                 answer = json_answer(413, {"error": "invalid_request"})
             except OAuth2Error as error:
@@ -166,13 +167,14 @@ class ProtocolEndpoints:
         """OpenID Connect Core section 5.3: GET or POST, token in the header or the form."""
         headers = _headers(scope)
         cross: tuple[tuple[str, str], ...] = ()
-        if scope["method"] == "OPTIONS":
-            await self._send(send, scope, _preflight(await self._cross_origin(headers)))
-            return
-        if scope["method"] not in ("GET", "POST"):
+        if scope["method"] not in ("GET", "POST", "OPTIONS"):
             await self._send(send, scope, _method_not_allowed("GET, POST, OPTIONS"))
             return
         try:
+            cross = await self._cross_origin(headers)
+            if scope["method"] == "OPTIONS":
+                await self._send(send, scope, _preflight(cross), cross)
+                return
             form: dict[str, str] = {}
             if scope["method"] == "POST":
                 body = await _read_body(receive)
@@ -193,7 +195,6 @@ class ProtocolEndpoints:
             answer = await self.shell.decide(
                 BY_AUTHORIZATION, selected | {"client_id": "", "assertion_jti": ""}, decide
             )
-            cross = await self._cross_origin(headers)
         except TooLarge:
             answer = json_answer(413, {"error": "invalid_request"})
         except userinfo.BearerError as error:
@@ -334,13 +335,16 @@ class ProtocolEndpoints:
     ) -> Decision:
         if reference is not None:
             return Decision(_see_other(f"/{page}?request={reference}"))
+        if not pushed.has_room(self.provider.store):
+            raise Unavailable("too many sign-ins are waiting", retry_after=60)
         browser = cookies.browser_secret(jar, self.settings)
         headers: list[tuple[str, str]] = []
         if browser is None:
             browser = ids.new_secret()
             headers.append(("Set-Cookie", cookies.browser_header(self.settings, browser)))
+        # The consent page must name what will be given, also when the app left `scope` out.
         new_reference, write = pushed.push(
-            values,
+            {**values, "scope": requested.scope},
             requested.client.id,
             browser_hash=ids.digest(browser),
             provider=self.provider,
@@ -351,8 +355,12 @@ class ProtocolEndpoints:
     async def _permission_scopes(
         self, values: dict[str, str], reference: str | None
     ) -> frozenset[str]:
-        """The scopes that only roles give; read only when the request may ask for one."""
-        if reference is None and not authorize.is_governed(values.get("scope", "")):
+        """The scopes that only roles give; read only when the request may ask for one.
+
+        A request without `scope` asks for everything its client has registered.
+        """
+        asked = values.get("scope")
+        if reference is None and asked is not None and not authorize.is_governed(asked):
             return frozenset()
 
         def read() -> frozenset[str]:
@@ -464,13 +472,13 @@ async def _read_body(receive: Receive) -> bytes:
 
 
 def _preflight(allowed: tuple[tuple[str, str], ...]) -> Answer:
+    """What a preflight says besides `allowed`, which every answer to this origin carries."""
     if not any(name == "Access-Control-Allow-Origin" for name, _ in allowed):
-        return Answer(204, b"", allowed)
+        return Answer(204)
     return Answer(
         204,
         b"",
         (
-            *allowed,
             ("Access-Control-Allow-Methods", "POST"),
             ("Access-Control-Allow-Headers", "authorization, content-type, dpop"),
             ("Access-Control-Max-Age", "300"),

@@ -85,7 +85,7 @@ def _moment(context: Context, at: Instant) -> Markup:
 def _ago(context: Context, at: Instant) -> Markup:
     now = context["now"]
     if now - at < language.NOW_LASTS:
-        said = context["_"]("now")
+        said = context.call(context["_"], "now")
     else:
         said = language.ago(at, now=now, language=context["lang"])
     return Markup('<time datetime="{}" data-ago>{}</time>').format(to_rfc3339(at), said)

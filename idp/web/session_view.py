@@ -23,7 +23,7 @@ from idp.web.receipts import AppTold, told_by_session
 from idp.web.timeline import Happening
 
 REUSE_SHOWN: Duration = 7 * DAY
-HUES = 6
+HUES = 8
 
 
 @dataclass(frozen=True, slots=True)

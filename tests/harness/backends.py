@@ -1,9 +1,13 @@
 """Fixtures of the parts below the application; a folder's `conftest.py` imports what it uses."""
 
+import atexit
+import contextlib
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from idp.storage.unit_of_work import Work
 from idp.work.outbound import Outbound
@@ -20,8 +24,18 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'test.db'}"
     else:
-        with postgres.new_database() as url:
+        with postgres.new_database(template=_template()) as url:
             yield url
+
+
+@functools.cache
+def _template() -> str:
+    """The name of a PostgreSQL database with all tables, to be copied; gone when we end."""
+    kept = contextlib.ExitStack()
+    url = kept.enter_context(postgres.new_database())
+    atexit.register(kept.close)
+    make_work(url, ManualClock()).database.close()
+    return str(sa.make_url(url).database)
 
 
 @pytest.fixture

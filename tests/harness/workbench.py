@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from sqlalchemy import inspect
+
 from idp import ids
 from idp.clock import DAY, HOUR, SECOND, Clock, Duration, Instant
 from idp.events import log
@@ -44,7 +46,8 @@ def make_work(url: str, clock: Clock, **settings: Any) -> Work:
     )
     database = Database(url)
     with database.write() as connection:
-        Base.metadata.create_all(connection)
+        if not inspect(connection).has_table("deliveries"):
+            Base.metadata.create_all(connection)
     return Work(
         settings=made, database=database, vault=Vault(SECRET), clock=clock, write_event=log.write
     )

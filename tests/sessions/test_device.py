@@ -44,7 +44,11 @@ def test_what_is_asked_for_is_what_is_read() -> None:
         # Desktops. Windows 11 says "Windows NT 10.0", every Mac "10_15_7": no number is shown.
         (f"{WINDOWS} {CHROME}", "desktop", "Chrome 156 on Windows"),
         (f"{WINDOWS} {CHROME} Edg/156.0.0.0", "desktop", "Edge 156 on Windows"),
-        (f"{WINDOWS} Chrome/141.0.0.0 Safari/537.36 OPR/125.0.0.0", "desktop", "Opera 125 on Windows"),
+        (
+            f"{WINDOWS} Chrome/141.0.0.0 Safari/537.36 OPR/125.0.0.0",
+            "desktop",
+            "Opera 125 on Windows",
+        ),
         (
             "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:145.0) Gecko/20100101 Firefox/145.0",
             "desktop",
@@ -88,7 +92,11 @@ def test_what_is_asked_for_is_what_is_read() -> None:
             "laptop",
             "Chrome 156 on ChromeOS",
         ),
-        (f"{LINUX} HeadlessChrome/156.0.0.0 Safari/537.36", "desktop", "Chrome (headless) 156 on Linux"),
+        (
+            f"{LINUX} HeadlessChrome/156.0.0.0 Safari/537.36",
+            "desktop",
+            "Chrome (headless) 156 on Linux",
+        ),
         # Phones and tablets.
         (
             f"{IPHONE} (KHTML, like Gecko) Version/26.1 {MOBILE} Safari/604.1",
@@ -166,9 +174,13 @@ def test_what_is_asked_for_is_what_is_read() -> None:
             f"Mozilla/5.0 (Linux; Android 9; AFTMM Build/PS7633) {KHTML} "
             "Version/4.0 Chrome/120.0.0.0 Mobile Safari/537.36",
             "tv",
-            "Chrome 120 on Android",
+            "Android WebView 120 on Android",
         ),
-        (f"Mozilla/5.0 (Linux; Android 10; BRAVIA 4K UR2) {KHTML} {CHROME}", "tv", "Chrome 156 on Android"),
+        (
+            f"Mozilla/5.0 (Linux; Android 10; BRAVIA 4K UR2) {KHTML} {CHROME}",
+            "tv",
+            "Chrome 156 on Android",
+        ),
         ("AppleTV14,1/18.0", "tv", "tvOS"),
         # Programs.
         ("curl/8.17.0", "terminal", "curl 8"),
@@ -183,7 +195,7 @@ def test_what_is_asked_for_is_what_is_read() -> None:
         ("?", "desktop", "Unknown device"),
         ("<script>alert(1)</script>", "desktop", "Unknown device"),
     ],
-)  # fmt: skip
+)
 def test_a_device_by_its_user_agent(agent: str, kind: str, label: str) -> None:
     device = describe(visit({"user-agent": agent}, ip=None))
     assert (device.type, device.label) == (kind, label)

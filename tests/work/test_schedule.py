@@ -132,9 +132,7 @@ def test_a_job_that_fails_is_logged_and_stops_no_other(
     assert (bad.count, good.count) == (2, 2)
 
 
-def test_an_outage_is_left_to_the_caller_and_forgets_no_job(
-    work: Work, clock: ManualClock
-) -> None:
+def test_an_outage_is_left_to_the_caller_and_forgets_no_job(work: Work, clock: ManualClock) -> None:
     run = Runs()
     run.answer = Unavailable("gone")
     jobs = Schedule(work, [Job("often", SECOND, run)])

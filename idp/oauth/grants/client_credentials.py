@@ -32,7 +32,8 @@ class ClientCredentialsGrant(authlib_grants.ClientCredentialsGrant):
         if client.is_public:
             raise UnauthorizedClientError("A public client cannot act for itself.")
         registered = [one for one in client.scope.split() if one not in _PERSONAL]
-        wanted = (self.request.payload.scope or "").split()
+        asked = self.request.payload.scope
+        wanted = asked.split(" ") if asked is not None else []
         if not set(wanted) <= set(registered):
             raise InvalidScopeError("The scope is more than the client may have.")
         self.granted = " ".join(dict.fromkeys(wanted)) or " ".join(registered)

@@ -6,7 +6,7 @@ successor; whoever presents an older token has stolen it, or was stolen from, an
 
 from typing import TYPE_CHECKING
 
-from authlib.oauth2.rfc6749 import InvalidGrantError
+from authlib.oauth2.rfc6749 import InvalidGrantError, InvalidScopeError
 from authlib.oauth2.rfc6749 import grants as authlib_grants
 
 from idp.events.catalogue import TokenRefreshed
@@ -51,6 +51,12 @@ class RefreshTokenGrant(authlib_grants.RefreshTokenGrant):
         server.refresh_salt = found.refresh_salt
         server.refresh_generation = presented.generation + 1
         return found
+
+    def _validate_token_scope(self, token: AuthorizationFacts) -> None:
+        """A refresh may ask for less, never for more (RT-13); authlib lets blanks through."""
+        scope = self.request.payload.scope
+        if scope is not None and not set(scope.split(" ")) <= set(token.scope.split()):
+            raise InvalidScopeError("The scope is more than was granted.")
 
     def authenticate_user(self, refresh_token: AuthorizationFacts) -> UserFacts:
         facts = self.server.facts

@@ -1,0 +1,15 @@
+"""Fixtures of the attack tests."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.attacks.wire import Wire, wired
+from tests.harness.provider import Idp
+
+
+@pytest.fixture
+def wire(idp: Idp) -> Iterator[Wire]:
+    """Raw requests to `idp`."""
+    with wired(idp.app) as made:
+        yield made

@@ -1,0 +1,486 @@
+"""The command line as an administrator or a script uses it."""
+
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from idp.__main__ import main
+from idp.clock import DAY
+from tests.harness.provider import PASSWORD, Idp
+from tests.harness.workbench import SECRET, ManualClock
+
+STRONG_SECRET = "8Jq2vT0xWm-Lr5Zb9Yc1Nd4Ks7Pf3Gh6Ae_Uo"
+
+
+@dataclass
+class Ran:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Terminal:
+    """Runs commands as `idp …` would, in this process."""
+
+    def __init__(self, capture: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> None:
+        self._capture = capture
+        self._patch = patch
+
+    def __call__(self, *arguments: str, typed: str = "") -> Ran:
+        self._patch.setattr(sys, "stdin", io.StringIO(typed))
+        self._capture.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        shown = self._capture.readouterr()
+        code = ended.value.code
+        return Ran(0 if code is None else int(code), shown.out, shown.err)
+
+    def ok(self, *arguments: str, typed: str = "") -> Any:
+        """What a command answers as JSON; it must have worked and said nothing else."""
+        ran = self(*arguments, "--json", typed=typed)
+        assert (ran.code, ran.err) == (0, ""), ran
+        return ran.json
+
+    def refused(self, *arguments: str, typed: str = "") -> str:
+        """The sentence of a command that must refuse; standard output stays empty."""
+        ran = self(*arguments, "--json", typed=typed)
+        assert (ran.code, ran.out) == (1, ""), ran
+        return ran.err
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in [one for one in os.environ if one.startswith("IDP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IDP_SECRET_KEY", STRONG_SECRET)
+    monkeypatch.setenv("IDP_DATABASE_URL", f"sqlite:///{tmp_path / 'empty.db'}")
+    monkeypatch.setenv("IDP_PASSWORD__MEMORY_KIB", "8192")
+    monkeypatch.setenv("IDP_PASSWORD__TIME_COST", "1")
+    return monkeypatch
+
+
+@pytest.fixture
+def idp_cli(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
+    return Terminal(capsys, environment)
+
+
+@pytest.fixture
+def ready(idp_cli: Terminal, idp: Idp, environment: pytest.MonkeyPatch) -> Terminal:
+    """A command line over the prepared database of `idp`."""
+    environment.setenv("IDP_DATABASE_URL", idp.settings.database_url)
+    environment.setenv("IDP_SECRET_KEY", SECRET)
+    return idp_cli
+
+
+def reasons(idp: Idp, kind: str) -> list[tuple[str, str, str]]:
+    return [(row["actor"], row["actor_id"], row["reason"]) for row in idp.events(kind)]
+
+
+def test_without_a_command_it_shows_what_there_is_and_counts_as_misused(idp_cli: Terminal) -> None:
+    ran = idp_cli()
+    assert ran.code == 2
+    assert "serve" in ran.out + ran.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nonsense",),
+        ("user", "nonsense"),
+        ("user", "create"),
+        ("user", "create", "anna", "--nonsense"),
+        ("user", "create", "anna", "--generate-password", "--password-stdin"),
+        ("rules", "set", "limits", "maximum"),
+        ("rules", "set", "limits", "maximum=many"),
+    ],
+)
+def test_a_wrong_call_ends_with_two(ready: Terminal, arguments: tuple[str, ...]) -> None:
+    ran = ready(*arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err
+
+
+def test_every_command_but_the_demo_takes_json() -> None:
+    from typer.main import get_command
+
+    from idp.__main__ import app
+
+    def commands(group: Any, path: str = "idp") -> Iterator[tuple[str, Any]]:
+        for name, command in group.commands.items():
+            if hasattr(command, "commands"):
+                yield from commands(command, f"{path} {name}")
+            else:
+                yield f"{path} {name}", command
+
+    lacking = [
+        path
+        for path, command in commands(get_command(app))
+        if not any("--json" in parameter.opts for parameter in command.params)
+    ]
+    assert lacking == ["idp demo"]
+
+
+# --- settings and schema --------------------------------------------------------------------------
+
+
+def test_settings_that_cannot_be_used_are_refused_with_how_to_fix_them(
+    idp_cli: Terminal, environment: pytest.MonkeyPatch
+) -> None:
+    assert idp_cli.ok("config", "check")["ok"] is True
+    environment.setenv("IDP_SECRET_KEY", "short")
+    assert "IDP_SECRET_KEY must have at least 32 characters" in idp_cli.refused("config", "check")
+    environment.setenv("IDP_NONSENSE", "1")
+    for command in (("config", "check"), ("user", "list"), ("serve",), ("db", "current")):
+        assert "IDP_NONSENSE is not a setting" in idp_cli.refused(*command)
+
+
+def test_the_settings_in_force_are_shown_without_their_secrets(
+    idp_cli: Terminal, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("IDP_DATABASE_URL", "postgresql+psycopg://idp:hunter2@db/idp")
+    environment.setenv("IDP_PREVIOUS_SECRET_KEYS", f'["{"y" * 40}"]')
+    shown = idp_cli.ok("config", "show")
+    assert shown["IDP_PASSWORD__MEMORY_KIB"] == 8_192
+    assert shown["IDP_DATABASE_URL"] == "postgresql+psycopg://idp:***@db/idp"
+    table = idp_cli("config", "show").out
+    for text in (json.dumps(shown), table):
+        assert STRONG_SECRET not in text
+        assert "hunter2" not in text
+        assert "yyyy" not in text
+    from idp.settings import describe
+
+    assert set(shown) == {name for name, _ in describe()}
+
+
+def test_an_empty_database_is_prepared_by_upgrade_and_by_nothing_else(idp_cli: Terminal) -> None:
+    for command in (("user", "list"), ("serve",), ("db", "check"), ("keys", "list")):
+        assert "idp db upgrade" in idp_cli.refused(*command)
+    assert idp_cli.ok("db", "current")["revision"] is None
+    upgraded = idp_cli.ok("db", "upgrade")
+    assert upgraded["before"] is None
+    assert idp_cli.ok("db", "upgrade")["before"] == upgraded["revision"]
+    assert idp_cli.ok("db", "check") == {"revision": upgraded["revision"], "ok": True}
+    assert idp_cli.ok("user", "list") == []
+
+
+def test_a_downgrade_asks_first(idp_cli: Terminal) -> None:
+    idp_cli.ok("db", "upgrade")
+    ran = idp_cli("db", "downgrade", "base", typed="n\n")
+    assert (ran.code, ran.out) == (1, "")
+    assert idp_cli.ok("db", "check")["ok"]
+    assert idp_cli.ok("db", "downgrade", "base", "--yes")["revision"] is None
+
+
+def test_a_database_of_a_newer_version_is_left_alone(ready: Terminal, idp: Idp) -> None:
+    idp.execute("UPDATE alembic_version SET version_num = 'fffff'")
+    assert "does not know" in ready.refused("user", "list")
+    assert "does not know" in ready.refused("db", "check")
+
+
+# --- users ----------------------------------------------------------------------------------------
+
+
+def test_a_user_created_with_a_typed_password_can_sign_in(ready: Terminal, idp: Idp) -> None:
+    made = ready.ok(
+        "user", "create", "Anna", "--email", "anna@example.com", "--email-verified", "--name",
+        "Anna Meier", "--password-stdin", typed="three blind mice\n",
+    )  # fmt: skip
+    assert "password" not in made
+    assert (made["username"], made["email_verified"], made["name"]) == ("Anna", True, "Anna Meier")
+    assert ready.ok("user", "show", "ANNA@example.com") == made
+    assert ready.ok("user", "show", made["id"]) == made
+    with idp.work.read() as unit:
+        from idp.users import queries
+
+        user = queries.by_id(unit, made["id"])
+        assert user is not None
+        assert idp.hasher.verify(user.password_hash, "three blind mice")
+
+
+def test_a_generated_password_is_shown_once(ready: Terminal, idp: Idp) -> None:
+    made = ready.ok("user", "create", "anna", "--generate-password")
+    assert len(made["password"]) >= 20
+    assert "password" not in ready.ok("user", "show", "anna")
+    again = ready.ok("user", "password", "anna", "--generate-password")
+    assert again["password"] != made["password"]
+
+
+def test_a_weak_password_is_refused(ready: Terminal) -> None:
+    for weak in ("short", "password", "anna1234"):
+        assert ready.refused("user", "create", "anna", "--password-stdin", typed=f"{weak}\n")
+    assert ready.ok("user", "list") == []
+
+
+def test_without_a_terminal_it_does_not_wait_for_a_password(ready: Terminal) -> None:
+    ran = ready("user", "create", "anna")
+    assert ran.code == 2
+    assert "--password-stdin" in ran.err
+
+
+def test_a_name_that_is_taken_or_unknown_is_refused(ready: Terminal) -> None:
+    ready.ok("user", "create", "anna", "--no-password")
+    assert "already in use" in ready.refused("user", "create", "ANNA", "--no-password")
+    for command in ("show", "disable", "enable", "roles"):
+        assert "no user 'bob'" in ready.refused("user", command, "bob")
+
+
+def test_disabling_and_deleting_end_every_session(ready: Terminal, idp: Idp) -> None:
+    anna, bob = idp.person("anna"), idp.person("bob")
+    for user in (anna, anna, bob):
+        idp.session(user)
+    assert ready.ok("user", "disable", "anna")["sessions_ended"] == 2
+    assert ready.ok("user", "show", "anna")["status"] == "disabled"
+    assert ready.ok("user", "enable", "anna")["status"] == "active"
+    assert ready.ok("sessions", "list", "anna") == []
+    assert reasons(idp, "session.ended") == [("admin", "cli", "user_disabled")] * 2
+    assert ready("user", "delete", "bob", typed="n\n").code == 1
+    assert ready.ok("user", "delete", "bob", "--yes")["sessions_ended"] == 1
+    assert "no user" in ready.refused("user", "show", bob.id)
+    assert [row["user_id"] for row in idp.events("user.deleted")] == [bob.id]
+    # The log still answers for who is gone.
+    assert ready.ok("events", "list", "--user", bob.id)[0]["type"] == "user.deleted"
+
+
+def test_a_new_password_ends_every_session(ready: Terminal, idp: Idp) -> None:
+    idp.session(idp.person("anna"))
+    changed = ready.ok("user", "password", "anna", "--password-stdin", typed="four calling birds\n")
+    assert changed["sessions_ended"] == 1
+    assert reasons(idp, "session.ended") == [("admin", "cli", "password_changed")]
+    assert len(idp.events("credential.changed")) == 1
+
+
+def test_roles_are_defined_given_and_taken(ready: Terminal, idp: Idp) -> None:
+    idp.person("anna")
+    ready.ok("role", "define", "editor", "posts:write", "posts:read")
+    given = ready.ok("user", "roles", "anna", "editor")
+    assert given["permissions"] == ["posts:read", "posts:write"]
+    ready.ok("role", "define", "editor", "posts:read")
+    assert ready.ok("user", "roles", "anna")["permissions"] == ["posts:read"]
+    assert ready.ok("role", "list") == [{"name": "editor", "permissions": ["posts:read"]}]
+    assert ready.ok("user", "roles", "anna", "--none")["roles"] == []
+    assert "no role" in ready.refused("user", "roles", "anna", "nothing")
+
+
+# --- clients --------------------------------------------------------------------------------------
+
+
+def test_a_clients_secret_is_shown_when_it_is_made_and_never_again(
+    ready: Terminal, idp: Idp
+) -> None:
+    made = ready.ok(
+        "client", "create", "Shop", "--redirect-uri", "https://shop.example/callback",
+        "--backchannel-logout-uri", "https://shop.example/logout", "--first-party",
+    )  # fmt: skip
+    client_id = made["client_id"]
+    assert made["client_secret"]
+    assert "client_secret" not in ready.ok("client", "show", client_id)
+    rotated = ready.ok("client", "rotate-secret", client_id)
+    assert rotated["client_secret"] != made["client_secret"]
+    assert ready.ok("client", "disable", client_id)["enabled"] is False
+    assert [one["enabled"] for one in ready.ok("client", "list")] == [False]
+    assert ready.ok("client", "enable", client_id)["enabled"] is True
+    assert ready.ok("client", "delete", client_id, "--yes")["deleted"] is True
+    assert "no client" in ready.refused("client", "show", client_id)
+    assert all(row["actor_id"] == "cli" for row in idp.events("client.created", "client.changed"))
+
+
+def test_a_client_that_would_be_refused_at_use_is_not_registered(ready: Terminal) -> None:
+    ready.refused("client", "create", "Shop", "--redirect-uri", "https://*.example/callback")
+    ready.refused("client", "create", "Shop")
+    ready.refused("client", "create", "Shop", "--jwks-file", "missing.json")
+    assert ready.ok("client", "list") == []
+
+
+def test_a_clients_keys_are_read_from_a_file(ready: Terminal, tmp_path: Path) -> None:
+    from joserfc.jwk import ECKey, KeySet
+
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps(KeySet([ECKey.generate_key("P-256")]).as_dict(private=False)))
+    made = ready.ok(
+        "client", "create", "Job", "--grant-type", "client_credentials", "--auth-method",
+        "private_key_jwt", "--jwks-file", str(file), "--scope", "profile",
+    )  # fmt: skip
+    assert "client_secret" not in made
+    assert made["token_endpoint_auth_method"] == "private_key_jwt"
+
+
+# --- sessions, rules, keys, events ----------------------------------------------------------------
+
+
+def test_sessions_are_listed_shown_and_ended(ready: Terminal, idp: Idp) -> None:
+    anna = idp.person("anna")
+    one, two, three = (idp.session(anna, agent="curl/8.17.0").session.id for _ in range(3))
+    listed = ready.ok("sessions", "list", "anna")
+    assert {session["id"] for session in listed} == {one, two, three}
+    assert ready.ok("sessions", "show", one)["name"] == "curl 8"
+    assert ready.ok("sessions", "end", one, one) == {"ended": [one], "had_ended": []}
+    assert ready.ok("sessions", "end", one) == {"ended": [], "had_ended": [one]}
+    assert "no session" in ready.refused("sessions", "end", two, "ses_nothing")
+    assert len(ready.ok("sessions", "list", "anna")) == 2
+    assert ready("sessions", "end-all", "anna", typed="n\n").code == 1
+    assert set(ready.ok("sessions", "end-all", "anna", "--yes")["ended"]) == {two, three}
+    ended = ready.ok("sessions", "list", "anna", "--ended")
+    assert {(s["end_reason"], s["ended_by"], s["ended_by_id"]) for s in ended} == {
+        ("admin", "admin", "cli")
+    }
+
+
+def test_rules_are_set_listed_and_removed(ready: Terminal, idp: Idp) -> None:
+    ready.ok("rules", "set", "timeouts", "idle=1800", "absolute=28800")
+    ready.ok("role", "define", "kiosk")
+    ready.ok("rules", "set", "limits", "maximum=1", "--role", "kiosk")
+    assert ready.ok("rules", "set", "limits", "maximum=2", "--role", "kiosk")["version"] == 2
+    listed = [(one["kind"], one["role"], one["value"]) for one in ready.ok("rules", "list")]
+    assert listed == [
+        ("limits", "kiosk", {"maximum": 2}),
+        ("timeouts", None, {"idle": 1_800, "absolute": 28_800}),
+    ]
+    assert "30 days" in ready.refused("rules", "set", "timeouts", "idle=1")
+    assert "no role" in ready.refused("rules", "set", "limits", "maximum=2", "--role", "nobody")
+    ready.ok("rules", "remove", "limits", "--role", "kiosk")
+    assert len(ready.ok("rules", "list")) == 1
+
+
+def test_rotating_keys_activates_the_next_ones(ready: Terminal, idp: Idp) -> None:
+    def kids(state: str) -> set[str]:
+        return {key["kid"] for key in ready.ok("keys", "list") if key["state"] == state}
+
+    active, upcoming = kids("active"), kids("next")
+    assert set(ready.ok("keys", "rotate")["active"]) == upcoming
+    assert (kids("active"), kids("retired")) == (upcoming, active)
+    assert "private" not in json.dumps(ready.ok("keys", "list"))
+
+
+def test_after_reencrypting_the_older_secret_key_can_be_dropped(
+    ready: Terminal, idp: Idp, environment: pytest.MonkeyPatch
+) -> None:
+    idp.session(idp.person("anna", claims={"name": "Anna Meier"}), agent="curl/8.17.0")
+    environment.setenv("IDP_SECRET_KEY", STRONG_SECRET)
+    environment.setenv("IDP_PREVIOUS_SECRET_KEYS", json.dumps([SECRET]))
+    assert ready.ok("keys", "reencrypt") == {"keys": 4, "users": 1, "sessions": 1}
+    assert ready.ok("keys", "reencrypt") == {"keys": 0, "users": 0, "sessions": 0}
+    environment.delenv("IDP_PREVIOUS_SECRET_KEYS")
+    assert ready.ok("user", "show", "anna")["name"] == "Anna Meier"
+    assert ready.ok("sessions", "list", "anna")[0]["name"] == "curl 8"
+    assert findings(ready("doctor", "--json"))["signing keys"] == "ok"
+
+
+def test_the_audit_log_is_listed_and_its_chain_verified(ready: Terminal, idp: Idp) -> None:
+    from idp.events import log
+
+    anna = idp.person("anna")
+    session = idp.session(anna).session.id
+    assert [row["type"] for row in ready.ok("events", "list")] == [
+        "session.created",
+        "user.created",
+    ]
+    assert len(ready.ok("events", "list", "--session", session)) == 1
+    assert len(ready.ok("events", "list", "--user", "anna", "--type", "user.created")) == 1
+    newest = ready.ok("events", "list", "--limit", "1")[0]["row"]
+    assert [row["type"] for row in ready.ok("events", "list", "--before", str(newest))] == [
+        "user.created"
+    ]
+    with idp.work.begin() as unit:
+        log.seal_pending(unit)
+    assert ready.ok("events", "verify") == {"ok": True, "rows": 2}
+    idp.execute("UPDATE events SET actor = 'admin' WHERE type = 'user.created'")
+    assert "altered" in ready.refused("events", "verify")
+    assert ready("doctor").code == 1
+
+
+# --- doctor, and what people see ------------------------------------------------------------------
+
+
+def findings(ran: Ran) -> dict[str, str]:
+    return {one["check"]: one["state"] for one in ran.json["findings"]}
+
+
+def test_the_doctor_finds_a_good_deployment_good(
+    ready: Terminal, idp: Idp, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("IDP_URL", "https://login.example.com")
+    environment.setenv("IDP_SECRET_KEY", STRONG_SECRET)
+    environment.setenv("IDP_PREVIOUS_SECRET_KEYS", json.dumps([SECRET]))
+    assert findings(ready("doctor", "--json"))["secret key"] == "warning"
+    ready.ok("keys", "reencrypt")
+    environment.delenv("IDP_PREVIOUS_SECRET_KEYS")
+    ran = ready("doctor", "--json")
+    assert ran.code == 0
+    assert findings(ran) == dict.fromkeys(
+        (
+            "settings", "secret key", "issuer", "database", "schema", "signing keys", "clock",
+            "audit log",
+        ),
+        "ok",
+    )  # fmt: skip
+    assert "failed" not in ready("doctor").out
+
+
+def test_the_doctor_names_what_is_wrong(
+    ready: Terminal, idp: Idp, clock: ManualClock, environment: pytest.MonkeyPatch
+) -> None:
+    # The newest event lies in what the machine's clock calls the future.
+    clock.instant = 2**62
+    idp.person("anna")
+    idp.execute("DELETE FROM signing_keys WHERE state = 'next'")
+    environment.setenv("IDP_SECRET_KEY", "change me change me change me change me")
+    environment.setenv("IDP_PREVIOUS_SECRET_KEYS", json.dumps([SECRET]))
+    ran = ready("doctor", "--json")
+    assert ran.code == 1
+    states = findings(ran)
+    assert states["issuer"] == "warning"
+    assert {check for check, state in states.items() if state == "failed"} == {
+        "secret key",
+        "signing keys",
+        "clock",
+    }
+
+
+def test_the_doctor_sees_that_the_secret_key_was_changed(
+    ready: Terminal, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("IDP_SECRET_KEY", STRONG_SECRET)
+    ran = ready("doctor", "--json")
+    assert ran.code == 1
+    assert findings(ran)["signing keys"] == "failed"
+
+
+def test_the_doctor_says_when_a_database_cannot_be_reached_or_is_empty(
+    idp_cli: Terminal, environment: pytest.MonkeyPatch
+) -> None:
+    assert findings(idp_cli("doctor", "--json"))["schema"] == "failed"
+    environment.setenv("IDP_DATABASE_URL", "sqlite:////nowhere/at/all.db")
+    ran = idp_cli("doctor", "--json")
+    assert ran.code == 1
+    assert findings(ran)["database"] == "failed"
+    environment.setenv("IDP_SECRET_KEY", "short")
+    assert findings(idp_cli("doctor", "--json")) == {"settings": "failed"}
+
+
+def test_people_see_tables_and_no_control_characters(ready: Terminal, idp: Idp) -> None:
+    user = idp.person("anna")
+    started = idp.session(user)
+    idp.execute("UPDATE users SET username = :name", name="an\x1b[31mna")
+    shown = ready("user", "list").out
+    assert shown.splitlines()[0].split() == ["USER", "NAME", "E-MAIL", "STATUS", "ROLES", "ID"]
+    assert "\x1b" not in shown
+    assert started.session.id in ready("sessions", "list", user.id).out
+    assert PASSWORD not in shown
+
+
+def test_the_doctor_warns_of_old_keys(ready: Terminal, idp: Idp, clock: ManualClock) -> None:
+    del clock
+    idp.execute("UPDATE signing_keys SET activated_at = activated_at - :age", age=2_000 * DAY)
+    assert findings(ready("doctor", "--json"))["signing keys"] == "warning"
