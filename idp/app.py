@@ -20,7 +20,7 @@ from idp.clock import DAY, HOUR, MINUTE, SECOND, Clock, SystemClock
 from idp.errors import Refused
 from idp.events import delivery
 from idp.events import log as event_log
-from idp.events.catalogue import SessionEnded
+from idp.events.catalogue import SessionEnded, SignedOutEverywhere, UserChanged
 from idp.logout import backchannel
 from idp.oauth import authorizations, cleanup, keys, pushed
 from idp.oauth.authorize import PageError
@@ -66,6 +66,8 @@ def assemble(settings: Settings, *, clock: Clock | None = None) -> Work:
     )
     work.subscribers[SessionEnded].append(authorizations.end_offline)
     work.subscribers[SessionEnded].append(backchannel.owe)
+    work.subscribers[SignedOutEverywhere].append(authorizations.end_outlived)
+    work.subscribers[UserChanged].append(lifecycle.rotate_soon)
     return work
 
 

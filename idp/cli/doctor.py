@@ -80,7 +80,8 @@ def _stored(work: Work) -> list[Finding]:
     try:
         work.database.ping()
     except Refused as refusal:
-        return [Finding("database", "failed", refusal.detail or refusal.sentence)]
+        reason = (refusal.detail or refusal.sentence).splitlines()[0]
+        return [Finding("database", "failed", reason)]
     reached = Finding("database", "ok", f"{work.database.url.get_backend_name()}, reached")
     problem = schema.problem_with(work.database)
     if problem is not None:

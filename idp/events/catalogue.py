@@ -4,7 +4,7 @@ The dataclass fields named in `COLUMNS` become columns of the log, every other f
 `data`. README lists each type (a test compares).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from idp import ids
@@ -29,9 +29,9 @@ class Event:
     def data(self) -> dict[str, Any]:
         """The fields that are particular to this type."""
         return {
-            name: getattr(self, name)
-            for name in self.__dataclass_fields__
-            if name not in COLUMNS and name not in ("event_id", "actor", "actor_id")
+            one.name: getattr(self, one.name)
+            for one in fields(self)
+            if one.name not in COLUMNS and one.name not in ("event_id", "actor", "actor_id")
         }
 
 
@@ -73,6 +73,17 @@ class SessionEnded(Event):
     """A session ended; `reason` says why, the actor who. Its tokens died with it."""
 
     type: ClassVar[str] = "session.ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedOutEverywhere(Event):
+    """All sessions of a person were ended, and every grant that had outlived its session.
+
+    `kept` is the one session that stays, if any.
+    """
+
+    type: ClassVar[str] = "user.signed_out_everywhere"
+    kept: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,4 +262,6 @@ class KeysRotated(Event):
     kid: str
 
 
-ALL: tuple[type[Event], ...] = tuple(Event.__subclasses__())
+# By type, because a dataclass with slots leaves the class it was made from behind for a while; the
+# later of the two is the one that is used.
+ALL: tuple[type[Event], ...] = tuple({kind.type: kind for kind in Event.__subclasses__()}.values())

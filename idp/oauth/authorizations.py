@@ -14,7 +14,12 @@ from sqlalchemy import bindparam, insert, null, select, update
 
 from idp.clock import Instant
 from idp.events.actor import Actor
-from idp.events.catalogue import AuthorizationEnded, ReuseDetected, SessionEnded
+from idp.events.catalogue import (
+    AuthorizationEnded,
+    ReuseDetected,
+    SessionEnded,
+    SignedOutEverywhere,
+)
 from idp.oauth.model import Authorization, Client
 from idp.sessions.lifecycle import EXPIRY
 from idp.sessions.model import Session
@@ -172,6 +177,23 @@ def end_offline(unit: UnitOfWork, event: SessionEnded) -> None:
         )
     ).all()
     end(unit, offline, reason="session_ended", actor=Actor(event.actor, event.actor_id))
+
+
+def end_outlived(unit: UnitOfWork, event: SignedOutEverywhere) -> None:
+    """Subscriber: whoever signs out everywhere also ends what had outlived its session."""
+    outlived = unit.connection.scalars(
+        select(Authorization.id)
+        .join(Session, Session.id == Authorization.session_id)
+        .where(
+            Authorization.user_id == event.user_id,
+            Authorization.offline == 1,
+            Authorization.ended_at.is_(None),
+            Authorization.session_id != (event.kept or ""),
+            # Also one that has run out and was not ended yet: `end_all_of` has just ended those.
+            Session.ended_at.is_not(None),
+        )
+    ).all()
+    end(unit, outlived, reason="signed_out", actor=Actor(event.actor, event.actor_id))
 
 
 def end_all_of(

@@ -170,15 +170,19 @@ def decide(
     server = Server(provider, facts, presented, now)
     request = ProtocolRequest("POST", f"{provider.settings.issuer}/token", values=form, headers={})
     try:
-        if not form.get("grant_type"):
-            raise InvalidRequestError("The parameter grant_type is missing.")
-        if form["grant_type"] not in GRANT_TYPES:
-            raise OAuth2Error("This grant type is not supported.", error="unsupported_grant_type")
+        _require_known_grant(form)
         server.decision.answer = server.create_token_response(request)
     except OAuth2Error as error:
         server.decision.answer = error_answer(error)
     server.decision.writes = server.writes
     return server.decision
+
+
+def _require_known_grant(form: dict[str, str]) -> None:
+    if not form.get("grant_type"):
+        raise InvalidRequestError("The parameter grant_type is missing.")
+    if form["grant_type"] not in GRANT_TYPES:
+        raise OAuth2Error("This grant type is not supported.", error="unsupported_grant_type")
 
 
 def error_answer(error: OAuth2Error) -> Answer:

@@ -27,6 +27,8 @@ from idp.events.catalogue import (
     SessionReauthenticated,
     SessionRenamed,
     SessionStarted,
+    SignedOutEverywhere,
+    UserChanged,
 )
 from idp.policy import limits, timeouts
 from idp.sessions import queries
@@ -248,6 +250,26 @@ def touching(session: Touchable | None, now: Instant) -> list[Write]:
     return [Write(_TOUCH, values)]
 
 
+# Changes nothing; that it finds the row running, and locks it, is what it is for.
+_HOLD = HotStatement(
+    update(Session)
+    .where(Session.id == bindparam("session_id"), Session.ended_at == null())
+    .values(origin=Session.origin),
+    must_change=True,
+)
+
+
+def holding(session: Touchable | None) -> list[Write]:
+    """What must be written, first, beside anything that whoever ends the session has to know of.
+
+    It loses against an end that was there before, and makes a later one wait. First, because an end
+    takes the session before its authorizations too: two orders would be a deadlock on PostgreSQL.
+    """
+    if session is None or session.ended_at is not None:
+        return []
+    return [Write(_HOLD, {"session_id": session.id})]
+
+
 _ROTATE = HotStatement(
     update(Session)
     .where(
@@ -377,11 +399,30 @@ def end_all_of(
     actor: Actor,
     keeping: str | None = None,
 ) -> list[str]:
-    """Ends every running session of a user, but for `keeping`."""
+    """Ends every running session of a user but `keeping`, and what has outlived older ones."""
     running = unit.orm.scalars(
         select(Session.id).where(Session.user_id == user_id, Session.ended_at.is_(None))
     )
-    return end(unit, [one for one in running.all() if one != keeping], reason=reason, actor=actor)
+    ended = end(unit, [one for one in running.all() if one != keeping], reason=reason, actor=actor)
+    unit.record(
+        SignedOutEverywhere(
+            actor=actor.kind, actor_id=actor.id, user_id=user_id, reason=reason, kept=keeping
+        )
+    )
+    return ended
+
+
+def rotate_soon(unit: UnitOfWork, event: UserChanged) -> None:
+    """Subscriber: a change of roles changes the secret of every session at its next use (row T7).
+
+    Not now: the browsers that hold the present secrets could not be told the new ones.
+    """
+    if "roles" in event.changed:
+        unit.connection.execute(
+            update(Session)
+            .where(Session.user_id == event.user_id, Session.ended_at.is_(None))
+            .values(secret_changed_at=0)
+        )
 
 
 def end_expired(unit: UnitOfWork, *, batch: int = EXPIRY_BATCH) -> int:

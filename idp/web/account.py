@@ -58,9 +58,7 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
     with context.work.read() as unit:
         reuses = session_view.reuses(unit, user_id)
         outcome = receipts.outcome_at(unit, user_id, _instant(request.query.get("done")))
-        running = session_view.running(
-            unit, user_id, current_id=visitor.session.id, reuses=reuses
-        )
+        running = session_view.running(unit, user_id, current_id=visitor.session.id, reuses=reuses)
         ended = (
             session_view.ended(unit, user_id, days=context.settings.history_days)
             if is_ended
@@ -134,9 +132,7 @@ def end_grant(context: WebContext, request: PageRequest, visitor: Visitor) -> Re
         mine = [one.authorization_id for one in authorizations.offline_of(unit, visitor.user.id)]
         if request.params["id"] not in mine:
             raise _unknown()
-        authorizations.end(
-            unit, [request.params["id"]], reason="signed_out", actor=_actor(visitor)
-        )
+        authorizations.end(unit, [request.params["id"]], reason="signed_out", actor=_actor(visitor))
         at = unit.now
     return _after(context, request, visitor, at)
 
@@ -191,23 +187,20 @@ def _end_all(unit: UnitOfWork, visitor: Visitor, *, keeping: str | None) -> None
         actor=_actor(visitor),
         keeping=keeping,
     )
-    _end_offline(unit, visitor, None)
 
 
-def _end_offline(unit: UnitOfWork, visitor: Visitor, chosen: set[str] | None) -> None:
-    """Ends offline grants that outlived their session: the chosen ones, or all (None)."""
+def _end_offline(unit: UnitOfWork, visitor: Visitor, chosen: set[str]) -> None:
+    """Ends the chosen ones of the offline grants that outlived their session."""
     mine = [one.authorization_id for one in authorizations.offline_of(unit, visitor.user.id)]
     authorizations.end(
         unit,
-        [one for one in mine if chosen is None or one in chosen],
+        [one for one in mine if one in chosen],
         reason="signed_out",
         actor=_actor(visitor),
     )
 
 
-def _after(
-    context: WebContext, request: PageRequest, visitor: Visitor, at: Instant
-) -> Response:
+def _after(context: WebContext, request: PageRequest, visitor: Visitor, at: Instant) -> Response:
     """Back to the list, or to the farewell when the session that asked is over."""
     with context.work.read() as unit:
         still = queries.one_of(unit, visitor.user.id, visitor.session.id)

@@ -12,15 +12,13 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
-from sqlalchemy import select
 from starlette.responses import Response
 from starlette.routing import Route
 
 from idp.clock import to_rfc3339
 from idp.errors import Refused
 from idp.events.actor import Actor
-from idp.oauth import authorizations, protected
-from idp.oauth.model import Authorization
+from idp.oauth import protected
 from idp.oauth.protected import Caller
 from idp.oauth.userinfo import BearerError, bearer_token
 from idp.sessions import lifecycle, queries
@@ -96,7 +94,6 @@ def revoke_all(context: WebContext, request: PageRequest, caller: Caller) -> Res
             actor=_actor(caller),
             keeping=caller.session_id,
         )
-        _end_stray(unit, caller)
     return _result(context, ended)
 
 
@@ -169,17 +166,6 @@ def _shown(row: SessionRow) -> dict[str, Any]:
     }
 
 
-def _end_stray(unit: UnitOfWork, caller: Caller) -> None:
-    """Ends offline grants that outlived their session, but not what the caller itself stands on."""
-    outlived = [grant.authorization_id for grant in authorizations.offline_of(unit, caller.user_id)]
-    stray = unit.orm.scalars(
-        select(Authorization.id).where(
-            Authorization.id.in_(outlived), Authorization.session_id != caller.session_id
-        )
-    ).all()
-    authorizations.end(unit, stray, reason="signed_out", actor=_actor(caller))
-
-
 def _result(context: WebContext, ended: list[str]) -> Response:
     with context.work.read() as unit:
         apps = receipts.apps_told(unit, ended)
@@ -211,9 +197,7 @@ def _actor(caller: Caller) -> Actor:
 def _object(request: PageRequest) -> dict[str, Any]:
     """The body as a JSON object; a member that comes twice has no meaning and is refused."""
     try:
-        body = json.loads(
-            request.body, object_pairs_hook=_unambiguous, parse_constant=_no_constant
-        )
+        body = json.loads(request.body, object_pairs_hook=_unambiguous, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise Refused("malformed_json", "The body must be a JSON object.", 400) from None
     if not isinstance(body, dict):

@@ -60,9 +60,7 @@ def revoke(context: WebContext, request: PageRequest, visitor: Visitor) -> Respo
             "confirm_revoke.html", language=request.language, visitor=visitor, app=app
         )
     with context.work.begin() as unit:
-        consent.revoke(
-            unit, visitor.user.id, client_id, actor=Actor("user", visitor.session.id)
-        )
+        consent.revoke(unit, visitor.user.id, client_id, actor=Actor("user", visitor.session.id))
     return RedirectResponse(f"{PATH}?{urlencode({'removed': client_id})}", 303)
 
 

@@ -4,15 +4,15 @@ Owns showing the question and recording the answer for the one request it belong
 need asking, and what becomes of the answer, /authorize decides.
 """
 
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from idp.oauth import claims, consent, pushed
 from idp.oauth.pushed import Pending
 from idp.web.http import PageRequest, WebContext
 from idp.web.language import choose
+from idp.web.pending import back_to_authorize, find_pending, leads_to, unknown_request
 from idp.web.session_view import hue
-from idp.web.pending import find_pending, leads_to, unknown_request
 from idp.web.visitor import Visitor, visitor_route
 
 
@@ -20,7 +20,7 @@ def routes(context: WebContext) -> list[Route]:
     """/consent."""
     return [
         visitor_route(
-            context, "/consent", {"GET": show, "POST": answer}, otherwise=back_to_authorize
+            context, "/consent", {"GET": show, "POST": answer}, otherwise=nobody_signed_in
         )
     ]
 
@@ -69,16 +69,16 @@ def answer(context: WebContext, request: PageRequest, visitor: Visitor) -> Respo
                 client_id=pending.client.id,
             )
             pushed.note_denial(unit, pending.id)
-    return RedirectResponse(pushed.return_url(pending.id, pending.client.id), 303)
+    return back_to_authorize(context, request, pending)
 
 
-def back_to_authorize(context: WebContext, request: PageRequest) -> Response:
+def nobody_signed_in(context: WebContext, request: PageRequest) -> Response:
     """Nobody is signed in (any more): /authorize knows what to do about that."""
     fields = request.query if request.method in ("GET", "HEAD") else request.form
     pending = find_pending(context, request, fields)
     if pending is None:
         return unknown_request(context, request)
-    return RedirectResponse(pushed.return_url(pending.id, pending.client.id), 303)
+    return back_to_authorize(context, request, pending)
 
 
 def asked_for(pending: Pending) -> list[str]:

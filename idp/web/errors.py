@@ -92,7 +92,7 @@ def _outside(context: WebContext, raw: Request, error: Exception) -> Response:
         allowed = (error.headers or {}).get("Allow")
     else:
         refused = unexpected()
-    if raw.url.path.startswith("/api/"):
+    if raw.scope["path"].startswith("/api/"):
         response = problems.answer(refused)
     else:
         response = page(context, refused, language=page_request(context, raw).language)

@@ -11,7 +11,7 @@ runs first, so that a new page cannot forget it.
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl
 
 import anyio
@@ -129,8 +129,31 @@ def guard_browser(context: WebContext, request: PageRequest) -> None:
 
 
 def page_request(context: WebContext, request: Request) -> PageRequest:
-    """The facts of a request without its form, for whoever shows a page outside these routes."""
-    return _facts(context, request, body=b"", query={}, form={})
+    """The facts of a request without body and query: what a page needs to be shown at all."""
+    headers: dict[str, str] = {}
+    for name, value in request.headers.items():
+        headers[name] = f"{headers[name]}; {value}" if name in headers else value
+    jar = cookies.jar(headers.get("cookie", ""))
+    sent = cookies.browser_secret(jar, context.settings)
+    address = client_address(
+        request.client.host if request.client is not None else None,
+        request.headers.getlist("x-forwarded-for"),
+        context.trusted_proxies,
+    )
+    return PageRequest(
+        method=request.method,
+        path=request.scope["path"],
+        params=request.path_params,
+        query={},
+        headers=headers,
+        body=b"",
+        form={},
+        visit=visit_of(headers, ip=address, device_hash=ids.digest(sent) if sent else None),
+        browser=sent or ids.new_secret(),
+        browser_is_new=sent is None,
+        session_secret=cookies.session_secret(jar, context.settings),
+        language=choose(headers.get("accept-language")),
+    )
 
 
 def _answer(
@@ -142,12 +165,13 @@ def _answer(
     problem: Refused | None,
 ) -> Response:
     request = page_request(context, raw)
+    if problem is not None:
+        return kind.refuse(context, request, problem)
     try:
-        if problem is not None:
-            raise problem
         query = fields(raw.scope["query_string"])
         form = fields(body) if kind.media_type == FORM else {}
-        request = _facts(context, raw, body=body, query=query, form=form)
+        wished = choose(query.get("ui_locales"), request.headers.get("accept-language"))
+        request = replace(request, body=body, query=query, form=form, language=wished)
         if request.method not in _READING:
             kind.guard(context, request)
         method = "GET" if request.method == "HEAD" else request.method
@@ -168,40 +192,6 @@ def unexpected() -> Refused:
     """What people are told of a bug: nothing but that it is ours."""
     return Refused(
         "server_error", "Something went wrong on our side. Please try again in a moment.", 500
-    )
-
-
-def _facts(
-    context: WebContext,
-    request: Request,
-    *,
-    body: bytes,
-    query: Mapping[str, str],
-    form: Mapping[str, str],
-) -> PageRequest:
-    headers: dict[str, str] = {}
-    for name, value in request.headers.items():
-        headers[name] = f"{headers[name]}; {value}" if name in headers else value
-    jar = cookies.jar(headers.get("cookie", ""))
-    sent = cookies.browser_secret(jar, context.settings)
-    address = client_address(
-        request.client.host if request.client is not None else None,
-        request.headers.getlist("x-forwarded-for"),
-        context.trusted_proxies,
-    )
-    return PageRequest(
-        method=request.method,
-        path=request.url.path,
-        params=request.path_params,
-        query=query,
-        headers=headers,
-        body=body,
-        form=form,
-        visit=visit_of(headers, ip=address, device_hash=ids.digest(sent) if sent else None),
-        browser=sent or ids.new_secret(),
-        browser_is_new=sent is None,
-        session_secret=cookies.session_secret(jar, context.settings),
-        language=choose(query.get("ui_locales"), headers.get("accept-language")),
     )
 
 

@@ -19,7 +19,7 @@ from idp.web import cookies, csrf, errors, visitor
 from idp.web.http import PageRequest, WebContext, route
 from idp.web.language import choose
 from idp.web.local_path import local_path
-from idp.web.pending import find_pending, leads_to, unknown_request
+from idp.web.pending import back_to_authorize, find_pending, leads_to, unknown_request
 from idp.web.visitor import EndedSession, Visitor
 
 LONGEST_NAME = 320
@@ -69,14 +69,15 @@ def submit_for_app(context: WebContext, request: PageRequest) -> Response:
     if request.form.get("action") == "cancel":
         with context.work.begin() as unit:
             pushed.note_denial(unit, pending.id)
-        return RedirectResponse(pushed.return_url(pending.id, pending.client.id), 303)
+        return back_to_authorize(context, request, pending)
     outcome = _sign_in(context, request)
     if isinstance(outcome, _Form):
         present = visitor.find(context, request)
         return _page_for_app(context, request, pending, outcome, present)
     with context.work.begin() as unit:
         pushed.note_authentication(unit, pending.id, outcome.session_id)
-    return _signed_in(context, request, outcome, pushed.return_url(pending.id, pending.client.id))
+    response = back_to_authorize(context, request, pending)
+    return _keeping(context, request, outcome, response)
 
 
 def show_for_account(context: WebContext, request: PageRequest) -> Response:
@@ -95,7 +96,7 @@ def submit_here(context: WebContext, request: PageRequest) -> Response:
     outcome = _sign_in(context, request)
     if isinstance(outcome, _Form):
         return _page_for_account(context, request, wanted, outcome, None)
-    return _signed_in(context, request, outcome, wanted)
+    return _keeping(context, request, outcome, RedirectResponse(wanted, 303))
 
 
 def _sign_in(context: WebContext, request: PageRequest) -> SignedIn | _Form:
@@ -122,10 +123,9 @@ def _sign_in(context: WebContext, request: PageRequest) -> SignedIn | _Form:
     return outcome
 
 
-def _signed_in(
-    context: WebContext, request: PageRequest, outcome: SignedIn, onward: str
+def _keeping(
+    context: WebContext, request: PageRequest, outcome: SignedIn, response: Response
 ) -> Response:
-    response = RedirectResponse(onward, 303)
     cookies.keep_session(response, context.settings, outcome.secret)
     cookies.keep_browser(response, context.settings, request.browser)
     return response
@@ -142,7 +142,9 @@ def _page_for_app(
         context,
         request,
         form,
-        language=choose(pending.parameters.get("ui_locales"), request.headers.get("accept-language")),
+        language=choose(
+            pending.parameters.get("ui_locales"), request.headers.get("accept-language")
+        ),
         action="/login",
         hidden={"request": pending.id},
         app=pending.client.name,

@@ -1,8 +1,15 @@
-"""The request of an app that a page works for: finding it, and where its pages may lead."""
+"""The request of an app that a page works for: finding it, where its pages may lead, going back.
+
+Chromium applies `form-action` to every redirect that answers a form, to the end of the chain: also
+to those of the app, long after we have let go. An app that sends people on to an origin it never
+told us about would leave them on our page, signed in and stuck. So a form that a browser sent is
+answered with a page that goes on by itself (`back_to_authorize`), which ends the chain; whatever is
+no browser gets the plain redirect.
+"""
 
 from collections.abc import Mapping
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from idp.errors import Refused
 from idp.oauth import pushed
@@ -29,8 +36,8 @@ def find_pending(
 def leads_to(pending: Pending) -> tuple[str, ...]:
     """Addresses that a form of this request's pages may end at, for its `form-action`.
 
-    The request's own redirect URI, and what else its app has registered: after signing in, apps
-    often send people on to another origin of theirs, and that is still the same chain of redirects.
+    For browsers that get a plain redirect: the request's own redirect URI, and whatever else its app
+    has registered.
     """
     client = pending.client
     uris = [
@@ -39,6 +46,18 @@ def leads_to(pending: Pending) -> tuple[str, ...]:
         client.client_uri or "",
     ]
     return tuple(dict.fromkeys(uri for uri in uris if uri))[:MOST_ORIGINS]
+
+
+def back_to_authorize(context: WebContext, request: PageRequest, pending: Pending) -> Response:
+    """Sends the person back to the endpoint that decides, after a form or instead of one."""
+    address = pushed.return_url(pending.id, pending.client.id)
+    if request.method != "POST" or request.headers.get("sec-fetch-mode") != "navigate":
+        return RedirectResponse(address, 303)
+    response = context.renderer.page(
+        "onward.html", language=request.language, app=pending.client.name, address=address
+    )
+    response.headers["Refresh"] = f"0; url={address}"
+    return response
 
 
 def unknown_request(context: WebContext, request: PageRequest) -> Response:

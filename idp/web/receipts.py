@@ -93,9 +93,7 @@ def apps_told(unit: UnitOfWork, session_ids: Sequence[str]) -> tuple[AppTold, ..
     return tuple(sorted((_worst(apps) for apps in found.values()), key=lambda app: app.name))
 
 
-def told_by_session(
-    unit: UnitOfWork, session_ids: Sequence[str]
-) -> dict[str, tuple[AppTold, ...]]:
+def told_by_session(unit: UnitOfWork, session_ids: Sequence[str]) -> dict[str, tuple[AppTold, ...]]:
     """The apps of each ended session, and whether they know."""
     receipts = receipts_for(unit, session_ids)
     apps = apps_in(unit, session_ids)

@@ -6,15 +6,15 @@ show.
 """
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
-from jinja2.runtime import Context
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
-from idp.clock import Clock, Duration, Instant, to_rfc3339
+from idp.clock import Clock, Instant, to_rfc3339
 from idp.settings import Settings
 from idp.web import headers, language
 from idp.web.static import Assets, templates_folder
@@ -26,9 +26,8 @@ class Renderer:
     def __init__(self, settings: Settings, clock: Clock) -> None:
         folder = templates_folder()
         self.assets = Assets(folder / "static")
-        self._clock = clock
         self._environments = {
-            tag: _environment(folder, tag, settings, self.assets) for tag in language.SHIPPED
+            tag: _environment(folder, tag, settings, self.assets, clock) for tag in language.SHIPPED
         }
 
     def page(
@@ -52,11 +51,12 @@ class Renderer:
 
     def fragment(self, template: str, *, language: str, **values: Any) -> str:
         """The text of a template."""
-        now = self._clock.now()
-        return self._environments[language].get_template(template).render(now=now, **values)
+        return self._environments[language].get_template(template).render(**values)
 
 
-def _environment(folder: Path, tag: str, settings: Settings, assets: Assets) -> Environment:
+def _environment(
+    folder: Path, tag: str, settings: Settings, assets: Assets, clock: Clock
+) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(folder),
         autoescape=True,
@@ -70,27 +70,25 @@ def _environment(folder: Path, tag: str, settings: Settings, assets: Assets) -> 
         language.SHIPPED[tag], newstyle=True
     )
     environment.globals.update(product=settings.name, asset=assets.path, lang=tag)
-    environment.filters.update(moment=_moment, ago=_ago, span=_span, rfc3339=to_rfc3339)
+    environment.filters.update(
+        moment=partial(_moment, clock, tag),
+        ago=partial(_ago, clock, tag),
+        span=partial(language.length, language=tag),
+    )
     return environment
 
 
-@pass_context
-def _moment(context: Context, at: Instant) -> Markup:
+def _moment(clock: Clock, tag: str, at: Instant) -> Markup:
     """A moment as a `time` element; a script shows it in the reader's own time zone."""
-    said = language.moment(at, now=context["now"], language=context["lang"])
+    said = language.moment(at, now=clock.now(), language=tag)
     return Markup('<time datetime="{}" data-moment>{} UTC</time>').format(to_rfc3339(at), said)
 
 
-@pass_context
-def _ago(context: Context, at: Instant) -> Markup:
-    now = context["now"]
+def _ago(clock: Clock, tag: str, at: Instant) -> Markup:
+    """How long ago as a `time` element; a script keeps it true while the page is open."""
+    now = clock.now()
     if now - at < language.NOW_LASTS:
-        said = context.call(context["_"], "now")
+        said = language.SHIPPED[tag].gettext("now")
     else:
-        said = language.ago(at, now=now, language=context["lang"])
+        said = language.ago(at, now=now, language=tag)
     return Markup('<time datetime="{}" data-ago>{}</time>').format(to_rfc3339(at), said)
-
-
-@pass_context
-def _span(context: Context, duration: Duration) -> str:
-    return language.length(duration, language=context["lang"])

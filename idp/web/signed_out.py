@@ -1,10 +1,11 @@
 """The page after signing out: what ended, and which apps know."""
 
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from idp.web import errors, receipts
+from idp.web import errors, receipts, visitor
 from idp.web.http import PageRequest, WebContext, route
+from idp.web.local_path import ACCOUNT
 from idp.web.receipts import Outcome
 
 PATH = "/signed-out"
@@ -20,11 +21,14 @@ def routes(context: WebContext) -> list[Route]:
 
 
 def show(context: WebContext, request: PageRequest) -> Response:
-    """GET /signed-out?done=…"""
+    """GET /signed-out?done=…; for somebody who is signed in it would not be true."""
+    outcome = _outcome(context, request)
+    if outcome is None and visitor.find(context, request) is not None:
+        return RedirectResponse(ACCOUNT, 303)
     return context.renderer.page(
         "signed_out.html",
         language=request.language,
-        outcome=_outcome(context, request),
+        outcome=outcome,
         ticket=request.query.get("done", ""),
     )
 

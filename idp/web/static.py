@@ -51,7 +51,7 @@ class Assets:
         """The route that answers for all of them."""
 
         async def endpoint(request: Request) -> Response:
-            asset = self._by_path.get(request.url.path)
+            asset = self._by_path.get(request.scope["path"])
             if asset is None:
                 return Response("Not found\n", 404, media_type="text/plain")
             return Response(

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
-from sqlalchemy import select, union_all
+from sqlalchemy import Select, bindparam, select, union_all
 
 from idp.clock import Instant
 from idp.events.model import EventRow
@@ -44,23 +45,31 @@ def of_sessions(unit: UnitOfWork, session_ids: Sequence[str]) -> dict[str, list[
 
 
 def _latest(unit: UnitOfWork, session_ids: Sequence[str]) -> Sequence[Any]:
-    # One bounded index range per session: the cost does not grow with the length of the log.
+    named = {f"session_{number}": session_id for number, session_id in enumerate(session_ids)}
+    return unit.connection.execute(_tails(len(session_ids)), named).all()
+
+
+@cache
+def _tails(sessions: int) -> Select[Any]:
+    """The newest events of so many sessions, in one statement.
+
+    One bounded index range for each: the cost does not grow with the length of the log.
+    """
+    columns = ("id", "session_id", "type", "at", "client_id", "reason", "data")
     tails = [
         select(EventRow)
-        .where(EventRow.session_id == session_id, EventRow.type.not_in(_UNTOLD))
+        .where(EventRow.session_id == bindparam(f"session_{number}"), EventRow.type.not_in(_UNTOLD))
         .order_by(EventRow.id.desc())
         .limit(_READ)
         .subquery()
-        for session_id in session_ids
+        for number in range(sessions)
     ]
-    columns = ("id", "session_id", "type", "at", "client_id", "reason", "data")
-    parts = [select(*(tail.c[name] for name in columns)) for tail in tails]
-    rows = union_all(*parts).subquery()
-    return unit.connection.execute(
+    rows = union_all(*(select(*(tail.c[name] for name in columns)) for tail in tails)).subquery()
+    return (
         select(rows, Client.name.label("app"))
         .outerjoin(Client, Client.id == rows.c.client_id)
         .order_by(rows.c.id.desc())
-    ).all()
+    )
 
 
 def _add(happenings: list[Happening], row: Any) -> None:

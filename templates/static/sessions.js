@@ -11,7 +11,7 @@ function recount() {
   all.checked = chosen === boxes.length;
   all.indeterminate = chosen > 0 && chosen < boxes.length;
   endSelected.disabled = chosen === 0;
-  count.textContent = chosen ? count.dataset.some.replace("%s", chosen) : count.dataset.none;
+  count.textContent = chosen ? count.dataset.some.replace("{n}", chosen) : count.dataset.none;
 }
 
 if (all) {

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.attacks.readers import Target, make_target
 from tests.attacks.wire import Wire, wired
 from tests.harness.provider import Idp
 
@@ -13,3 +14,9 @@ def wire(idp: Idp) -> Iterator[Wire]:
     """Raw requests to `idp`."""
     with wired(idp.app) as made:
         yield made
+
+
+@pytest.fixture
+def target(idp: Idp, wire: Wire) -> Target:
+    """Everything of `idp` that reads tokens."""
+    return make_target(idp, wire)

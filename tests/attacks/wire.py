@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.types import ASGIApp, Message
 
+from idp.sessions.lifecycle import Started
 from tests.harness.provider import Registered
 
 FORM = "application/x-www-form-urlencoded"
@@ -162,3 +163,8 @@ def wired(app: ASGIApp) -> Iterator[Wire]:
 def basic(client: Registered) -> str:
     """The Authorization header of a client with a secret."""
     return "Basic " + base64.b64encode(f"{client.id}:{client.secret}".encode()).decode()
+
+
+def cookie(started: Started) -> str:
+    """The Cookie header of a browser in which this session runs."""
+    return f"idp_session={started.secret}"

@@ -66,7 +66,7 @@ def _measure(contestant: Contestant, row: Row, count: int, figure: Figure) -> No
     figure.cpu.append(spent / count * 1e6)
     if contestant.redis:
         figure.redis_cpu.append(redis_spent / count * 1e6)
-    latencies = _latencies(contestant, row, max(count // 4, 50))
+    latencies = _latencies(contestant, row, max(count // 4, min(count, 50)))
     figure.p50.append(quantile(latencies, 0.50) * 1e3)
     figure.p99.append(quantile(latencies, 0.99) * 1e3)
 

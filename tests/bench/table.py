@@ -5,6 +5,7 @@ from typing import Literal
 
 from tests.bench.contestants import OURS, REDIS
 from tests.bench.measure import CONNECTIONS, Results
+from tests.bench.rows import HASHED
 
 _NOTES = f"""\
 CPU: microseconds of processor time of the server process (all threads) per operation, at
@@ -37,7 +38,7 @@ def render(
             f" | {one['cpu']:7.0f} {one['p50']:7.2f} {one['p99']:7.2f}" for one in medians.values()
         )
         redis = medians.get(REDIS, {}).get("redis_cpu")
-        lines.append(f"{row:<{width}}{cells} | {redis or 0:6.0f} | {_ratio(medians)}")
+        lines.append(f"{row:<{width}}{cells} | {redis or 0:6.0f} | {_ratio(row, medians)}")
     lines.append("-" * len(lines[1]))
     for fact in facts[labels[0]]:
         cells = "".join(f" | {facts[label][fact]:7.2f}{'':16}" for label in labels)
@@ -47,8 +48,8 @@ def render(
     )
 
 
-def _ratio(medians: Mapping[str, Mapping[str, float | None]]) -> str:
+def _ratio(row: str, medians: Mapping[str, Mapping[str, float | None]]) -> str:
     ours, theirs = (medians.get(label, {}).get("cpu") for label in (OURS, REDIS))
-    if not ours or not theirs:
+    if not ours or not theirs or row == HASHED.name:
         return ""
     return f"{ours / theirs:.2f}" + ("  DEARER" if ours > theirs else "")

@@ -107,8 +107,10 @@ class NativeApp:
 
         class Callback(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                query = parse_qs(urlsplit(self.path).query)
-                answers.append({name: values[0] for name, values in query.items()})
+                # Browsers also ask for an icon.
+                if self.path.startswith("/callback?"):
+                    query = parse_qs(urlsplit(self.path).query)
+                    answers.append({name: values[0] for name, values in query.items()})
                 self.send_response(200)
                 self.send_header("Content-Type", "text/html")
                 self.end_headers()

@@ -4,7 +4,7 @@ import re
 import time
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import People
 from tests.browser.person import Person, has_noticed, is_signed_in, rows
@@ -12,11 +12,14 @@ from tests.harness.servers import Product
 
 pytestmark = pytest.mark.browser
 
-LINUX = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"
-IPHONE = (
-    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 "
-    "(KHTML, like Gecko) Version/18.6 Mobile/15E148 Safari/604.1"
-)
+AGENT = "Mozilla/5.0 ({}) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 {}Safari/537.36"
+PHONE = AGENT.format("Linux; Android 10; K", "Mobile ")
+WINDOWS = AGENT.format("Windows NT 10.0; Win64; x64", "")
+
+
+def named(page: Page, text: str) -> Locator:
+    """The row of the session with such a name."""
+    return rows(page).filter(has=page.locator("h2", has_text=text))
 
 
 def other(page: Page) -> str:
@@ -29,13 +32,12 @@ def other(page: Page) -> str:
 def test_a_session_is_named_after_its_browser_until_it_is_renamed(
     alice: Person, people: People, world: Product
 ) -> None:
-    phone = people.new(user_agent=IPHONE)
+    phone = people.new(user_agent=PHONE)
     phone.sign_in_to(world.app_one)
     alice.sign_in_to(world.app_one)
     page = alice.sessions_page()
     row = page.locator(f"#{other(page)}")
-    expect(row.locator("h2")).to_contain_text("Safari")
-    expect(row.locator("h2")).to_contain_text("iPhone")
+    expect(row.locator("h2")).to_contain_text("156 on Android")
 
     row.locator("a.rename").click()
     row.get_by_label("Name", exact=True).fill("My old phone")
@@ -47,14 +49,14 @@ def test_a_session_is_named_after_its_browser_until_it_is_renamed(
     row.locator("a.rename").click()
     row.get_by_label("Name", exact=True).fill("")
     row.get_by_role("button", name="Save").click()
-    expect(row.locator("h2")).to_contain_text("Safari")
+    expect(row.locator("h2")).to_contain_text("156 on Android")
 
 
 def test_this_device_stands_first_and_says_so(
     alice: Person, people: People, world: Product
 ) -> None:
     alice.sign_in_to(world.app_one)
-    people.new(user_agent=LINUX).sign_in_to(world.app_one)
+    people.new(user_agent=WINDOWS).sign_in_to(world.app_one)
     page = alice.sessions_page()
     expect(rows(page)).to_have_count(2)
     expect(rows(page).first.locator(".chip.here")).to_have_text("This device")
@@ -64,7 +66,7 @@ def test_this_device_stands_first_and_says_so(
 def test_one_other_session_is_signed_out_at_once(
     alice: Person, people: People, world: Product
 ) -> None:
-    phone = people.new(user_agent=IPHONE)
+    phone = people.new(user_agent=PHONE)
     theirs = phone.sign_in_to(world.app_one)
     mine = alice.sign_in_to(world.app_one)
     page = alice.sessions_page()
@@ -78,13 +80,13 @@ def test_one_other_session_is_signed_out_at_once(
 def test_selected_sessions_are_signed_out_together(
     alice: Person, people: People, world: Product
 ) -> None:
-    others = [people.new(user_agent=IPHONE), people.new(user_agent=LINUX), people.new()]
+    others = [people.new(user_agent=PHONE), people.new(user_agent=WINDOWS), people.new()]
     apps = [person.sign_in_to(world.app_one) for person in others]
     alice.sign_in_to(world.app_one)
     page = alice.sessions_page()
     expect(rows(page)).to_have_count(4)
-    for name in ("Safari", "Firefox"):
-        rows(page).filter(has_text=name).locator("input[type=checkbox]").check()
+    for name in ("on Android", "on Windows"):
+        named(page, name).locator("input[type=checkbox]").check()
     page.locator("#end-selected").click()
     page.locator("#end-confirm").click()
     has_noticed(apps[0])
@@ -97,7 +99,7 @@ def test_selected_sessions_are_signed_out_together(
 def test_signing_out_other_devices_keeps_this_one(
     alice: Person, people: People, world: Product
 ) -> None:
-    others = [people.new(user_agent=IPHONE), people.new(user_agent=LINUX)]
+    others = [people.new(user_agent=PHONE), people.new(user_agent=WINDOWS)]
     apps = [person.sign_in_to(world.app_two) for person in others]
     mine = alice.sign_in_to(world.app_one)
     page = alice.sessions_page()
@@ -114,7 +116,7 @@ def test_signing_out_other_devices_keeps_this_one(
 def test_signing_out_everywhere_ends_this_session_too(
     alice: Person, people: People, world: Product
 ) -> None:
-    theirs = people.new(user_agent=IPHONE).sign_in_to(world.app_two)
+    theirs = people.new(user_agent=PHONE).sign_in_to(world.app_two)
     mine = alice.sign_in_to(world.app_one)
     page = alice.sessions_page()
     page.locator("#end-everywhere").click()
@@ -169,7 +171,7 @@ def test_the_worker_ends_a_session_that_nobody_comes_back_to(alice: Person, worl
 def test_what_ended_is_kept_with_who_ended_it(
     alice: Person, people: People, world: Product
 ) -> None:
-    people.new(user_agent=IPHONE).sign_in_to(world.app_one)
+    people.new(user_agent=PHONE).sign_in_to(world.app_one)
     alice.sign_in_to(world.app_one)
     page = alice.sessions_page()
     page.locator(f"#{other(page)} .end button").click()

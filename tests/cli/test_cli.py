@@ -253,6 +253,17 @@ def test_disabling_and_deleting_end_every_session(ready: Terminal, idp: Idp) -> 
     assert ready.ok("events", "list", "--user", bob.id)[0]["type"] == "user.deleted"
 
 
+def test_the_apps_of_a_deleted_user_are_still_told(ready: Terminal, idp: Idp) -> None:
+    anna = idp.person("anna")
+    shop = idp.register(backchannel_logout_uri="https://shop.example/logout")
+    tokens = idp.grant(shop, idp.session(anna))
+    assert idp.is_active(shop, tokens["access_token"])
+    ready.ok("user", "delete", "anna", "--yes")
+    assert idp.count("deliveries") == 1
+    assert idp.count("authorizations") == 0
+    assert not idp.is_active(shop, tokens["access_token"])
+
+
 def test_a_new_password_ends_every_session(ready: Terminal, idp: Idp) -> None:
     idp.session(idp.person("anna"))
     changed = ready.ok("user", "password", "anna", "--password-stdin", typed="four calling birds\n")

@@ -5,6 +5,7 @@ import contextlib
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs
@@ -34,6 +35,7 @@ class Receiver:
         self.connections = 0
         self.open_now = 0
         self.most_open = 0
+        self.transports: weakref.WeakSet[asyncio.WriteTransport] = weakref.WeakSet()
         self._arrived = threading.Condition()
 
     @property
@@ -48,6 +50,7 @@ class Receiver:
         return list(self.requests)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.transports.add(writer.transport)
         self.connections += 1
         self.open_now += 1
         self.most_open = max(self.most_open, self.open_now)
@@ -139,6 +142,7 @@ class Receivers:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._servers: list[asyncio.Server] = []
+        self._receivers: list[Receiver] = []
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
@@ -157,6 +161,7 @@ class Receivers:
             server = await asyncio.start_server(receiver.serve, host, port, ssl=tls)
             receiver.port = server.sockets[0].getsockname()[1]
             self._servers.append(server)
+            self._receivers.append(receiver)
 
         asyncio.run_coroutine_threadsafe(start(), self._loop).result(5)
         return receiver
@@ -170,7 +175,11 @@ class Receivers:
             for task in others:
                 task.cancel()
             await asyncio.gather(*others, return_exceptions=True)
-            await asyncio.sleep(0)
+            for receiver in self._receivers:
+                for transport in receiver.transports:
+                    transport.abort()
+            for _ in range(3):
+                await asyncio.sleep(0)
 
         asyncio.run_coroutine_threadsafe(stop(), self._loop).result(5)
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -90,12 +90,19 @@ def test_every_combination_costs_exactly_one_hash(
     assert hasher.computed == before + 1
 
 
+def test_what_is_hashed_instead_of_an_oversized_password_opens_no_account(
+    hasher: PasswordHasher,
+) -> None:
+    stored = hasher.hash(passwords._INSTEAD.decode())
+    assert not hasher.verify(stored, "x" * 5_120)
+
+
 @pytest.mark.attack("BF-11")
 def test_the_hash_for_nobody_costs_what_a_real_one_does(
     hasher: PasswordHasher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verified: list[bytes] = []
-    real = passwords.verify_secret
+    real = argon2.low_level.verify_secret
 
     def watched(stored: bytes, secret: bytes, kind: argon2.Type) -> bool:
         verified.append(stored)

@@ -227,9 +227,9 @@ def test_a_new_address_leads_to_the_user_and_the_old_one_no_longer(work: Work) -
         queries.set_email(unit, user, "New@example.com", ADMIN)
     with work.read() as unit:
         assert queries.by_identifier(unit, "old@example.com") is None
-        user = queries.by_identifier(unit, "new@example.com")
-        assert user is not None
-        assert (user.email, user.email_verified) == ("New@example.com", 0)
+        renamed = queries.by_identifier(unit, "new@example.com")
+        assert renamed is not None
+        assert (renamed.email, renamed.email_verified) == ("New@example.com", 0)
 
 
 def test_the_address_that_is_the_user_name_cannot_be_taken_from_under_it(work: Work) -> None:

@@ -61,6 +61,9 @@ class AuthorizationCodeGrant(authlib_grants.AuthorizationCodeGrant):
         server, found = self.server, authorization_code
         client: ClientFacts = self.request.client
         lifetime = client.refresh_token_lifetime or server.provider.settings.tokens.refresh_lifetime
+        # An app that gets tokens is told of the session's end: neither may miss the other.
+        server.writes.extend(lifecycle.holding(server.facts.session))
+        server.writes.extend(lifecycle.touching(server.facts.session, server.now))
         server.writes.append(
             authorizations.redeem(
                 found.id,
@@ -69,7 +72,6 @@ class AuthorizationCodeGrant(authlib_grants.AuthorizationCodeGrant):
                 now=server.now,
             )
         )
-        server.writes.extend(lifecycle.touching(server.facts.session, server.now))
         server.record(
             CodeRedeemed(
                 actor="client",

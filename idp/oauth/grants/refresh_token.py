@@ -68,10 +68,11 @@ class RefreshTokenGrant(authlib_grants.RefreshTokenGrant):
         if self.state == "retry":
             return
         server, found = self.server, refresh_token
+        # The session before the authorization, as where a session ends (no deadlock).
+        server.writes.extend(lifecycle.touching(server.facts.session, server.now))
         server.writes.append(
             authorizations.rotate(found.id, found.refresh_generation, now=server.now)
         )
-        server.writes.extend(lifecycle.touching(server.facts.session, server.now))
         server.record(
             TokenRefreshed(
                 actor="client",

@@ -1,0 +1,60 @@
+"""Servers under contention: one process on SQLite, two processes on one PostgreSQL database."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.harness.deployment import Deployment, deployed
+from tests.harness.provider import Templates
+from tests.harness.receivers import Receivers, listening
+from tests.harness.server_process import Forking
+
+Deploy = Callable[..., Deployment]
+
+
+@pytest.fixture(scope="session")
+def forking() -> Iterator[Forking]:
+    made = Forking()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def receivers() -> Iterator[Receivers]:
+    with listening() as made:
+        yield made
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def deploy(
+    request: pytest.FixtureRequest, tmp_path: Path, templates: Templates, forking: Forking
+) -> Iterator[Deploy]:
+    """Deploys on each database in turn, with the settings that are given."""
+    with ExitStack() as stack:
+
+        def begin(**settings: str) -> Deployment:
+            if request.param == "sqlite":
+                url, nodes = templates.sqlite(tmp_path / "idp.db"), 1
+            else:
+                url, nodes = stack.enter_context(templates.postgres()), 2
+            return stack.enter_context(deployed(url, tmp_path, forking, nodes=nodes, **settings))
+
+        yield begin
+
+
+@pytest.fixture
+def deployment(deploy: Deploy) -> Deployment:
+    return deploy()
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Prints a figure where whoever runs the tests sees it."""
+
+    def speak(line: str) -> None:
+        with capsys.disabled():
+            print(f"\n    {line}", end="", flush=True)
+
+    return speak

@@ -1,0 +1,79 @@
+"""Refreshes and introspections while the grant or its session is being ended (FT-12)."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import pytest
+
+from tests.harness.deployment import SCOPE, Deployment, Grant
+from tests.harness.load_clients import burst, json_of
+
+ROUNDS = 8
+End = Literal["revoke", "session_by_api", "session_by_page", "session_by_app"]
+
+
+@pytest.mark.attack("RT-02")
+@pytest.mark.parametrize("end", ["revoke", "session_by_api", "session_by_page", "session_by_app"])
+def test_nothing_survives_an_end_that_refreshes_and_introspections_run_against(
+    deployment: Deployment, end: End, say: Callable[[str], None]
+) -> None:
+    deployment.person("alice")
+    app = deployment.app("App")
+    resource = deployment.app("API", introspects_all=1)
+    asked = 0
+    for _ in range(ROUNDS):
+        grant = deployment.grant(deployment.signed_in("alice"), app, scope=SCOPE)
+        requests = [
+            *[app.refreshing(grant.refresh_token)] * 12,
+            *[resource.introspecting(grant.access_token)] * 8,
+            _ending(deployment, grant, end),
+            *[app.refreshing(grant.refresh_token)] * 6,
+            *[resource.introspecting(grant.refresh_token)] * 6,
+        ]
+        made = burst(deployment.ports, requests)
+        asked += len(requests)
+        assert None not in made.answers
+        assert not [status for status in made.statuses if status >= 500]
+        assert made.statuses[20] in (200, 303)
+        issued = [json_of(one) for one in made.answers if one is not None and one.status == 200]
+        tokens = {grant.access_token, grant.refresh_token}
+        for one in issued:
+            tokens.update(str(one[name]) for name in ("access_token", "refresh_token") if name in one)
+        alive = [token for token in tokens if deployment.is_active(resource, token)]
+        assert alive == []
+        for token in tokens:
+            assert deployment.ask(app.refreshing(token)).status == 400
+    ended = "authorization.ended" if end == "revoke" else "session.ended"
+    assert deployment.count_events(ended) >= ROUNDS
+    say(f"refresh and introspect against {end}: n={ROUNDS}x{asked // ROUNDS}, survivors 0")
+
+
+def test_an_access_token_revoked_twenty_times_at_once_is_recorded_once(
+    deployment: Deployment,
+) -> None:
+    """I4: one row of the audit log for one fact."""
+    deployment.person("alice")
+    app = deployment.app("App")
+    grant = deployment.grant(deployment.signed_in("alice"), app)
+
+    made = burst(deployment.ports, [app.revoking(grant.access_token)] * 20)
+
+    assert set(made.statuses) == {200}
+    assert not deployment.is_active(app, grant.access_token)
+    assert deployment.is_active(app, grant.refresh_token)
+    assert deployment.count_events("token.revoked") == 1
+
+
+def _ending(deployment: Deployment, grant: Grant, end: End) -> bytes:
+    app, browser = grant.app, grant.browser
+    if end == "revoke":
+        return app.revoking(grant.refresh_token)
+    form = browser.session_form()
+    assert form is not None
+    fields, listed = form
+    if end == "session_by_api":
+        return app.asking("DELETE", f"/api/v1/users/sessions/{listed[0]}", grant.access_token)
+    if end == "session_by_page":
+        return browser.posting(f"/account/sessions/{listed[0]}/end", fields)
+    return browser.getting(f"/logout?id_token_hint={grant.id_token}")
+

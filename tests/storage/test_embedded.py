@@ -1,0 +1,22 @@
+from idp.clock import SECOND
+from idp.storage.embedded import EmbeddedStore
+from tests.harness.workbench import ManualClock
+
+
+def test_it_never_holds_more_than_its_maximum_and_the_oldest_go_first(
+    clock: ManualClock,
+) -> None:
+    store = EmbeddedStore(clock, maximum_keys=3)
+    for key in ("a", "b", "c"):
+        store.set(key, b"value", SECOND)
+    store.set("a", b"value", SECOND)
+    store.set("d", b"value", SECOND)
+    assert [key for key in "abcd" if store.get(key)] == ["a", "c", "d"]
+
+
+def test_channels_nobody_listens_to_take_no_room(clock: ManualClock) -> None:
+    store = EmbeddedStore(clock)
+    for number in range(10):
+        store.subscribe(f"session {number}", lambda message: None)()
+        store.publish(f"other {number}", b"message")
+    assert not store._listeners
