@@ -15,7 +15,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import case, delete, update
+from sqlalchemy import case, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from idp.clock import SECOND, Duration, Instant
@@ -60,7 +60,8 @@ def reserve(
     """
     limits = unit.settings.throttle
     address_key = f"address:{_network(ip)}"
-    # The address first: one that floods us must not spend the account's attempts as well.
+    # The address first: one that floods us must not spend the account's attempts as well. Whoever
+    # changes both rows keeps to this order, because two orders are a deadlock on PostgreSQL.
     refusal = _count(unit, address_key, scope="address", limit=limits.per_address)
     if refusal is not None:
         return refusal
@@ -81,21 +82,24 @@ def succeeded(unit: UnitOfWork, reservation: Reservation) -> None:
 
     Were the address forgotten too, an attacker could clear it by signing in as themselves.
     """
-    unit.connection.execute(delete(Throttle).where(Throttle.key == reservation.account_key))
     _take_back(unit, reservation.address_key)
+    unit.connection.execute(delete(Throttle).where(Throttle.key == reservation.account_key))
 
 
 def take_back(unit: UnitOfWork, reservation: Reservation) -> None:
     """Uncounts an attempt whose password was never looked at."""
-    _take_back(unit, reservation.account_key)
     _take_back(unit, reservation.address_key)
+    _take_back(unit, reservation.account_key)
 
 
 def forget_past(unit: UnitOfWork) -> int:
     """Deletes counters whose window is over; gives how many. The worker calls it."""
-    return unit.connection.execute(
-        delete(Throttle).where(Throttle.window_ends_at <= unit.now)
-    ).rowcount
+    past = (
+        select(Throttle.key)
+        .where(Throttle.window_ends_at <= unit.now)
+        .with_for_update(skip_locked=True)  # waiting for a sign-in here could be a deadlock
+    )
+    return unit.connection.execute(delete(Throttle).where(Throttle.key.in_(past))).rowcount
 
 
 def _count(unit: UnitOfWork, key: str, *, scope: Scope, limit: int) -> Refusal | None:

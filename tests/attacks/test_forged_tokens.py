@@ -87,6 +87,7 @@ def test_a_public_key_is_no_secret_to_sign_with(target: Target) -> None:
 
 
 @pytest.mark.attack("JW-02")
+@pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
 def test_the_algorithm_is_the_keys_not_the_tokens(target: Target) -> None:
     def forged() -> Iterator[str]:
         rsa = target.idp.app.provider.keyring._fresh().signing["RS256"]

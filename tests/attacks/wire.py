@@ -43,7 +43,7 @@ class Request:
         given = {name.lower(): value for name, value in self.headers.items()}
         if self.form is not None:
             given.setdefault("content-type", FORM)
-        return [(name.encode(), value.encode("latin-1")) for name, value in given.items()]
+        return [(name.encode(), value.encode()) for name, value in given.items()]
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ def is_signed_in(page: Page, name: str = "Alice Martin") -> None:
     expect(page.locator("#signed-in-as")).to_have_text(f"Signed in as {name}")
 
 
-def has_noticed(page: Page, *, within: int = 1_000) -> None:
+def has_noticed(page: Page, *, within: int = 5_000) -> None:
     """Sees that an app's open page says, within so many milliseconds, that it was signed out."""
     expect(page.locator("#signed-out-notice")).to_be_visible(timeout=within)
 

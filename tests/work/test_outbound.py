@@ -385,11 +385,12 @@ def test_a_json_document_is_fetched(make: Make, receivers: Receivers) -> None:
         saying("404 Not Found", body=b"{}"),
         saying("200 OK", body=b"<html>"),
         saying("200 OK", body=b""),
-        saying("200 OK", body=b'"' + b"x" * BODY_MAXIMUM + b'"'),
+        saying("200 OK", body=b"{}" + b" " * BODY_MAXIMUM),
+        saying("200 OK", body=b"{}", headers="Transfer-Encoding: chunked\r\n"),
         dripping(prologue=b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}"),
         pouring,
     ],
-    ids=["404", "not JSON", "empty", "too long", "never whole", "a gigabyte"],
+    ids=["404", "not JSON", "empty", "too long", "cut off", "never whole", "a gigabyte"],
 )
 def test_a_document_that_is_not_whole_or_not_json_is_a_failure(
     make: Make, receivers: Receivers, answering: Any

@@ -1,0 +1,188 @@
+"""Inputs that are too long, too many, or of the wrong kind (attack group DS)."""
+
+import importlib
+import pkgutil
+import re
+import time
+from types import ModuleType
+
+import pytest
+
+import idp.oauth
+import idp.oauth.grants
+import idp.web
+from idp.oauth import authorize, claims, clients, request
+from idp.oauth.clients import problem_with_redirect_uri
+from tests.attacks.wire import FORM, Request, Wire, basic, cookie
+from tests.harness.provider import Flow, Idp
+
+TOKEN_SIDE = ("/token", "/introspect", "/revoke", "/userinfo")
+# CPU seconds: the answers take a few milliseconds; what is superlinear takes minutes.
+PROMPT = 0.2
+
+
+class Quickly:
+    """Fails when the block took more CPU than anything honest takes."""
+
+    def __init__(self, what: object) -> None:
+        self.what = what
+
+    def __enter__(self) -> None:
+        self.began = time.process_time()
+
+    def __exit__(self, *_: object) -> None:
+        assert time.process_time() - self.began < PROMPT, self.what
+
+
+@pytest.mark.attack("DS-04")
+def test_parameters_beyond_their_limit_are_refused_at_once(idp: Idp, wire: Wire) -> None:
+    app = idp.register()
+    signed_in = cookie(idp.session(idp.person()))
+    for name, value, error in (
+        ("scope", "openid " * 7_000, "invalid_scope"),
+        ("scope", "a " * 30_000, "invalid_scope"),
+        ("scope", "x" * (authorize.SCOPE_MAXIMUM + 1), "invalid_scope"),
+        ("scope", " " * 50_000, "invalid_scope"),
+        ("state", "s" * (authorize.STATE_MAXIMUM + 1), "invalid_request"),
+        ("state", "s" * 60_000, "invalid_request"),
+        ("nonce", "n" * (authorize.NONCE_MAXIMUM + 1), "invalid_request"),
+        ("nonce", "n" * 60_000, "invalid_request"),
+        ("claims", "{" * 50_000, "invalid_request"),
+        ("claims", '{"a":' * 900 + "1" + "}" * 900, "invalid_request"),
+        ("claims", " " * claims.PARAMETER_MAXIMUM + "{}", "invalid_request"),
+        ("prompt", "login " * 9_000, None),
+        ("max_age", "9" * 60_000, "invalid_request"),
+        ("code_challenge", "A" * 60_000, "invalid_request"),
+        ("id_token_hint", "a.b." * 15_000, "invalid_request"),
+        ("id_token_hint", "A" * 60_000, "invalid_request"),
+        ("acr_values", "x " * 30_000, None),
+        ("login_hint", "x" * 60_000, None),
+        ("unknown", "x" * 60_000, None),
+    ):
+        with Quickly(name):
+            parameters = Flow(app).parameters(**{name: value})
+            answer = wire.get("/authorize", parameters, cookie=signed_in)
+        assert answer.status == 303, name
+        if error:
+            assert answer.error == error, (name, value[:20])
+            assert ("state" in answer.redirected) == (name != "state")
+
+
+@pytest.mark.attack("DS-04")
+def test_a_query_that_is_longer_than_anything_gets_a_page(idp: Idp, wire: Wire) -> None:
+    app = idp.register()
+    for value in ("s " * 100_000, "x" * 1_000_000):
+        with Quickly("query"):
+            answer = wire.get("/authorize", Flow(app).parameters(scope=value))
+        assert (answer.status, answer.location) == (400, None)
+    with Quickly("many"):
+        query = b"&".join(b"a%d=1" % number for number in range(request.PARAMETERS_MAXIMUM + 1))
+        answer = wire.get("/authorize", query)
+    assert (answer.status, answer.location) == (400, None)
+
+
+def patterns() -> dict[str, re.Pattern[str]]:
+    """Every regular expression that the protocol and the pages keep, by its name."""
+    found: dict[str, re.Pattern[str]] = {}
+    for package in (idp.oauth, idp.oauth.grants, idp.web):
+        for entry in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            module: ModuleType = importlib.import_module(entry.name)
+            for name, value in vars(module).items():
+                if isinstance(value, re.Pattern):
+                    found[f"{entry.name}.{name}"] = value
+    return found
+
+
+@pytest.mark.attack("DS-05")
+def test_no_regular_expression_takes_long_over_a_hundred_kibibytes() -> None:
+    found = patterns()
+    assert {"idp.oauth.authorize._SCOPE", "idp.oauth.clients._URI"} <= set(found)
+    size = 100 * 1024
+    seeds = (
+        "a", "A", " ", "a ", " a", "-", "_", "a-", ".", "a.", "0", "0.", "/", ":", "%", "%2e", "\n",
+        "\t", "é", "\x00", "http://127.0.0.1:", "a@", "=", "ses_0", "../", "a\n", "{}", "[::1]",
+    )  # fmt: skip
+    for name, pattern in found.items():
+        for seed in seeds:
+            text = (seed * size)[:size]
+            for ending in ("", "\x00", "\n", "!", " "):
+                with Quickly((name, seed, ending)):
+                    pattern.fullmatch(text + ending)
+                    pattern.search(text + ending)
+
+
+@pytest.mark.attack("DS-05")
+def test_no_parameter_takes_long_whatever_it_is_filled_with(idp: Idp, wire: Wire) -> None:
+    app = idp.register()
+    signed_in = cookie(idp.session(idp.person()))
+    for seed in ("a ", "A", "%20", "\x01", "é", "{", "\u2028", "-.", '"'):
+        value = seed * (60_000 // len(seed.encode("unicode_escape")) // 3)
+        for name in Flow(app).parameters():
+            with Quickly((name, seed)):
+                answer = wire.get(
+                    "/authorize", Flow(app).parameters(**{name: value}), cookie=signed_in
+                )
+            assert answer.status in (303, 400)
+    for uri in ("https://a.example/" + "a/" * 50_000, "https://" + "a." * 50_000, "a" * 100_000):
+        with Quickly("registration"):
+            assert problem_with_redirect_uri(uri) is not None
+            assert clients._problem_with_origin(uri) is not None
+
+
+@pytest.mark.attack("DS-07")
+@pytest.mark.parametrize("path", [*TOKEN_SIDE, "/authorize"])
+def test_a_body_over_64_kibibytes_is_refused_unread(idp: Idp, wire: Wire, path: str) -> None:
+    app = idp.register()
+    body = b"token=" + b"x" * request.BODY_MAXIMUM
+    with Quickly("body"):
+        answer = wire.post(path, body, authorization=basic(app))
+    assert answer.status in (400, 413)
+    assert answer.location is None
+    if path != "/authorize":
+        assert (answer.status, answer.error) == (413, "invalid_request")
+    at_limit = body[: request.BODY_MAXIMUM]
+    assert wire.post(path, at_limit, authorization=basic(app)).status != 413
+
+
+@pytest.mark.attack("DS-07")
+@pytest.mark.parametrize("path", [*TOKEN_SIDE, "/authorize"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "multipart/form-data; boundary=x",
+        "application/json",
+        "text/plain",
+        "",
+        f"text/plain, {FORM}",
+    ],
+)
+def test_only_form_encoding_is_read(idp: Idp, wire: Wire, path: str, kind: str) -> None:
+    app = idp.register(scope="read")
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="grant_type"\r\n\r\n'
+        b"client_credentials\r\n--x--\r\n"
+        if kind.startswith("multipart")
+        else b"grant_type=client_credentials&token=x"
+    )
+    answer = wire.post(path, body, authorization=basic(app), content_type=kind)
+    assert (answer.status, answer.location) == (400, None)
+    if path != "/authorize":
+        assert answer.error == "invalid_request"
+
+
+@pytest.mark.attack("DS-07")
+def test_a_form_may_say_its_charset(idp: Idp, wire: Wire) -> None:
+    app = idp.register(scope="read")
+    for kind in (FORM, f"{FORM};charset=UTF-8", f"{FORM} ; x=y", FORM.upper()):
+        form = {"grant_type": "client_credentials"}
+        answer = wire.post("/token", form, authorization=basic(app), content_type=kind)
+        assert answer.status == 200, kind
+
+
+@pytest.mark.attack("DS-07")
+def test_a_body_that_breaks_off_is_refused(idp: Idp, wire: Wire) -> None:
+    for body in (b"%", b"%zz=1", b"a=%ff", b"\xff=1", b"a=%00", b"%00=a", b"&&&", b"=", b"=x"):
+        for path in TOKEN_SIDE:
+            answer = wire.send(Request("POST", path, form=body))
+            assert answer.status in (400, 401), (path, body)
+            assert answer.error
