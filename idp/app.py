@@ -37,7 +37,7 @@ from idp.storage.vault import Vault
 from idp.users import throttle
 from idp.users.passwords import PasswordHasher
 from idp.web import account, api, apps, consent, end_session, errors, login, signed_out
-from idp.web.headers import PageHeaders, policy
+from idp.web.headers import PageHeaders, of_pages
 from idp.web.http import WebContext, web_context
 from idp.web.language import choose
 from idp.web.protocol import ProtocolEndpoints
@@ -131,9 +131,11 @@ def _error_page(context: WebContext, error: PageError, headers: dict[str, str]) 
     """The page for an authorization request that must not be redirected."""
     refused = Refused(error.code, error.sentence, 400)
     response = errors.page(context, refused, language=choose(headers.get("accept-language")))
-    page_headers = tuple((name, value) for name, value in response.headers.items())
-    kept = tuple(pair for pair in page_headers if pair[0] != "content-length")
-    return Answer(400, bytes(response.body), (*kept, ("content-security-policy", policy())))
+    completed = of_pages(context.settings) | dict(response.headers)
+    # These two are added where the answer is sent.
+    for name in ("content-length", "strict-transport-security"):
+        completed.pop(name, None)
+    return Answer(400, bytes(response.body), tuple(completed.items()))
 
 
 def _pages(context: WebContext, worker: Worker) -> ASGIApp:

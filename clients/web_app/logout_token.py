@@ -48,8 +48,8 @@ class LogoutTokens:
 
     async def check(self, token: object) -> Logout:
         """Gives whom a logout token signs out; raises `NotALogoutToken`."""
-        if not isinstance(token, str) or len(token) > LONGEST:
-            raise NotALogoutToken("logout_token is missing or too long")
+        if not isinstance(token, str) or token.count(".") != 2 or len(token) > LONGEST:
+            raise NotALogoutToken("logout_token must be one signed JWT")
         try:
             decoded = await self._verified(token)
         except (JoseError, ValueError) as error:

@@ -158,9 +158,10 @@ def claim(unit: UnitOfWork, delivery_ids: Sequence[str], *, lease: Duration) -> 
     """
     if not delivery_ids:
         return []
+    # Those that nobody else is changing at this moment; the update decides which of them are due.
     free = (
         select(Delivery.id)
-        .where(Delivery.id.in_(delivery_ids), _is_due(unit.now))
+        .where(Delivery.id.in_(delivery_ids))
         .with_for_update(skip_locked=True)  # PostgreSQL; SQLite has one writer
     )
     until = unit.now + lease

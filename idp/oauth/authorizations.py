@@ -115,7 +115,7 @@ def end(
 ) -> list[str]:
     """Ends authorizations: their code, refresh and access tokens are dead; gives those that lived."""
     ended: list[str] = []
-    for authorization_id in authorization_ids:
+    for authorization_id in _by_session(unit, authorization_ids):
         row = unit.connection.execute(
             update(Authorization)
             .where(Authorization.id == authorization_id, Authorization.ended_at.is_(None))
@@ -137,6 +137,17 @@ def end(
             )
         )
     return ended
+
+
+def _by_session(unit: UnitOfWork, authorization_ids: Sequence[str]) -> Sequence[str]:
+    """The order in which ends of sessions take them too: two orders are a deadlock on PostgreSQL."""
+    if len(authorization_ids) < 2:
+        return authorization_ids
+    return unit.connection.scalars(
+        select(Authorization.id)
+        .where(Authorization.id.in_(authorization_ids))
+        .order_by(Authorization.session_id, Authorization.id)
+    ).all()
 
 
 def end_reused(

@@ -313,7 +313,9 @@ def _problem_with_keys(jwks: dict[str, Any] | None) -> str | None:
 
 def _problem_with_origin(origin: str) -> str | None:
     wrong = "An allowed origin is scheme, host and port only, such as https://app.example.com."
-    if not _URI.fullmatch(origin) or any(c in origin for c in "*@") or origin != origin.lower():
+    if len(origin) > URI_MAXIMUM or not _URI.fullmatch(origin) or origin != origin.lower():
+        return wrong
+    if any(character in origin for character in "*@"):
         return wrong
     try:
         parts = urlsplit(origin)

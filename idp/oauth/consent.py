@@ -10,6 +10,7 @@ from idp.events.catalogue import ConsentDenied, ConsentGranted, ConsentRevoked
 from idp.oauth import authorizations
 from idp.oauth.model import Client, Consent
 from idp.storage.unit_of_work import UnitOfWork
+from idp.users.model import User
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,9 @@ class Given:
 
 def grant(unit: UnitOfWork, *, user_id: str, session_id: str, client_id: str, scope: str) -> None:
     """Adds `scope` to what this person allows this client."""
-    row = unit.orm.get(Consent, (user_id, client_id), with_for_update=True)
+    # The person is the lock: two tabs may allow the same app for the first time at once.
+    unit.orm.get(User, user_id, with_for_update=True)
+    row = unit.orm.get(Consent, (user_id, client_id))
     if row is None:
         row = Consent(user_id=user_id, client_id=client_id, scope=scope, granted_at=unit.now)
         unit.orm.add(row)

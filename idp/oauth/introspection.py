@@ -6,7 +6,7 @@ registered as a resource server (`introspects_all`). To everybody else every tok
 
 from typing import Any
 
-from authlib.oauth2.rfc6749 import InvalidRequestError, OAuth2Error, UnauthorizedClientError
+from authlib.oauth2.rfc6749 import InvalidClientError, InvalidRequestError, OAuth2Error
 
 from idp.clock import Instant, to_seconds
 from idp.oauth import client_auth, token_state
@@ -31,7 +31,7 @@ def decide(
     try:
         client, writes = client_auth.verify(presented, facts, provider, now)
         if client.is_public:
-            raise UnauthorizedClientError("A public client cannot introspect.", status_code=401)
+            raise InvalidClientError("A public client cannot introspect.", status_code=401)
         if "token" not in form:
             raise InvalidRequestError("The parameter token is missing.")
     except OAuth2Error as error:

@@ -368,7 +368,7 @@ def end(
     The update is the decision: of two that end one session, one gets its id back.
     """
     ended: list[str] = []
-    for session_id in session_ids:
+    for session_id in sorted(session_ids):  # one order for all: no deadlock on PostgreSQL
         row = unit.orm.execute(
             update(Session)
             .where(Session.id == session_id, Session.ended_at.is_(None))

@@ -23,7 +23,7 @@ from idp.storage.unit_of_work import UnitOfWork
 from idp.web import cookies, errors, receipts, session_view
 from idp.web.http import PageRequest, WebContext, route
 from idp.web.local_path import ACCOUNT
-from idp.web.visitor import Visitor, visitor_route
+from idp.web.visitor import Visitor, find, visitor_route
 
 SELECTED = "select."
 _SESSION_ID = re.compile(r"ses_[0-9a-f]{32}")
@@ -35,9 +35,7 @@ def routes(context: WebContext) -> list[Route]:
     return [
         route(context, "/account", errors.PUBLIC, {"GET": to_sessions}),
         visitor_route(context, ACCOUNT, {"GET": show}),
-        visitor_route(
-            context, f"{ACCOUNT}/receipts", {"GET": show_receipts}, otherwise=nothing_more
-        ),
+        route(context, f"{ACCOUNT}/receipts", errors.PUBLIC, {"GET": show_receipts}),
         visitor_route(context, f"{ACCOUNT}/end", {"POST": end_several}),
         visitor_route(context, f"{ACCOUNT}/{{id}}/end", {"POST": end_one}),
         visitor_route(context, f"{ACCOUNT}/{{id}}/rename", {"POST": rename}),
@@ -79,8 +77,14 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
     )
 
 
-def show_receipts(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
-    """GET /account/sessions/receipts?done=…: the banner alone, asked for until it is settled."""
+def show_receipts(context: WebContext, request: PageRequest) -> Response:
+    """GET /account/sessions/receipts?done=…: the banner alone, asked for until it is settled.
+
+    A script asks, so it is no activity: nobody stays signed in by leaving a page open.
+    """
+    visitor = find(context, request)
+    if visitor is None:
+        return Response(status_code=204)
     with context.work.read() as unit:
         outcome = receipts.outcome_at(unit, visitor.user.id, _instant(request.query.get("done")))
     if outcome is None:
@@ -88,12 +92,6 @@ def show_receipts(context: WebContext, request: PageRequest, visitor: Visitor) -
     return HTMLResponse(
         context.renderer.fragment("receipts.html", language=request.language, outcome=outcome)
     )
-
-
-def nothing_more(context: WebContext, request: PageRequest) -> Response:
-    """A script asks for receipts, and nobody is signed in any more."""
-    del context, request
-    return Response(status_code=204)
 
 
 def end_one(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:

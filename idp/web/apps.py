@@ -6,8 +6,9 @@ from urllib.parse import urlencode
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from idp.clock import Instant
+from idp.clock import MINUTE, Duration, Instant
 from idp.errors import Refused
+from idp.events import queries as events
 from idp.events.actor import Actor
 from idp.oauth import consent
 from idp.web import session_view
@@ -16,6 +17,7 @@ from idp.web.session_view import OfflineRow, hue
 from idp.web.visitor import Visitor, visitor_route
 
 PATH = "/account/apps"
+REMOVAL_SHOWN: Duration = 5 * MINUTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +40,12 @@ def routes(context: WebContext) -> list[Route]:
 def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
     """GET /account/apps"""
     apps = _connected(context, visitor)
-    removed = request.query.get("removed")
     return context.renderer.page(
         "apps.html",
         language=request.language,
         visitor=visitor,
         apps=apps,
-        # Said only when it is true.
-        is_removed=removed is not None and all(app.client_id != removed for app in apps),
+        is_removed=_was_removed(context, visitor, request.query.get("removed")),
     )
 
 
@@ -62,6 +62,17 @@ def revoke(context: WebContext, request: PageRequest, visitor: Visitor) -> Respo
     with context.work.begin() as unit:
         consent.revoke(unit, visitor.user.id, client_id, actor=Actor("user", visitor.session.id))
     return RedirectResponse(f"{PATH}?{urlencode({'removed': client_id})}", 303)
+
+
+def _was_removed(context: WebContext, visitor: Visitor, client_id: str | None) -> bool:
+    """Whether this app was revoked lately: the page says so only when it is true."""
+    if client_id is None:
+        return False
+    with context.work.read() as unit:
+        revoked = events.newest(unit, user_id=visitor.user.id, of_type="consent.revoked", limit=10)
+        return any(
+            row.client_id == client_id and row.at > unit.now - REMOVAL_SHOWN for row in revoked
+        )
 
 
 def _connected(context: WebContext, visitor: Visitor) -> list[ConnectedApp]:

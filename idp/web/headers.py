@@ -59,34 +59,41 @@ def source_of(uri: str) -> str | None:
     return source if _SOURCE.fullmatch(source) else None
 
 
+def of_anything(settings: Settings) -> dict[str, str]:
+    """The headers of every answer. Caching is off unless said otherwise: forgetting is harmless."""
+    headers = {
+        "x-content-type-options": "nosniff",
+        "referrer-policy": "no-referrer",
+        "cross-origin-resource-policy": "same-origin",
+        "cache-control": "no-store",
+    }
+    if settings.is_secure:
+        headers["strict-transport-security"] = "max-age=63072000; includeSubDomains"
+    return headers
+
+
+def of_pages(settings: Settings) -> dict[str, str]:
+    """The headers of every page."""
+    return of_anything(settings) | {
+        "content-security-policy": policy(),
+        "cross-origin-opener-policy": "same-origin",
+        "x-frame-options": "DENY",
+        "permissions-policy": (
+            "camera=(), microphone=(), geolocation=(), payment=(), usb=(), "
+            "browsing-topics=(), publickey-credentials-get=(self), "
+            "publickey-credentials-create=(self)"
+        ),
+        "accept-ch": ACCEPT_CH,
+    }
+
+
 class PageHeaders:
-    """The ASGI layer. Unknown or unset caching is `no-store`: forgetting it must be harmless."""
+    """The ASGI layer that completes answers."""
 
     def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
         self._app = app
-        always = {
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-            "Cross-Origin-Resource-Policy": "same-origin",
-            "Cache-Control": "no-store",
-        }
-        if settings.is_secure:
-            always["Strict-Transport-Security"] = "max-age=63072000; includeSubDomains"
-        self._others = _pairs({**always, "Content-Security-Policy": _BARE_POLICY})
-        self._pages = _pairs(
-            {
-                **always,
-                "Content-Security-Policy": policy(),
-                "Cross-Origin-Opener-Policy": "same-origin",
-                "X-Frame-Options": "DENY",
-                "Permissions-Policy": (
-                    "camera=(), microphone=(), geolocation=(), payment=(), usb=(), "
-                    "browsing-topics=(), publickey-credentials-get=(self), "
-                    "publickey-credentials-create=(self)"
-                ),
-                "Accept-CH": ACCEPT_CH,
-            }
-        )
+        self._pages = _pairs(of_pages(settings))
+        self._others = _pairs(of_anything(settings) | {"content-security-policy": _BARE_POLICY})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -111,4 +118,4 @@ class PageHeaders:
 
 
 def _pairs(headers: dict[str, str]) -> list[Pair]:
-    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    return [(name.encode(), value.encode()) for name, value in headers.items()]

@@ -27,9 +27,8 @@ LEASE_BEYOND_TIMEOUT: Duration = 25 * SECOND
 # How long the receipt of an answer may wait for others, in seconds.
 GATHERING = 0.01
 GATHERED_AT_MOST = 32
-# Rows looked at in one go; receivers that may not be called are left out and the rest looked at.
+# Rows looked at in one go.
 WINDOW = 512
-LOOKS_AT_MOST = 16
 
 _log = logging.getLogger(__name__)
 
@@ -139,23 +138,18 @@ class Dispatch:
 
     def _choose(self) -> tuple[list[str], Instant]:
         """Ids to claim, and when to look again. Only reads: looking must not hold the writer."""
+        now = self._work.clock.now()
+        if self._turns.free <= 0:
+            return [], now + LOOK_EVERY  # the next answer leads back here
+        barred, only = set(self._turns.barred(now)), self._turns.only()
         with self._work.read() as unit:
-            now = unit.now
-            waiting: list[tuple[str, str]] = []
-            barred = set(self._turns.barred(now))
-            only = self._turns.only()
-            chosen: list[str] = []
-            for _ in range(LOOKS_AT_MOST if self._turns.free else 0):
-                window = delivery.due(unit, self._reach(barred, only), limit=WINDOW)
-                waiting += window
-                chosen = self._turns.choose(waiting, now)
-                # A full window of receivers that have had their turn hides those behind it.
-                barred.update(receiver for _, receiver in window)
-                if len(window) < WINDOW or len(chosen) >= self._turns.free:
-                    break
-            # Whoever was seen above has a call under way or pauses: the answer leads back here.
+            window = delivery.due(unit, self._reach(barred, only), limit=WINDOW)
+            chosen = self._turns.choose(window, unit.now)
+            # Whoever was seen above has a call under way or pauses: the answer leads back here. So
+            # only the others matter, and those whom the window did not show are due now.
+            barred.update(receiver for _, receiver in window)
             next_due = delivery.next_due(unit, self._reach(barred, only))
-        moments = [now + LOOK_EVERY, next_due, self._turns.next_pause_ends(now)]
+            moments = [unit.now + LOOK_EVERY, next_due, self._turns.next_pause_ends(unit.now)]
         return chosen, min(moment for moment in moments if moment is not None)
 
     def _reach(self, barred: set[str], only: list[str] | None) -> Reach:

@@ -25,7 +25,9 @@ def world(running_product: Product) -> Product:
     return running_product
 
 
-@pytest.fixture(scope="session")
+# Not for the whole session: while it is open, its event loop counts as running in this thread, and
+# tests elsewhere could not start one of their own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with chromium() as running:
         yield running

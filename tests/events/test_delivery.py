@@ -209,6 +209,8 @@ def test_what_was_put_off_can_be_hurried(work: Work, clock: ManualClock) -> None
     with work.begin() as unit:
         delivery.hurry(unit, ["back"])
     assert claim_due(work) == [], "what is under way must not be sent twice"
+    with work.begin() as unit:
+        assert delivery.next_due(unit, Reach(["logout"], barred=["away"])) == unit.now + LEASE
 
 
 def test_what_is_given_back_is_due_at_once(work: Work) -> None:

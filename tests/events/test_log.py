@@ -207,6 +207,25 @@ def test_a_change_to_a_sealed_row_is_found(chain: Work, tamper: Tampering, place
     assert f"row {place} " in found
 
 
+def test_a_row_of_another_history_is_found(chain: Work) -> None:
+    """A row that was once sealed at this very place, with our key, but after other rows."""
+    with chain.begin() as unit:
+        old = unit.connection.execute(
+            select(EventRow.__table__).where(EventRow.position == 9)
+        ).one()
+        unit.connection.execute(delete(EventRow).where(EventRow.id > 7))
+    record(chain, 3)
+    log.seal(chain)
+    assert fault(chain) is None
+    with chain.begin() as unit:
+        unit.connection.execute(
+            update(EventRow.__table__)
+            .where(EventRow.position == 9)
+            .values(**{key: value for key, value in old._mapping.items() if key != "id"})
+        )
+    assert "row 9 " in str(fault(chain))
+
+
 def test_rows_cut_off_the_end_are_found_by_whoever_kept_the_head(chain: Work) -> None:
     with chain.read() as unit:
         kept = log.head(unit)

@@ -21,6 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 import idp.app
 from idp.cli import serve
+from idp.sessions import device
 
 IMPORTED = (idp.app, postgresql, sqlite, uvicorn)
 with contextlib.suppress(ImportError):
@@ -28,6 +29,8 @@ with contextlib.suppress(ImportError):
 
 
 def main() -> None:
+    # The first browser takes a third of a second, because the patterns are compiled for it.
+    device.describe(device.Visit(ip=None, agent="Mozilla/5.0 (X11; Linux x86_64) Chrome/140.0"))
     children: set[int] = set()
     for line in sys.stdin:
         order = json.loads(line)

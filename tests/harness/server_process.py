@@ -179,14 +179,19 @@ class Server:
         `doom` names a module and what it is to do to the server before it begins.
         """
         begun = time.monotonic()
-        settings = {"IDP_URL": self.issuer, "IDP_PORT": str(self.port), **self.environment}
-        self._launched = self.launch(settings, self.folder, log=self.log, doom=doom)
+        launched = self.begin(doom=doom)
         while not answers(self.port):
-            if self._launched.ended() or time.monotonic() - begun > PATIENCE:
+            if launched.ended() or time.monotonic() - begun > PATIENCE:
                 raise RuntimeError(f"the server did not start:\n{self.log.read_text()[-3000:]}")
             time.sleep(0.005)
         self.ready_after.append(time.monotonic() - begun)
         return self.ready_after[-1]
+
+    def begin(self, *, doom: Mapping[str, Any] | None = None) -> Launched:
+        """Starts it and does not wait."""
+        settings = {"IDP_URL": self.issuer, "IDP_PORT": str(self.port), **self.environment}
+        self._launched = self.launch(settings, self.folder, log=self.log, doom=doom)
+        return self._launched
 
     def kill(self) -> None:
         """SIGKILL: nothing can be tidied up."""

@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.harness.deployment import Deployment
+from idp.oauth import consent
+from tests.harness.deployment import SCOPE, Deployment
 from tests.harness.load_clients import burst, claims_of
+from tests.harness.provider import PASSWORD
 from tests.harness.receivers import Receivers
 from tests.harness.server_process import until
 
@@ -93,3 +95,42 @@ def test_apps_that_redeem_while_the_session_ends_are_told_if_they_were_given_tok
         given += len(held)
     told.wait_for(given)
     say(f"redemptions against the end: n={ROUNDS}x12, given tokens {given}, not told 0")
+
+
+def test_every_way_to_end_sessions_at_once_answers_everybody(
+    deployment: Deployment, receivers: Receivers, say: Callable[[str], None]
+) -> None:
+    """Whoever locks several rows locks them in one order: no deadlock, so nobody is sent away."""
+    alice = deployment.person("alice")
+    deployment.limit_sessions(8)
+    told = receivers.add()
+    apps = [deployment.app(f"App {one}", receiver=told) for one in range(2)]
+    rounds = 4
+    for _ in range(rounds):
+        browsers = [deployment.signed_in("alice") for _ in range(8)]
+        requests: list[bytes] = []
+        for browser in browsers:
+            grants = [deployment.grant(browser, app, scope=SCOPE) for app in apps]
+            found = browser.session_form()
+            assert found is not None
+            everything = {**found[0], "what": "everywhere", "confirmed": "yes"}
+            requests.append(browser.posting("/account/sessions/end", everything))
+            own = claims_of(grants[0].id_token)["sid"]
+            requests.append(browser.posting(f"/account/sessions/{own}/end", found[0]))
+            requests += [grant.app.revoking(grant.refresh_token) for grant in grants]
+            requests += [grant.app.refreshing(grant.refresh_token) for grant in grants]
+            removing = {**found[0], "client_id": apps[0].registered.id, "confirmed": "yes"}
+            requests.append(browser.posting("/account/apps", removing))
+        with deployment.work.begin() as unit:
+            consent.grant(
+                unit, user_id=alice, session_id="", client_id=apps[0].registered.id, scope=SCOPE
+            )
+        fresh = [deployment.browser() for _ in range(8)]
+        requests += [browser.signing_in("alice", PASSWORD) for browser in fresh]
+        made = burst(deployment.ports, requests)
+        assert not [status for status in made.statuses if status in (0, 500, 503)], made.statuses
+        for browser in (*browsers, *fresh):
+            browser.close()
+    ended = deployment.scalar("SELECT count(*) FROM sessions WHERE ended_at IS NOT NULL")
+    assert deployment.count_events("session.ended") == ended
+    say(f"every way to end sessions at once: n={rounds}x{len(requests)}, turned away 0")

@@ -22,7 +22,10 @@ def account_forms(one: Somebody) -> list[tuple[str, dict[str, str]]]:
         (f"/account/sessions/{other}/rename", {"name": "Mine"}),
         ("/account/sessions/end", {"what": "others", "confirmed": "yes"}),
         ("/account/sessions/end", {"what": "everywhere", "confirmed": "yes"}),
-        ("/account/sessions/end", {"what": "selected", "confirmed": "yes", f"select.{other}": "on"}),
+        (
+            "/account/sessions/end",
+            {"what": "selected", "confirmed": "yes", f"select.{other}": "on"},
+        ),
         ("/account/apps", {"client_id": "x", "confirmed": "yes"}),
         ("/account/grants/azn_00000000000000000000000000000000/end", {}),
     ]
@@ -78,9 +81,7 @@ def test_our_own_forms_pass_whatever_the_browser_says_of_them(alice: Somebody) -
         assert response.status_code == 303, headers
 
 
-def test_the_token_changes_with_the_session_and_with_every_proof(
-    idp: Idp, alice: Somebody
-) -> None:
+def test_the_token_changes_with_the_session_and_with_every_proof(idp: Idp, alice: Somebody) -> None:
     before = alice.sessions().forms[0].fields["csrf"]
     again = Somebody(idp, alice.user, alice.session, alice.browser)
     idp.clock.advance(1_000_000)

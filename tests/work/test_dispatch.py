@@ -222,13 +222,38 @@ def test_deliveries_of_an_unknown_channel_are_left_to_those_who_know_it(work: Wo
 
 
 @pytest.mark.attack("LO-11")
-def test_a_receiver_that_hangs_has_few_calls_and_delays_no_other(work: Work) -> None:
+def test_a_receiver_that_hangs_has_few_calls_and_delays_no_other(
+    work: Work, clock: ManualClock
+) -> None:
     owe(work, *["hanging"] * 700)
+    clock.advance(1)
     owe(work, *["good"] * 30)
     channel = FakeChannel(lambda claimed: None if claimed.receiver == "hanging" else OK)
     run(dispatch(work, channel))
     assert sum(one.receiver == "hanging" for one in channel.sent) == CALLS_UNKNOWN
     assert states(work)["good"] == ["delivered"] * 30
+
+
+def test_nothing_is_looked_for_while_every_call_is_under_way(sqlite_work: Work) -> None:
+    good = [f"good {number}" for number in range(20)]
+    hanging = False
+    channel = FakeChannel(lambda claimed: None if hanging else OK)
+    made = dispatch(sqlite_work, channel)
+    owe(sqlite_work, *good)
+    run(made)
+    hanging = True
+    owe(sqlite_work, *good * 8)
+    assert run(made) == 0.5
+    assert len(channel.open) == 64
+    channel.answer_open(OK)
+    run(made)
+    assert len(channel.open) == 64
+
+
+def test_one_look_is_enough_for_receivers_that_have_their_calls(sqlite_work: Work) -> None:
+    owe(sqlite_work, *["hanging"] * 20)
+    made = dispatch(sqlite_work, FakeChannel(lambda claimed: None))
+    assert made.step() == 0.5
 
 
 @pytest.mark.attack("SS-10")
@@ -266,6 +291,23 @@ def test_a_receiver_that_was_away_is_told_of_all_within_a_minute(
         run(made)
         clock.advance(SECOND)
     assert states(work)["a"] == ["delivered"] * 200
+
+
+@pytest.mark.attack("LO-11")
+def test_what_was_put_off_for_long_follows_the_first_that_is_accepted(
+    work: Work, clock: ManualClock
+) -> None:
+    away = True
+    channel = FakeChannel(lambda claimed: SILENCE if away else OK)
+    made = dispatch(work, channel)
+    owe(work, *["a"] * 3)
+    for _ in range(4 * 60):
+        run(made)
+        clock.advance(MINUTE)
+    away = False
+    owe(work, "a")
+    run(made)
+    assert states(work)["a"] == ["delivered"] * 4
 
 
 def test_a_receiver_that_dislikes_one_message_still_gets_the_others_at_once(work: Work) -> None:

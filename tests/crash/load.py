@@ -1,0 +1,408 @@
+"""A load of people and apps who go on through every crash, and log what they were told.
+
+Each client is a thread with a browser of its own: it signs in, lets apps have grants in its session,
+refreshes and revokes them, looks at anybody's tokens, and ends sessions in every way there is. What
+it does not know it treats as unknown, and does again as a good client would.
+"""
+
+import random
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from idp.ids import digest
+from tests.bench.wire import Answer
+from tests.harness.deployment import SCOPE, authorize_path
+from tests.harness.history import History, Op, Subject
+from tests.harness.load_clients import (
+    AppAt,
+    Browser,
+    Lost,
+    NotSent,
+    Wire,
+    claims_of,
+    code_of,
+    json_of,
+)
+from tests.harness.provider import PASSWORD, Flow
+
+API = "/api/v1/users/sessions"
+# Seconds between two operations of one client.
+THINKING = (0.005, 0.04)
+
+
+class TurnedAway(Exception):  # noqa: N818
+    """Answered with a 5xx: whether anything was done is not known."""
+
+
+@dataclass
+class Held:
+    """A grant as its app holds it."""
+
+    app: AppAt
+    person: Subject
+    session: Subject
+    session_id: str
+    subject: Subject
+    access_token: str
+    refresh_token: str
+    id_token: str
+    # When the present refresh token was sent first, if no answer to it has come yet.
+    tried_at: float | None = None
+    is_over: bool = False
+
+    def tokens(self) -> tuple[str, str]:
+        return self.access_token, self.refresh_token
+
+
+@dataclass
+class World:
+    """What all clients share."""
+
+    port: int
+    people: list[str]
+    apps: list[AppAt]
+    resource: AppAt
+    # Seconds in which a refresh may be asked for again.
+    grace: float
+    history: History = field(default_factory=History)
+    over: threading.Event = field(default_factory=threading.Event)
+    up: threading.Event = field(default_factory=threading.Event)
+    grants: list[Held] = field(default_factory=list)
+    # Sessions by person: public id and subject, from the moment their owner knew of them.
+    sessions: defaultdict[Subject, dict[str, Subject]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+    signed_in: defaultdict[Subject, list[Subject]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    answers: Counter[str] = field(default_factory=Counter)
+
+
+def token_subject(token: str) -> Subject:
+    return f"token:{digest(token)[:16]}"
+
+
+class Client(threading.Thread):
+    """One person at one device, and the apps they use."""
+
+    def __init__(self, world: World, number: int, seed: int) -> None:
+        super().__init__(name=f"client {number}")
+        self.world = world
+        self.history = world.history
+        self.name_ = world.people[number % len(world.people)]
+        self.person: Subject = f"person:{self.name_}"
+        self.random = random.Random(f"{seed} {number}")
+        self.wire = Wire(world.port)
+        self.browser = Browser(world.port)
+        self.session: Subject | None = None
+        self.session_id: str | None = None
+        self.mine: list[Held] = []
+        # A refresh whose answer was lost is asked for again before anything else.
+        self.unfinished: Held | None = None
+        self.problem: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            while not self.world.over.is_set():
+                self.carry_on(self.step)
+                self.world.over.wait(self.random.uniform(*THINKING))
+        except BaseException as problem:
+            self.problem = problem
+        finally:
+            self.wire.close()
+            self.browser.close()
+
+    def carry_on(self, step: Callable[[], None]) -> None:
+        """One step, whatever becomes of the server meanwhile."""
+        try:
+            step()
+        except NotSent:
+            self.world.answers["not sent"] += 1
+            self.world.up.wait(0.2)
+        except Lost:
+            self.world.answers["lost"] += 1
+        except TurnedAway:
+            pass
+
+    def step(self) -> None:
+        if self.unfinished is not None:
+            self.refresh_this(self.unfinished)
+            return
+        if self.session is None:
+            self.sign_in()
+            return
+        held = [one for one in self.mine if not one.is_over]
+        if len(held) < 2:
+            self.new_grant()
+            return
+        (choice,) = self.random.choices(_STEPS, weights=_WEIGHTS)
+        choice(self)
+
+    # --- the browser --------------------------------------------------------------------------
+
+    def sign_in(self) -> None:
+        self.browser.close()
+        self.browser = Browser(self.world.port)
+        form = self.browser.sign_in_form()
+        op = self.history.begin("sign in")
+        answer = self.noted(
+            op, self.browser.wire.exchange(self.browser.signing_in(self.name_, PASSWORD, form))
+        )
+        self.browser.keep(answer)
+        secret = self.browser.session_secret
+        if answer.status != 303 or secret is None:
+            op.answered("refused")
+            return
+        self.session, self.session_id = f"session:{digest(secret)}", None
+        self.mine = []
+        self.history.hangs_on(self.session, self.person, since=op.invoked)
+        self.world.signed_in[self.person].append(self.session)
+        op.facts["session"] = self.session
+        op.answered("ok", alive=[self.session])
+
+    def page(self) -> None:
+        op = self.history.begin("page")
+        self.saw_session(op, self.noted(op, self.browser.get("/account/sessions")).status == 200)
+
+    def saw_session(self, op: Op, is_alive: bool) -> None:
+        """Notes that the browser's session was alive, or that it is over and a new one is due."""
+        assert self.session is not None
+        if is_alive:
+            op.answered("ok", alive=[self.session])
+        else:
+            op.answered("refused", found_dead=[self.session])
+            self.session = None
+
+    # --- grants -------------------------------------------------------------------------------
+
+    def new_grant(self) -> None:
+        """Single sign-on to an app, and its code's redemption; sometimes the code comes twice."""
+        app = self.random.choice(self.world.apps)
+        flow = app.flow()
+        op = self.history.begin("authorize")
+        answer = self.noted(op, self.browser.get(authorize_path(flow.parameters(scope=SCOPE))))
+        code = code_of(answer)
+        self.saw_session(op, code is not None)
+        if code is None:
+            return
+        held = self.redeem(app, flow, code)
+        if held is not None and self.random.random() < 0.05:
+            self.redeem_again(held, flow, code)
+
+    def redeem(self, app: AppAt, flow: Flow, code: str) -> Held | None:
+        assert self.session is not None
+        grant: Subject = f"grant:{digest(code)}"
+        request = app.redeeming(flow, code)
+        begun = time.monotonic()
+        self.history.hangs_on(grant, self.session, since=begun)
+        op = self.history.begin("redeem", code=grant, app=app.registered.id)
+        try:
+            answer = self.noted(op, self.wire.exchange(request))
+        except (Lost, TurnedAway):
+            # It may have been redeemed; if so, asking again ends what nobody received.
+            self.world.answers["lost"] += 1
+            self.world.up.wait(5)
+            op = self.history.begin("redeem", may_end=[grant], code=grant, app=app.registered.id)
+            answer = self.noted(op, self.wire.exchange(request))
+        said = json_of(answer)
+        if answer.status != 200:
+            op.answered("refused", found_dead=[grant])
+            return None
+        held = Held(
+            app,
+            self.person,
+            self.session,
+            str(claims_of(str(said["id_token"]))["sid"]),
+            grant,
+            str(said["access_token"]),
+            str(said["refresh_token"]),
+            str(said["id_token"]),
+        )
+        for token in held.tokens():
+            self.history.hangs_on(token_subject(token), grant, since=begun)
+        op.answered("ok", alive=[grant])
+        self.session_id = held.session_id
+        self.world.sessions[self.person][held.session_id] = self.session
+        self.mine.append(held)
+        self.world.grants.append(held)
+        return held
+
+    def redeem_again(self, held: Held, flow: Flow, code: str) -> None:
+        """AC-01: the second use of a code ends what the first was given."""
+        op = self.history.begin(
+            "redeem", may_end=[held.subject], code=held.subject, app=held.app.registered.id
+        )
+        held.is_over = True
+        answer = self.noted(op, self.wire.exchange(held.app.redeeming(flow, code)))
+        if answer.status == 200:
+            op.answered("ok", alive=[held.subject])
+        else:
+            op.answered("refused", dead=[held.subject])
+
+    def refresh(self) -> None:
+        held = self.one_of_mine()
+        if held is not None:
+            self.refresh_this(held)
+
+    def refresh_this(self, held: Held) -> None:
+        token = token_subject(held.refresh_token)
+        first = held.tried_at if held.tried_at is not None else time.monotonic()
+        held.tried_at = first
+        self.unfinished = held
+        op = self.history.begin("refresh", may_end=[token], token=token)
+        answer = self.noted(op, self.wire.exchange(held.app.refreshing(held.refresh_token)))
+        self.unfinished = None
+        said = json_of(answer)
+        if answer.status == 200:
+            for name in ("access_token", "refresh_token"):
+                made = token_subject(str(said[name]))
+                self.history.hangs_on(made, held.subject, since=op.invoked)
+            held.access_token = str(said["access_token"])
+            held.refresh_token = str(said["refresh_token"])
+            held.tried_at = None
+            op.facts["successor"] = token_subject(held.refresh_token)
+            op.answered("ok", alive=[held.subject])
+            return
+        held.is_over = True
+        if first < op.invoked and time.monotonic() - first > self.world.grace:
+            # We came back too late, which looks like a theft: that was us.
+            op.answered("refused", dead=[held.subject])
+        else:
+            op.answered("refused", found_dead=[held.subject])
+
+    def revoke(self) -> None:
+        held = self.one_of_mine()
+        if held is None:
+            return
+        whole = self.random.random() < 0.6
+        token = held.refresh_token if whole else held.access_token
+        ended = held.subject if whole else token_subject(token)
+        op = self.history.begin("revoke", may_end=[ended])
+        held.is_over = held.is_over or whole
+        answer = self.noted(op, self.wire.exchange(held.app.revoking(token)))
+        op.answered("ok" if answer.status == 200 else "refused", dead=[ended])
+
+    # --- looking at tokens --------------------------------------------------------------------
+
+    def introspect(self) -> None:
+        if self.world.grants:
+            # The last ones mostly, and any of all that ever were.
+            recent = self.random.random() < 0.7
+            held = self.random.choice(self.world.grants[-40:] if recent else self.world.grants)
+            self.introspect_this(self.random.choice(held.tokens()))
+
+    def introspect_this(self, token: str) -> None:
+        op = self.history.begin("introspect", token=token_subject(token))
+        answer = self.noted(op, self.wire.exchange(self.world.resource.introspecting(token)))
+        if json_of(answer).get("active"):
+            op.answered("ok", alive=[token_subject(token)])
+        else:
+            op.answered("ok", found_dead=[token_subject(token)])
+
+    def userinfo(self) -> None:
+        if self.world.grants:
+            held = self.random.choice(self.world.grants[-40:])
+            token = held.access_token
+            op = self.history.begin("userinfo", token=token_subject(token))
+            answer = self.noted(op, self.wire.exchange(held.app.asking("GET", "/userinfo", token)))
+            if answer.status == 200:
+                op.answered("ok", alive=[token_subject(token)])
+            else:
+                op.answered("refused", found_dead=[token_subject(token)])
+
+    # --- ending sessions ----------------------------------------------------------------------
+
+    def end_by_page(self) -> None:
+        """Any session of this person, from the account page in this browser."""
+        target = self.some_session()
+        found = self.browser.session_form() if target is not None else None
+        if target is None or found is None:
+            return
+        session_id, session = target
+        op = self.history.begin("end by page", may_end=[session], session=session_id)
+        answer = self.noted(
+            op, self.browser.post(f"/account/sessions/{session_id}/end", found[0])
+        )
+        self.ended_by_page(op, answer, [session])
+
+    def end_everywhere(self) -> None:
+        found = self.browser.session_form()
+        if found is None:
+            return
+        ending = list(self.world.signed_in[self.person])
+        op = self.history.begin("end everywhere", may_end=[self.person])
+        form = {**found[0], "what": "everywhere", "confirmed": "yes"}
+        answer = self.noted(op, self.browser.post("/account/sessions/end", form))
+        self.ended_by_page(op, answer, ending)
+
+    def ended_by_page(self, op: Op, answer: Answer, ending: list[Subject]) -> None:
+        assert self.session is not None
+        onward = answer.header("location") if answer.status == 303 else ""
+        if onward.startswith(("/signed-out", "/account/sessions?done=")):
+            op.answered("ok", dead=ending)
+            if self.session in ending:
+                self.session = None
+        else:
+            self.saw_session(op, not onward.startswith("/account/sign-in"))
+
+    def end_by_api(self) -> None:
+        target, held = self.some_session(), self.one_of_mine()
+        if target is None or held is None:
+            return
+        session_id, session = target
+        token = held.access_token
+        op = self.history.begin("end by API", may_end=[session], session=session_id)
+        request = held.app.asking("DELETE", f"{API}/{session_id}", token)
+        answer = self.noted(op, self.wire.exchange(request))
+        if answer.status == 200:
+            op.answered("ok", dead=[session])
+        else:
+            op.answered("refused", found_dead=[token_subject(token)])
+
+    def end_by_app(self) -> None:
+        """RP-initiated logout, whose proof is an ID token of the session."""
+        held = self.one_of_mine()
+        if held is None:
+            return
+        op = self.history.begin("end by app", may_end=[held.session], session=held.session_id)
+        request = Browser(self.world.port).getting(f"/logout?id_token_hint={held.id_token}")
+        answer = self.noted(op, self.wire.exchange(request))
+        op.answered("ok" if answer.status == 303 else "refused", dead=[held.session])
+
+    # --- small things -------------------------------------------------------------------------
+
+    def one_of_mine(self) -> Held | None:
+        held = [one for one in self.mine if not one.is_over]
+        return self.random.choice(held) if held else None
+
+    def some_session(self) -> tuple[str, Subject] | None:
+        known = list(self.world.sessions[self.person].items())[-6:]
+        return self.random.choice(known) if known else None
+
+    def noted(self, op: Op, answer: Answer) -> Answer:
+        """Counts an answer; raises `TurnedAway` for one that says nothing."""
+        op.facts["status"] = answer.status
+        self.world.answers[str(answer.status)] += 1
+        if answer.status >= 500:
+            raise TurnedAway
+        return answer
+
+
+
+_TABLE = (
+    (Client.refresh, 36),
+    (Client.introspect, 30),
+    (Client.userinfo, 8),
+    (Client.new_grant, 9),
+    (Client.page, 4),
+    (Client.revoke, 6),
+    (Client.end_by_page, 2),
+    (Client.end_by_api, 2),
+    (Client.end_by_app, 2),
+    (Client.end_everywhere, 1),
+)
+_STEPS = tuple(step for step, _ in _TABLE)
+_WEIGHTS = tuple(weight for _, weight in _TABLE)

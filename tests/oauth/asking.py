@@ -1,0 +1,58 @@
+"""An authorization request and what our pages would note for it, without the pages."""
+
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.testclient import TestClient
+
+from idp.oauth import pushed
+from tests.harness.provider import Flow, Idp, Registered, answer_of
+
+
+class Request:
+    """One authorization request of an app in one browser, at whatever step it stands."""
+
+    def __init__(self, idp: Idp, browser: TestClient, client: Registered, **changes: str | None):
+        self._idp = idp
+        self._browser = browser
+        self.client = client
+        self.flow = Flow(client)
+        response = browser.get("/authorize", params=self.flow.parameters(**changes))
+        assert response.status_code == 303, response.text
+        self.location = response.headers["location"]
+
+    @property
+    def step(self) -> str:
+        """ "/login" or "/consent", or the answer to the app: "code", or the error."""
+        if self.location.startswith("/"):
+            return urlsplit(self.location).path
+        answer = answer_of(self.location)
+        assert answer["iss"] == self._idp.settings.issuer
+        assert answer["state"] == self.flow.state
+        return answer.get("error", "code")
+
+    @property
+    def reference(self) -> str:
+        return parse_qs(urlsplit(self.location).query)["request"][0]
+
+    def authenticated(self, session_id: str) -> "Request":
+        """As the sign-in page does once the password was right."""
+        with self._idp.work.begin() as unit:
+            pushed.note_authentication(unit, self.reference, session_id)
+        return self._again()
+
+    def allowed(self, session_id: str) -> "Request":
+        """As the consent page does for "Allow", when nothing is to be remembered."""
+        with self._idp.work.begin() as unit:
+            pushed.note_consent(unit, self.reference, session_id)
+        return self._again()
+
+    def denied(self) -> "Request":
+        with self._idp.work.begin() as unit:
+            pushed.note_denial(unit, self.reference)
+        return self._again()
+
+    def _again(self) -> "Request":
+        response = self._browser.get(pushed.return_url(self.reference, self.client.id))
+        assert response.status_code == 303, response.text
+        self.location = response.headers["location"]
+        return self

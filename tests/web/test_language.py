@@ -1,0 +1,79 @@
+"""Languages, moments, lengths of time; and templates that are complete."""
+
+import pytest
+from jinja2 import UndefinedError
+
+from idp.clock import DAY, HOUR, MINUTE, SECOND
+from idp.settings import Settings
+from idp.web import language
+from idp.web.render import Renderer
+from tests.harness.workbench import NOON, SECRET, ManualClock
+from tests.web.conftest import Somebody
+
+
+@pytest.mark.parametrize(
+    "wishes", [(), (None,), ("",), ("fr-CA fr",), ("de;q=0.9, en;q=0.1",), ("*",), ("x" * 9_000,)]
+)
+def test_only_a_shipped_language_is_chosen(wishes: tuple[str, ...]) -> None:
+    assert language.choose(*wishes) == "en"
+
+
+def test_wishes_are_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = dict.fromkeys(("en", "fr", "de"), language.SHIPPED["en"])
+    monkeypatch.setattr(language, "SHIPPED", shipped)
+    assert language.choose("fr-CA en") == "fr"
+    assert language.choose("it", "de;q=0.3, fr;q=0.8, en;q=0") == "fr"
+    assert language.choose("de;q=nonsense, en") == "en"
+    assert language.choose("de;q=0") == "en"
+    assert language.choose(None, "DE-at") == "de"
+
+
+def test_every_page_says_its_language(alice: Somebody) -> None:
+    response = alice.browser.get(
+        "/account/sessions?ui_locales=fr", headers={"accept-language": "de"}
+    )
+    assert response.headers["content-language"] == "en"
+    assert '<html lang="en">' in response.text
+
+
+@pytest.mark.parametrize(
+    ("span", "words"),
+    [
+        (MINUTE, "1 minute"),
+        (60 * MINUTE, "60 minutes"),
+        (8 * HOUR, "8 hours"),
+        (24 * HOUR, "24 hours"),
+        (30 * DAY, "30 days"),
+    ],
+)
+def test_lengths_are_said_in_a_unit_that_fits(span: int, words: str) -> None:
+    assert language.length(span, language="en") == words
+
+
+def test_a_moment_of_another_year_says_so() -> None:
+    assert language.moment(NOON, now=NOON, language="en") == "15 Jan, 08:00"
+    assert language.moment(NOON - 30 * DAY, now=NOON, language="en") == "16 Dec 2026, 08:00"
+
+
+def test_a_clock_that_stepped_back_makes_nothing_happen_in_the_future() -> None:
+    assert language.ago(NOON + HOUR, now=NOON, language="en") == "0 minutes ago"
+    assert language.ago(NOON - 119 * SECOND, now=NOON, language="en") == "2 minutes ago"
+
+
+def test_every_template_compiles_and_an_unknown_name_is_an_error() -> None:
+    settings = Settings(secret_key=SECRET, database_url="sqlite://")
+    renderer = Renderer(settings, ManualClock())
+    environment = renderer._environments["en"]
+    for name in environment.list_templates(extensions=["html"]):
+        environment.get_template(name)
+    with pytest.raises(UndefinedError):
+        renderer.page("login.html", language="en")
+
+
+def test_every_drawing_that_is_asked_for_exists() -> None:
+    """An unknown icon would be an empty place nobody notices."""
+    settings = Settings(secret_key=SECRET, database_url="sqlite://")
+    icons = Renderer(settings, ManualClock())._environments["en"].get_template("icons.html").module
+    for kind in ("desktop", "laptop", "phone", "tablet", "tv", "terminal"):
+        assert "<svg" in icons.device(kind)  # type: ignore[attr-defined]
+    assert icons.device("fridge") == icons.device("desktop")  # type: ignore[attr-defined]
