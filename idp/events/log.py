@@ -73,7 +73,8 @@ def values(event: Event, at: int) -> dict[str, Any]:
 
 def write(unit: UnitOfWork, event: Event) -> None:
     """Appends one event in the unit's transaction."""
-    unit.connection.execute(insert(EventRow), values(event, unit.now))
+    append = hot_write(event, unit.now)
+    unit.run(append.statement, append.parameters)
 
 
 def seal(work: Work) -> int:

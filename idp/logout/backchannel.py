@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from idp.clock import to_seconds
 from idp.events import delivery
@@ -21,6 +21,7 @@ from idp.events.catalogue import LogoutDelivered, LogoutGivenUp, SessionEnded
 from idp.events.delivery import Claimed, Outcome, Report
 from idp.logout import logout_token
 from idp.oauth.model import Authorization, Client
+from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.work.outbound import Answer, Outbound, OutboundFailed, OutboundRefused
 
@@ -45,24 +46,27 @@ class _Receiver:
     alg: str
 
 
+_TOLD = HotStatement(
+    select(Client.id)
+    .join(Authorization, Authorization.client_id == Client.id)
+    .where(
+        Authorization.session_id == bindparam("ended_session"),
+        Authorization.code_redeemed_at.is_not(None),
+        Client.backchannel_logout_uri.is_not(None),
+    )
+    .distinct()
+)
+
+
 def owe(unit: UnitOfWork, event: SessionEnded) -> None:
     """Owes a logout token to each app that redeemed a code in the session and wants to be told.
 
     Also when its grant has ended since, or the app was disabled: its own session may still stand.
     """
-    told = unit.connection.scalars(
-        select(Client.id)
-        .join(Authorization, Authorization.client_id == Client.id)
-        .where(
-            Authorization.session_id == event.session_id,
-            Authorization.code_redeemed_at.is_not(None),
-            Client.backchannel_logout_uri.is_not(None),
-        )
-        .distinct()
-    )
+    rows = unit.run(_TOLD, {"ended_session": event.session_id})
     delivery.owe(
         unit,
-        told.all(),
+        [row[0] for row in rows],
         event_id=event.event_id,
         channel=CHANNEL,
         session_id=event.session_id,

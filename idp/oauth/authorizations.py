@@ -176,18 +176,22 @@ def end_reused(
     )
 
 
+_OFFLINE = HotStatement(
+    select(Authorization.id).where(
+        Authorization.session_id == bindparam("ended_session"),
+        Authorization.offline == 1,
+        Authorization.ended_at == null(),
+    )
+)
+
+
 def end_offline(unit: UnitOfWork, event: SessionEnded) -> None:
     """Subscriber: ends a session's offline grants, unless it ended by time alone."""
     if event.reason in EXPIRY:
         return
-    offline = unit.connection.scalars(
-        select(Authorization.id).where(
-            Authorization.session_id == event.session_id,
-            Authorization.offline == 1,
-            Authorization.ended_at.is_(None),
-        )
-    ).all()
-    end(unit, offline, reason="session_ended", actor=Actor(event.actor, event.actor_id))
+    rows = unit.run(_OFFLINE, {"ended_session": event.session_id})
+    actor = Actor(event.actor, event.actor_id)
+    end(unit, [row[0] for row in rows], reason="session_ended", actor=actor)
 
 
 def end_outlived(unit: UnitOfWork, event: SignedOutEverywhere) -> None:

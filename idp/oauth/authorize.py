@@ -365,6 +365,8 @@ def issue(moment: Moment, *, permission_scopes: frozenset[str], provider: Provid
     if session is None or user is None:
         raise RuntimeError("a code needs a session")
     scope, permission_scope = _granted(requested.scope, user, permission_scopes)
+    if not scope:
+        raise denied(requested.redirect_uri)
     code = f"ac_{ids.new_secret()}"
     authorization_id = ids.new("azn")
     writes = [

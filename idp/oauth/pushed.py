@@ -99,9 +99,16 @@ def find(unit: UnitOfWork, reference: str, browser_hash: str | None) -> Pending 
     return Pending(row.id, client, parameters, row.authenticated_session_id)
 
 
+_NOTE_AUTHENTICATION = HotStatement(
+    update(PendingRequest)
+    .where(PendingRequest.id == bindparam("pending_id"), PendingRequest.used_at == null())
+    .values(authenticated_session_id=bindparam("session_id"))
+)
+
+
 def note_authentication(unit: UnitOfWork, pending_id: str, session_id: str) -> None:
     """Remembers that this session was (re-)authenticated for this request."""
-    _note(unit, pending_id, authenticated_session_id=session_id)
+    unit.run(_NOTE_AUTHENTICATION, {"pending_id": pending_id, "session_id": session_id})
 
 
 def note_consent(unit: UnitOfWork, pending_id: str, session_id: str) -> None:

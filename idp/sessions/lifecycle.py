@@ -15,6 +15,7 @@ from typing import Literal, Protocol, TypeVar
 
 import orjson
 from sqlalchemy import ColumnElement, and_, bindparam, null, or_, select, update
+from sqlalchemy.orm.util import identity_key
 
 from idp import ids
 from idp.clock import MINUTE, SECOND, Duration, Instant
@@ -127,14 +128,8 @@ def start(
     parent_id: str | None = None,
 ) -> Started:
     """Begins a session for `user` and makes room for it where the limit asks for that."""
-    # The user's row is the lock that keeps parallel sign-ins from exceeding the limit (row L8).
-    locked = unit.orm.scalar(
-        select(User)
-        .where(User.id == user.id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    )
-    if locked is None or locked.status != ACTIVE:
+    locked = unit.run(_LOCK_PERSON, {"person": user.id})
+    if not locked or locked[0][0] != ACTIVE:
         raise Refused("user_not_active", "This account cannot sign in.", 403)
     lasting = timeouts.effective(rules_of(unit, "timeouts"), user.roles)
     device = describe(visit)
@@ -360,6 +355,28 @@ def rename(unit: UnitOfWork, session: Session, label: str, actor: Actor) -> None
     unit.record(_about(SessionRenamed, session, actor))
 
 
+_END = HotStatement(
+    update(Session)
+    .where(Session.id == bindparam("session_id"), Session.ended_at == null())
+    .values(
+        ended_at=bindparam("now"),
+        end_reason=bindparam("why"),
+        ended_by=bindparam("who"),
+        ended_by_id=bindparam("which"),
+    )
+    .returning(Session.user_id)
+)
+_RUNNING = HotStatement(
+    select(Session.id, Session.last_active_at, Session.created_at).where(
+        Session.user_id == bindparam("person"), Session.ended_at == null()
+    )
+)
+# The person's row is the lock that keeps parallel sign-ins from exceeding the limit (row L8).
+_LOCK_PERSON = HotStatement(
+    select(User.status).where(User.id == bindparam("person")).with_for_update()
+)
+
+
 def end(
     unit: UnitOfWork, session_ids: Sequence[str], *, reason: EndReason, actor: Actor
 ) -> list[str]:
@@ -369,21 +386,25 @@ def end(
     """
     ended: list[str] = []
     for session_id in sorted(session_ids):  # one order for all: no deadlock on PostgreSQL
-        row = unit.orm.execute(
-            update(Session)
-            .where(Session.id == session_id, Session.ended_at.is_(None))
-            .values(ended_at=unit.now, end_reason=reason, ended_by=actor.kind, ended_by_id=actor.id)
-            .returning(Session.user_id)
-            .execution_options(synchronize_session="fetch")
-        ).one_or_none()
-        if row is None:
+        rows = unit.run(
+            _END,
+            {
+                "session_id": session_id,
+                "now": unit.now,
+                "why": reason,
+                "who": actor.kind,
+                "which": actor.id,
+            },
+        )
+        if not rows:
             continue
+        _forget_read(unit, session_id)
         ended.append(session_id)
         unit.record(
             SessionEnded(
                 actor=actor.kind,
                 actor_id=actor.id,
-                user_id=row.user_id,
+                user_id=rows[0][0],
                 session_id=session_id,
                 reason=reason,
             )
@@ -400,10 +421,8 @@ def end_all_of(
     keeping: str | None = None,
 ) -> list[str]:
     """Ends every running session of a user but `keeping`, and what has outlived older ones."""
-    running = unit.orm.scalars(
-        select(Session.id).where(Session.user_id == user_id, Session.ended_at.is_(None))
-    )
-    ended = end(unit, [one for one in running.all() if one != keeping], reason=reason, actor=actor)
+    running = [row[0] for row in unit.run(_RUNNING, {"person": user_id})]
+    ended = end(unit, [one for one in running if one != keeping], reason=reason, actor=actor)
     unit.record(
         SignedOutEverywhere(
             actor=actor.kind, actor_id=actor.id, user_id=user_id, reason=reason, kept=keeping
@@ -443,15 +462,18 @@ def end_expired(unit: UnitOfWork, *, batch: int = EXPIRY_BATCH) -> int:
     return count
 
 
+def _forget_read(unit: UnitOfWork, session_id: str) -> None:
+    """Makes the ORM session read this row again, should it hold it."""
+    held = unit.orm.identity_map.get(identity_key(Session, session_id))
+    if held is not None:
+        unit.orm.expire(held)
+
+
 def _make_room(unit: UnitOfWork, user: User, newest: Session) -> None:
     maximum = limits.effective(rules_of(unit, "limits"), user.roles)
-    running = unit.orm.execute(
-        select(Session.id, Session.last_active_at, Session.created_at).where(
-            Session.user_id == user.id, Session.ended_at.is_(None)
-        )
-    ).all()
+    running = unit.run(_RUNNING, {"person": user.id})
     leaving = limits.to_end(
-        [limits.Standing(row.id, row.last_active_at, row.created_at) for row in running],
+        [limits.Standing(*row) for row in running],
         newest=newest.id,
         maximum=maximum,
     )

@@ -11,9 +11,10 @@ Between the steps a user may have been disabled or have a new password: the thir
 Specs: NIST SP 800-63B-4 sections 3.1.1.2 and 3.2.2; RFC 8176 (`amr`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from idp.errors import Refused, Unavailable
 from idp.events.actor import Actor
@@ -22,6 +23,7 @@ from idp.sessions import lifecycle
 from idp.sessions.device import Visit
 from idp.sessions.lifecycle import Authentication
 from idp.sessions.model import Session
+from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.users import names, throttle
 from idp.users import queries as users
@@ -70,11 +72,13 @@ def sign_in(
     password: str,
     visit: Visit,
     current: str | None,
+    then: Callable[[UnitOfWork, SignedIn], None] | None = None,
 ) -> SignedIn | Rejected:
     """Signs in whoever `name` (user name or e-mail address) and `password` belong to.
 
     `current` is the secret of the browser's present session: if it lives and is the same person's,
-    it goes on under a new secret; another person's ends. Raises `Unavailable` when too many
+    it goes on under a new secret; another person's ends. `then` is done in the transaction that
+    begins the session. Raises `Unavailable` when too many
     passwords are waiting; the attempt is not counted then.
     """
     with work.begin() as unit:
@@ -103,7 +107,10 @@ def sign_in(
         throttle.succeeded(unit, counted.reservation)
         if rehashed is not None:
             user.password_hash = rehashed
-        return _admit(unit, user, visit, current)
+        signed_in = _admit(unit, user, visit, current)
+        if then is not None:
+            then(unit, signed_in)
+        return signed_in
 
 
 def _count(unit: UnitOfWork, name: str, visit: Visit) -> _Candidate | Refusal:
@@ -139,15 +146,19 @@ def _name_key(name: str) -> str:
         return name
 
 
+_FROM_DEVICE = HotStatement(
+    select(Session.id)
+    .where(Session.device_hash == bindparam("device"), Session.user_id == bindparam("person"))
+    .limit(1)
+)
+
+
 def _known_device(unit: UnitOfWork, user: User | None, visit: Visit) -> str | None:
     """The digest of the visitor's device if this user has signed in with it before."""
     if user is None or visit.device_hash is None:
         return None
-    return unit.orm.scalar(
-        select(Session.device_hash)
-        .where(Session.device_hash == visit.device_hash, Session.user_id == user.id)
-        .limit(1)
-    )
+    found = unit.run(_FROM_DEVICE, {"device": visit.device_hash, "person": user.id})
+    return visit.device_hash if found else None
 
 
 def _too_many(refusal: Refusal) -> Rejected:

@@ -5,7 +5,8 @@ Owns reading, changing and auditing them; what a rule means is `idp.policy`.
 
 from typing import Any, Literal, get_args
 
-from sqlalchemy import select
+import orjson
+from sqlalchemy import bindparam, select
 from sqlalchemy.exc import IntegrityError
 
 from idp import ids
@@ -13,6 +14,7 @@ from idp.errors import Refused
 from idp.events.actor import Actor
 from idp.events.catalogue import RuleChanged
 from idp.policy import limits, timeouts
+from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.model import Role, Rule
 
@@ -20,13 +22,14 @@ Kind = Literal["timeouts", "limits"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _PROBLEMS = {"timeouts": timeouts.problem_with, "limits": limits.problem_with}
 
+_OF_KIND = HotStatement(
+    select(Rule.role, Rule.value).where(Rule.kind == bindparam("wanted")).order_by(Rule.id)
+)
+
 
 def rules_of(unit: UnitOfWork, kind: Kind) -> list[tuple[str | None, dict[str, Any]]]:
     """The rules of one kind as (role or None for everybody, value), as `idp.policy` takes them."""
-    rows = unit.orm.execute(
-        select(Rule.role, Rule.value).where(Rule.kind == kind).order_by(Rule.id)
-    )
-    return [(role, value) for role, value in rows]
+    return [(role, orjson.loads(value)) for role, value in unit.run(_OF_KIND, {"wanted": kind})]
 
 
 def all_rules(unit: UnitOfWork) -> list[Rule]:

@@ -13,12 +13,13 @@ under its address.
 
 import ipaddress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import case, delete, select, update
+from sqlalchemy import bindparam, case, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from idp.clock import SECOND, Duration, Instant
+from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.model import Throttle
 
@@ -83,7 +84,7 @@ def succeeded(unit: UnitOfWork, reservation: Reservation) -> None:
     Were the address forgotten too, an attacker could clear it by signing in as themselves.
     """
     _take_back(unit, reservation.address_key)
-    unit.connection.execute(delete(Throttle).where(Throttle.key == reservation.account_key))
+    unit.run(_FORGET, {"counted": reservation.account_key})
 
 
 def take_back(unit: UnitOfWork, reservation: Reservation) -> None:
@@ -109,27 +110,46 @@ def _count(unit: UnitOfWork, key: str, *, scope: Scope, limit: int) -> Refusal |
     return Refusal(scope, attempts, limit, -(-(window_ends_at - unit.now) // SECOND))
 
 
+def _upsert(dialect: Any) -> HotStatement:
+    is_over = Throttle.window_ends_at <= bindparam("now")
+    first = dialect.insert(Throttle).values(
+        key=bindparam("counted"), window_ends_at=bindparam("ends_at"), count=1
+    )
+    return HotStatement(
+        first.on_conflict_do_update(
+            index_elements=[Throttle.key],
+            set_={
+                "count": case((is_over, 1), else_=Throttle.count + 1),
+                "window_ends_at": case(
+                    (is_over, bindparam("ends_at")), else_=Throttle.window_ends_at
+                ),
+            },
+        ).returning(Throttle.count, Throttle.window_ends_at)
+    )
+
+
+# By whether the database is SQLite: "insert, or else" is not in the common language.
+_INCREMENT = {True: _upsert(sqlite), False: _upsert(postgresql)}
+_FORGET = HotStatement(delete(Throttle).where(Throttle.key == bindparam("counted")))
+_DECREMENT = HotStatement(
+    update(Throttle)
+    .where(
+        Throttle.key == bindparam("counted"),
+        Throttle.window_ends_at > bindparam("now"),
+        Throttle.count > 0,
+    )
+    .values(count=Throttle.count - 1)
+)
+
+
 def _increment(unit: UnitOfWork, key: str, window: Duration) -> tuple[int, Instant]:
-    dialect = sqlite if unit.connection.dialect.name == "sqlite" else postgresql
-    is_over = Throttle.window_ends_at <= unit.now
-    first = dialect.insert(Throttle).values(key=key, window_ends_at=unit.now + window, count=1)
-    statement = first.on_conflict_do_update(
-        index_elements=[Throttle.key],
-        set_={
-            "count": case((is_over, 1), else_=Throttle.count + 1),
-            "window_ends_at": case((is_over, unit.now + window), else_=Throttle.window_ends_at),
-        },
-    ).returning(Throttle.count, Throttle.window_ends_at)
-    row = unit.connection.execute(statement).one()
+    values = {"counted": key, "now": unit.now, "ends_at": unit.now + window}
+    row = unit.run(_INCREMENT[unit.is_sqlite], values)[0]
     return row[0], row[1]
 
 
 def _take_back(unit: UnitOfWork, key: str) -> None:
-    unit.connection.execute(
-        update(Throttle)
-        .where(Throttle.key == key, Throttle.window_ends_at > unit.now, Throttle.count > 0)
-        .values(count=Throttle.count - 1)
-    )
+    unit.run(_DECREMENT, {"counted": key, "now": unit.now})
 
 
 def _name_key(unit: UnitOfWork, name: str) -> str:

@@ -98,6 +98,7 @@ class PageRequest:
 
 
 Handler = Callable[[WebContext, PageRequest], Response]
+Guard = Callable[[WebContext, PageRequest], None]
 Refusal = Callable[[WebContext, PageRequest, Refused], Response]
 
 
@@ -106,7 +107,7 @@ class Kind:
     """What routes of one sort share: the media type of bodies, the guard, the look of refusals."""
 
     media_type: str
-    guard: Handler | Callable[[WebContext, PageRequest], None]
+    guard: Guard
     refuse: Refusal
 
 

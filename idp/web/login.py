@@ -15,6 +15,7 @@ from idp.oauth import pushed
 from idp.oauth.pushed import Pending
 from idp.sessions import sign_in
 from idp.sessions.sign_in import Rejected, SignedIn
+from idp.storage.unit_of_work import UnitOfWork
 from idp.web import cookies, csrf, errors, visitor
 from idp.web.http import PageRequest, WebContext, route
 from idp.web.language import choose
@@ -23,7 +24,6 @@ from idp.web.pending import back_to_authorize, find_pending, leads_to, unknown_r
 from idp.web.visitor import EndedSession, Visitor
 
 LONGEST_NAME = 320
-LONGEST_PASSWORD = 4_096
 
 
 def routes(context: WebContext) -> list[Route]:
@@ -70,12 +70,10 @@ def submit_for_app(context: WebContext, request: PageRequest) -> Response:
         with context.work.begin() as unit:
             pushed.note_denial(unit, pending.id)
         return back_to_authorize(context, request, pending)
-    outcome = _sign_in(context, request)
+    outcome = _sign_in(context, request, pending)
     if isinstance(outcome, _Form):
         present = visitor.find(context, request)
         return _page_for_app(context, request, pending, outcome, present)
-    with context.work.begin() as unit:
-        pushed.note_authentication(unit, pending.id, outcome.session_id)
     response = back_to_authorize(context, request, pending)
     return _keeping(context, request, outcome, response)
 
@@ -99,13 +97,17 @@ def submit_here(context: WebContext, request: PageRequest) -> Response:
     return _keeping(context, request, outcome, RedirectResponse(wanted, 303))
 
 
-def _sign_in(context: WebContext, request: PageRequest) -> SignedIn | _Form:
+def _sign_in(
+    context: WebContext, request: PageRequest, pending: Pending | None = None
+) -> SignedIn | _Form:
+    # Nothing is refused here for how it looks: whatever is typed costs one hash (BF-11).
     name = request.form.get("username", "")
     password = request.form.get("password", "")
-    if not name.strip() or not password:
-        return _Form(name[:LONGEST_NAME], "Please enter your user name and your password.", 400)
-    if len(name) > LONGEST_NAME or len(password.encode()) > LONGEST_PASSWORD:
-        return _Form(name[:LONGEST_NAME], sign_in.WRONG, 403)
+
+    def note(unit: UnitOfWork, signed_in: SignedIn) -> None:
+        if pending is not None:
+            pushed.note_authentication(unit, pending.id, signed_in.session_id)
+
     try:
         outcome = sign_in.sign_in(
             context.work,
@@ -114,12 +116,13 @@ def _sign_in(context: WebContext, request: PageRequest) -> SignedIn | _Form:
             password=password,
             visit=request.visit,
             current=request.session_secret,
+            then=note,
         )
     except Refused as refused:
         # Busy, or disabled this very moment: what was typed stays in the form.
-        return _Form(name, refused.sentence, refused.status, refused.retry_after)
+        return _Form(name[:LONGEST_NAME], refused.sentence, refused.status, refused.retry_after)
     if isinstance(outcome, Rejected):
-        return _Form(name, outcome.sentence, outcome.status, outcome.retry_after)
+        return _Form(name[:LONGEST_NAME], outcome.sentence, outcome.status, outcome.retry_after)
     return outcome
 
 

@@ -59,6 +59,10 @@ SECURITY = (
 ErrorPage = Callable[[PageError, dict[str, str]], Answer]
 
 
+class _NeedsPermissions(Exception):  # noqa: N818
+    """A scope was asked for that roles may govern; most requests ask for none."""
+
+
 class TooLarge(Exception):  # noqa: N818
     """A body over the limit."""
 
@@ -244,34 +248,36 @@ class ProtocolEndpoints:
         return _see_other("/authorize?" + urlencode(found.values))
 
     async def _authorize_get(self, scope: Scope) -> Answer:
-        query: bytes = scope["query_string"]
-        parameters = parse(query)
-        now = self.provider.work.clock.now()
+        parameters = parse(scope["query_string"])
         jar = _cookies(scope)
         secret = cookies.session_secret(jar, self.settings)
         reference = pushed.reference_of(parameters.values)
-        governed = await self._permission_scopes(parameters.values, reference)
+        governed: frozenset[str] | None = None
 
         def decide(row: Row | None) -> Decision:
             return self._decide_authorize(parameters, reference, jar, governed, row)
 
-        return await self.shell.decide(
-            FOR_AUTHORIZE,
-            {
-                "client_id": parameters.values.get("client_id", ""),
-                "secret_hash": ids.digest(secret) if secret else "",
-                "now": now,
-                "pending_id": reference or "",
-            },
-            decide,
-        )
+        while True:
+            try:
+                return await self.shell.decide(
+                    FOR_AUTHORIZE,
+                    {
+                        "client_id": parameters.values.get("client_id", ""),
+                        "secret_hash": ids.digest(secret) if secret else "",
+                        "now": self.provider.work.clock.now(),
+                        "pending_id": reference or "",
+                    },
+                    decide,
+                )
+            except _NeedsPermissions:
+                governed = await self.shell.hop(self._permission_scopes)
 
     def _decide_authorize(
         self,
         parameters: Parameters,
         reference: str | None,
         jar: dict[str, str],
-        governed: frozenset[str],
+        governed: frozenset[str] | None,
         row: Row | None,
     ) -> Decision:
         provider, now = self.provider, self.provider.work.clock.now()
@@ -305,6 +311,13 @@ class ProtocolEndpoints:
                 error = step.error("The person must be asked first.")
                 error.redirect_uri = requested.redirect_uri
                 raise error
+            if step is not None:
+                return self._to_page(step.page, values, requested, reference, jar)
+            if governed is None:
+                if authorize.is_governed(requested.scope):
+                    raise _NeedsPermissions
+                governed = frozenset()
+            issued = authorize.issue(moment, permission_scopes=governed, provider=provider)
         except OAuth2Error as error:
             if error.redirect_uri is None:
                 raise
@@ -313,9 +326,6 @@ class ProtocolEndpoints:
             )
             spent = [pushed.use(reference, now)] if reference else []
             return Decision(_see_other(location), spent)
-        if step is not None:
-            return self._to_page(step.page, values, requested, reference, jar)
-        issued = authorize.issue(moment, permission_scopes=governed, provider=provider)
         writes = issued.writes + ([pushed.use(reference, now)] if reference else [])
         headers: list[tuple[str, str]] = []
         rotated = lifecycle.rotating(facts.session, now) if facts.session else None
@@ -352,23 +362,11 @@ class ProtocolEndpoints:
         )
         return Decision(_see_other(f"/{page}?request={new_reference}", headers), [write])
 
-    async def _permission_scopes(
-        self, values: dict[str, str], reference: str | None
-    ) -> frozenset[str]:
-        """The scopes that only roles give; read only when the request may ask for one.
-
-        A request without `scope` asks for everything its client has registered.
-        """
-        asked = values.get("scope")
-        if reference is None and asked is not None and not authorize.is_governed(asked):
-            return frozenset()
-
-        def read() -> frozenset[str]:
-            with self.provider.work.read() as unit:
-                rows = unit.orm.scalars(select(Role.permissions)).all()
-            return frozenset(one for permissions in rows for one in permissions)
-
-        return await self.shell.hop(read)
+    def _permission_scopes(self) -> frozenset[str]:
+        """The scopes that only roles give."""
+        with self.provider.work.read() as unit:
+            rows = unit.orm.scalars(select(Role.permissions)).all()
+        return frozenset(one for permissions in rows for one in permissions)
 
     # --- documents and the wire -------------------------------------------------------------
 

@@ -140,13 +140,13 @@ class Dispatch:
         """Ids to claim, and when to look again. Only reads: looking must not hold the writer."""
         now = self._work.clock.now()
         if self._turns.free <= 0:
-            return [], now + LOOK_EVERY  # the next answer leads back here
+            return [], now + LOOK_EVERY  # an answer leads back here
         barred, only = set(self._turns.barred(now)), self._turns.only()
         with self._work.read() as unit:
             window = delivery.due(unit, self._reach(barred, only), limit=WINDOW)
             chosen = self._turns.choose(window, unit.now)
-            # Whoever was seen above has a call under way or pauses: the answer leads back here. So
-            # only the others matter, and those whom the window did not show are due now.
+            # Those seen above have a call under way, or wait for a slot: an answer leads back here.
+            # Only the others matter; those whom the window did not show are due now.
             barred.update(receiver for _, receiver in window)
             next_due = delivery.next_due(unit, self._reach(barred, only))
             moments = [unit.now + LOOK_EVERY, next_due, self._turns.next_pause_ends(unit.now)]

@@ -16,6 +16,7 @@ from idp.storage.unit_of_work import UnitOfWork
 from idp.users import queries
 from idp.users.model import ACTIVE, User
 from tests.harness.provider import ADMIN, Flow, Idp, Registered
+from tests.oauth.asking import remember_consent
 
 SCOPE = "openid profile reports:read"
 
@@ -59,14 +60,7 @@ def make_world(idp: Idp, extra: str = "", **client: Any) -> World:
     app = idp.register(scope=f"{SCOPE} offline_access", first_party=0, **client)
     started = idp.session(user)
     scope = f"{SCOPE} {extra}".strip()
-    with idp.work.begin() as unit:
-        consent.grant(
-            unit,
-            user_id=user.id,
-            session_id=started.session.id,
-            client_id=app.id,
-            scope=scope,
-        )
+    remember_consent(idp, started, app, scope)
     flow = Flow(app)
     answer = idp.authorize(idp.signed_in_browser(started), flow.parameters(scope=scope))
     code = {
@@ -140,14 +134,7 @@ def test_a_session_that_was_ended_takes_every_token_along(idp: Idp, reason: str)
 
 def _offline_tokens(world: World) -> dict[str, Any]:
     scope = f"{SCOPE} offline_access"
-    with world.idp.work.begin() as unit:
-        consent.grant(
-            unit,
-            user_id=world.user.id,
-            session_id=world.started.session.id,
-            client_id=world.app.id,
-            scope=scope,
-        )
+    remember_consent(world.idp, world.started, world.app, scope)
     return world.idp.grant(world.app, world.started, scope=scope)
 
 

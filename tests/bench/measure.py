@@ -16,7 +16,7 @@ from tests.bench.rows import Row
 
 CONNECTIONS = 8
 # The share of a full round that runs uncounted first: Node compiles hot code as it goes.
-WARM_UP = 0.5
+WARM_UP = 0.3
 
 
 @dataclass(slots=True)

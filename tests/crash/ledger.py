@@ -23,16 +23,14 @@ def contradictions(
     sessions = deployment.rows("SELECT * FROM sessions")
     authorizations = deployment.rows("SELECT * FROM authorizations")
     return [
-        *_audit_is_complete(deployment, sessions, authorizations),
+        *audit_is_complete(deployment, sessions, authorizations),
         *_nothing_acknowledged_is_missing(world, sessions, authorizations),
         *_deadlines_are_as_defined(sessions),
         *_every_app_was_told(deployment, world, sessions, authorizations, receivers),
     ]
 
 
-def _audit_is_complete(
-    deployment: Deployment, sessions: Rows, authorizations: Rows
-) -> list[str]:
+def audit_is_complete(deployment: Deployment, sessions: Rows, authorizations: Rows) -> list[str]:
     """I4: exactly one row for each fact, none for what never was, and the chain holds."""
     counted: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for row in deployment.rows("SELECT type, session_id, data FROM events"):
@@ -123,7 +121,9 @@ def _every_app_was_told(
     counted = Counter((row["session_id"], row["receiver"]) for row in deliveries)
     wrong = [f"I5: {pair} was owed and there is no delivery" for pair in owed - set(counted)]
     wrong += [f"I5: {pair} was not owed, or more than once" for pair in counted - Counter(owed)]
-    wrong += [f"I5: {dict(row)} is not delivered" for row in deliveries if row["state"] != "delivered"]
+    wrong += [
+        f"I5: {dict(row)} is not delivered" for row in deliveries if row["state"] != "delivered"
+    ]
     told: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     begun = _ends_begun(world)
     for client_id, receiver in receivers.items():

@@ -9,7 +9,7 @@ import random
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from idp.ids import digest
@@ -33,7 +33,7 @@ API = "/api/v1/users/sessions"
 THINKING = (0.005, 0.04)
 
 
-class TurnedAway(Exception):  # noqa: N818
+class TurnedAway(Exception):
     """Answered with a 5xx: whether anything was done is not known."""
 
 
@@ -103,6 +103,8 @@ class Client(threading.Thread):
         # A refresh whose answer was lost is asked for again before anything else.
         self.unfinished: Held | None = None
         self.problem: BaseException | None = None
+        # The operation this step began last.
+        self.last: Op | None = None
 
     def run(self) -> None:
         try:
@@ -117,9 +119,12 @@ class Client(threading.Thread):
 
     def carry_on(self, step: Callable[[], None]) -> None:
         """One step, whatever becomes of the server meanwhile."""
+        self.last = None
         try:
             step()
         except NotSent:
+            if self.last is not None and self.last.outcome == "unknown":
+                self.last.withdraw()
             self.world.answers["not sent"] += 1
             self.world.up.wait(0.2)
         except Lost:
@@ -147,7 +152,7 @@ class Client(threading.Thread):
         self.browser.close()
         self.browser = Browser(self.world.port)
         form = self.browser.sign_in_form()
-        op = self.history.begin("sign in")
+        op = self.begin("sign in")
         answer = self.noted(
             op, self.browser.wire.exchange(self.browser.signing_in(self.name_, PASSWORD, form))
         )
@@ -164,7 +169,7 @@ class Client(threading.Thread):
         op.answered("ok", alive=[self.session])
 
     def page(self) -> None:
-        op = self.history.begin("page")
+        op = self.begin("page")
         self.saw_session(op, self.noted(op, self.browser.get("/account/sessions")).status == 200)
 
     def saw_session(self, op: Op, is_alive: bool) -> None:
@@ -182,7 +187,7 @@ class Client(threading.Thread):
         """Single sign-on to an app, and its code's redemption; sometimes the code comes twice."""
         app = self.random.choice(self.world.apps)
         flow = app.flow()
-        op = self.history.begin("authorize")
+        op = self.begin("authorize")
         answer = self.noted(op, self.browser.get(authorize_path(flow.parameters(scope=SCOPE))))
         code = code_of(answer)
         self.saw_session(op, code is not None)
@@ -198,18 +203,19 @@ class Client(threading.Thread):
         request = app.redeeming(flow, code)
         begun = time.monotonic()
         self.history.hangs_on(grant, self.session, since=begun)
-        op = self.history.begin("redeem", code=grant, app=app.registered.id)
+        op = self.begin("redeem", code=grant, app=app.registered.id)
         try:
             answer = self.noted(op, self.wire.exchange(request))
         except (Lost, TurnedAway):
             # It may have been redeemed; if so, asking again ends what nobody received.
             self.world.answers["lost"] += 1
             self.world.up.wait(5)
-            op = self.history.begin("redeem", may_end=[grant], code=grant, app=app.registered.id)
+            op = self.begin("redeem", may_end=[grant], code=grant, app=app.registered.id)
             answer = self.noted(op, self.wire.exchange(request))
         said = json_of(answer)
         if answer.status != 200:
-            op.answered("refused", found_dead=[grant])
+            found = {"dead": [grant]} if op.may_end else {"found_dead": [grant]}
+            op.answered("refused", **found)
             return None
         held = Held(
             app,
@@ -232,7 +238,7 @@ class Client(threading.Thread):
 
     def redeem_again(self, held: Held, flow: Flow, code: str) -> None:
         """AC-01: the second use of a code ends what the first was given."""
-        op = self.history.begin(
+        op = self.begin(
             "redeem", may_end=[held.subject], code=held.subject, app=held.app.registered.id
         )
         held.is_over = True
@@ -252,7 +258,7 @@ class Client(threading.Thread):
         first = held.tried_at if held.tried_at is not None else time.monotonic()
         held.tried_at = first
         self.unfinished = held
-        op = self.history.begin("refresh", may_end=[token], token=token)
+        op = self.begin("refresh", may_end=[token], token=token)
         answer = self.noted(op, self.wire.exchange(held.app.refreshing(held.refresh_token)))
         self.unfinished = None
         said = json_of(answer)
@@ -280,7 +286,7 @@ class Client(threading.Thread):
         whole = self.random.random() < 0.6
         token = held.refresh_token if whole else held.access_token
         ended = held.subject if whole else token_subject(token)
-        op = self.history.begin("revoke", may_end=[ended])
+        op = self.begin("revoke", may_end=[ended])
         held.is_over = held.is_over or whole
         answer = self.noted(op, self.wire.exchange(held.app.revoking(token)))
         op.answered("ok" if answer.status == 200 else "refused", dead=[ended])
@@ -295,7 +301,7 @@ class Client(threading.Thread):
             self.introspect_this(self.random.choice(held.tokens()))
 
     def introspect_this(self, token: str) -> None:
-        op = self.history.begin("introspect", token=token_subject(token))
+        op = self.begin("introspect", token=token_subject(token))
         answer = self.noted(op, self.wire.exchange(self.world.resource.introspecting(token)))
         if json_of(answer).get("active"):
             op.answered("ok", alive=[token_subject(token)])
@@ -306,7 +312,7 @@ class Client(threading.Thread):
         if self.world.grants:
             held = self.random.choice(self.world.grants[-40:])
             token = held.access_token
-            op = self.history.begin("userinfo", token=token_subject(token))
+            op = self.begin("userinfo", token=token_subject(token))
             answer = self.noted(op, self.wire.exchange(held.app.asking("GET", "/userinfo", token)))
             if answer.status == 200:
                 op.answered("ok", alive=[token_subject(token)])
@@ -322,10 +328,8 @@ class Client(threading.Thread):
         if target is None or found is None:
             return
         session_id, session = target
-        op = self.history.begin("end by page", may_end=[session], session=session_id)
-        answer = self.noted(
-            op, self.browser.post(f"/account/sessions/{session_id}/end", found[0])
-        )
+        op = self.begin("end by page", may_end=[session], session=session_id)
+        answer = self.noted(op, self.browser.post(f"/account/sessions/{session_id}/end", found[0]))
         self.ended_by_page(op, answer, [session])
 
     def end_everywhere(self) -> None:
@@ -333,7 +337,7 @@ class Client(threading.Thread):
         if found is None:
             return
         ending = list(self.world.signed_in[self.person])
-        op = self.history.begin("end everywhere", may_end=[self.person])
+        op = self.begin("end everywhere", may_end=[self.person])
         form = {**found[0], "what": "everywhere", "confirmed": "yes"}
         answer = self.noted(op, self.browser.post("/account/sessions/end", form))
         self.ended_by_page(op, answer, ending)
@@ -354,7 +358,7 @@ class Client(threading.Thread):
             return
         session_id, session = target
         token = held.access_token
-        op = self.history.begin("end by API", may_end=[session], session=session_id)
+        op = self.begin("end by API", may_end=[session], session=session_id)
         request = held.app.asking("DELETE", f"{API}/{session_id}", token)
         answer = self.noted(op, self.wire.exchange(request))
         if answer.status == 200:
@@ -367,12 +371,16 @@ class Client(threading.Thread):
         held = self.one_of_mine()
         if held is None:
             return
-        op = self.history.begin("end by app", may_end=[held.session], session=held.session_id)
+        op = self.begin("end by app", may_end=[held.session], session=held.session_id)
         request = Browser(self.world.port).getting(f"/logout?id_token_hint={held.id_token}")
         answer = self.noted(op, self.wire.exchange(request))
         op.answered("ok" if answer.status == 303 else "refused", dead=[held.session])
 
     # --- small things -------------------------------------------------------------------------
+
+    def begin(self, kind: str, *, may_end: Iterable[Subject] = (), **facts: object) -> Op:
+        self.last = self.history.begin(kind, may_end=may_end, **facts)
+        return self.last
 
     def one_of_mine(self) -> Held | None:
         held = [one for one in self.mine if not one.is_over]
@@ -389,7 +397,6 @@ class Client(threading.Thread):
         if answer.status >= 500:
             raise TurnedAway
         return answer
-
 
 
 _TABLE = (

@@ -17,7 +17,9 @@ def _history(*build: Callable[[History], None]) -> History:
     return history
 
 
-def _op(history: History, kind: str, at: float, until: float, outcome: str = "ok", **said: object) -> Op:
+def _op(
+    history: History, kind: str, at: float, until: float, outcome: str = "ok", **said: object
+) -> Op:
     facts = said.pop("facts", {})
     may_end = said.pop("may_end", ())
     op = history.begin(kind, may_end=may_end, **facts)  # type: ignore[arg-type]

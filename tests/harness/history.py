@@ -1,8 +1,8 @@
 """What clients did and were told, and whether it can all be true.
 
 Clients log every operation: when it was invoked, when its answer came, and what became of it: `ok`,
-`refused`, or `unknown` (sent, and no answer; it may have happened). The checks here need nothing
-but that log. Times are monotonic and of one machine; two operations are ordered only when one was
+`refused`, `unknown` (sent, and no answer; it may have happened), or `not sent`. The checks here need
+nothing but that log. Times are monotonic and of one machine; two operations are ordered only when one was
 answered before the other was invoked.
 
 What an operation is about is a subject: a token, the grant it belongs to, the session that grant
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Subject = str
-Outcome = Literal["ok", "refused", "unknown"]
+Outcome = Literal["ok", "refused", "unknown", "not sent"]
 
 
 @dataclass(slots=True)
@@ -51,6 +51,10 @@ class Op:
         self.alive, self.found_dead = tuple(alive), tuple(found_dead)
         self.dead = (*dead, *self.found_dead)
         self.outcome = outcome
+
+    def withdraw(self) -> None:
+        """Notes that nobody took it, so that nothing can have come of it."""
+        self.outcome, self.may_end = "not sent", ()
 
     def __str__(self) -> str:
         return f"{self.kind} [{self.invoked:.3f}..{self.returned:.3f}] {self.outcome} {self.facts}"
@@ -136,7 +140,9 @@ def refreshes_never_fork(history: History, *, grace: float) -> list[str]:
         if len(successors) > 1:
             wrong.append(f"I2: {token} was given {len(successors)} successors")
         first = min(op.returned for op in ops)
-        used = min((op.returned for next_ in successors for op in given.get(next_, ())), default=math.inf)
+        used = min(
+            (op.returned for next_ in successors for op in given.get(next_, ())), default=math.inf
+        )
         for op in ops:
             if op.invoked > used:
                 wrong.append(f"I2: {op} was honoured after its successor had been used")

@@ -26,11 +26,11 @@ SIGN_IN = "/account/sign-in"
 SESSIONS = "/account/sessions"
 
 
-class NotSent(Exception):  # noqa: N818
+class NotSent(Exception):
     """Nobody took the connection."""
 
 
-class Lost(Exception):  # noqa: N818
+class Lost(Exception):
     """The request left, and its answer did not come."""
 
 

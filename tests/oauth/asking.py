@@ -4,7 +4,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from starlette.testclient import TestClient
 
-from idp.oauth import pushed
+from idp.oauth import consent, pushed
+from idp.sessions.lifecycle import Started
 from tests.harness.provider import Flow, Idp, Registered, answer_of
 
 
@@ -56,3 +57,15 @@ class Request:
         assert response.status_code == 303, response.text
         self.location = response.headers["location"]
         return self
+
+
+def remember_consent(idp: Idp, started: Started, client: Registered, scope: str = "openid") -> None:
+    """As the consent page does when somebody allows an app something."""
+    with idp.work.begin() as unit:
+        consent.grant(
+            unit,
+            user_id=started.session.user_id,
+            session_id=started.session.id,
+            client_id=client.id,
+            scope=scope,
+        )

@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 
 from idp.clock import to_seconds
-from idp.oauth import claims, consent
+from idp.oauth import claims
 from idp.oauth.claims import BY_SCOPE
 from idp.sessions.lifecycle import Started
 from idp.users import queries
 from idp.users.model import User
 from tests.flows.apps import claims_of
 from tests.harness.provider import ADMIN, Flow, Idp
+from tests.oauth.asking import remember_consent
 
 ADDRESS = {"formatted": "1 Road", "country": "CH"}
 STORED: dict[str, Any] = {
@@ -117,21 +118,11 @@ def test_single_claims_need_the_persons_consent_like_their_scopes(
     app = idp.register(first_party=0)
     browser = idp.signed_in_browser(started)
 
-    def allow(scope: str) -> None:
-        with idp.work.begin() as unit:
-            consent.grant(
-                unit,
-                user_id=started.session.user_id,
-                session_id=started.session.id,
-                client_id=app.id,
-                scope=scope,
-            )
-
-    allow("openid")
+    remember_consent(idp, started, app, "openid")
     for place in ("userinfo", "id_token"):
         asked = Flow(app).parameters(claims=f'{{"{place}":{{"email":null}}}}', prompt="none")
         assert idp.authorize(browser, asked)["error"] == "consent_required"
-    allow("email")
+    remember_consent(idp, started, app, "email")
     assert "code" in idp.authorize(browser, asked)
 
 

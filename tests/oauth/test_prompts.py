@@ -3,11 +3,10 @@
 import pytest
 
 from idp.clock import SECOND
-from idp.oauth import consent
 from idp.policy.timeouts import IDLE_DEFAULT
 from idp.sessions.lifecycle import Started
 from tests.harness.provider import Flow, Idp, Registered
-from tests.oauth.asking import Request
+from tests.oauth.asking import Request, remember_consent
 
 
 @pytest.fixture
@@ -63,14 +62,7 @@ def test_a_sign_in_that_was_asked_for_is_done_for_this_very_request(
 
 def test_prompt_consent_asks_also_who_has_allowed_before(idp: Idp, alice: Started) -> None:
     for app in (idp.register(), idp.register(first_party=0)):
-        with idp.work.begin() as unit:
-            consent.grant(
-                unit,
-                user_id=alice.session.user_id,
-                session_id=alice.session.id,
-                client_id=app.id,
-                scope="openid",
-            )
+        remember_consent(idp, alice, app)
         assert ask(idp, alice, app).step == "code"
         request = ask(idp, alice, app, prompt="consent")
         assert request.step == "/consent"
@@ -108,15 +100,8 @@ def test_a_native_app_asks_every_time_and_a_public_web_app_once(idp: Idp, alice:
         **public, application_type="native", redirect_uris=["http://127.0.0.1/cb"]
     )
     web = idp.register(**public)
-    with idp.work.begin() as unit:
-        for app in (native, web):
-            consent.grant(
-                unit,
-                user_id=alice.session.user_id,
-                session_id=alice.session.id,
-                client_id=app.id,
-                scope="openid",
-            )
+    for app in (native, web):
+        remember_consent(idp, alice, app)
     assert ask(idp, alice, web).step == "code"
     assert ask(idp, alice, native).step == "/consent"
     assert ask(idp, alice, native, prompt="none").step == "consent_required"

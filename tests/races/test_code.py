@@ -122,4 +122,3 @@ def _credentials_request(deployment: Deployment, client_id: str, key: ECKey) -> 
         },
         host=f"localhost:{deployment.port}",
     )
-

@@ -38,7 +38,9 @@ def test_nothing_survives_an_end_that_refreshes_and_introspections_run_against(
         issued = [json_of(one) for one in made.answers if one is not None and one.status == 200]
         tokens = {grant.access_token, grant.refresh_token}
         for one in issued:
-            tokens.update(str(one[name]) for name in ("access_token", "refresh_token") if name in one)
+            tokens.update(
+                str(one[name]) for name in ("access_token", "refresh_token") if name in one
+            )
         alive = [token for token in tokens if deployment.is_active(resource, token)]
         assert alive == []
         for token in tokens:
@@ -76,4 +78,3 @@ def _ending(deployment: Deployment, grant: Grant, end: End) -> bytes:
     if end == "session_by_page":
         return browser.posting(f"/account/sessions/{listed[0]}/end", fields)
     return browser.getting(f"/logout?id_token_hint={grant.id_token}")
-

@@ -77,7 +77,9 @@ def test_apps_that_redeem_while_the_session_ends_are_told_if_they_were_given_tok
         found = browser.session_form()
         assert found is not None
         end = browser.posting(f"/account/sessions/{found[1][0]}/end", found[0])
-        redeeming = [app.redeeming(flow, code) for app, (code, flow) in zip(apps, codes, strict=True)]
+        redeeming = [
+            app.redeeming(flow, code) for app, (code, flow) in zip(apps, codes, strict=True)
+        ]
         made = burst(deployment.ports, [*redeeming[:4], end, *redeeming[4:]])
         statuses = made.statuses[:4] + made.statuses[5:]
         assert made.statuses[4] == 303
@@ -87,9 +89,7 @@ def test_apps_that_redeem_while_the_session_ends_are_told_if_they_were_given_tok
         )
         owed = {str(row["receiver"]) for row in rows}
         held = {
-            app.registered.id
-            for app, status in zip(apps, statuses, strict=True)
-            if status == 200
+            app.registered.id for app, status in zip(apps, statuses, strict=True) if status == 200
         }
         assert owed == held
         given += len(held)

@@ -8,7 +8,7 @@ from tests.web.html import Page
 
 TABLES = ("sessions", "authorizations", "consents", "deliveries", "users", "throttles")
 
-pytestmark = [pytest.mark.attack("LO-10"), pytest.mark.attack("WB-03")]
+pytestmark = pytest.mark.attack("LO-10")
 
 
 def state(idp: Idp) -> dict[str, list[tuple[object, ...]]]:

@@ -234,7 +234,10 @@ def test_a_receiver_that_hangs_has_few_calls_and_delays_no_other(
     assert states(work)["good"] == ["delivered"] * 30
 
 
-def test_nothing_is_looked_for_while_every_call_is_under_way(sqlite_work: Work) -> None:
+def test_nothing_is_looked_for_while_every_call_is_under_way(
+    sqlite_work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("idp.work.dispatch.WINDOW", 8)
     good = [f"good {number}" for number in range(20)]
     hanging = False
     channel = FakeChannel(lambda claimed: None if hanging else OK)

@@ -1,0 +1,71 @@
+"""Scopes that only roles give (row K6): nobody passes on what they do not have."""
+
+import pytest
+
+from idp.sessions.lifecycle import Started
+from idp.users import queries
+from idp.users.model import User
+from tests.harness.provider import ADMIN, Idp, Registered
+from tests.oauth.asking import Request
+
+
+@pytest.fixture
+def app(idp: Idp) -> Registered:
+    with idp.work.begin() as unit:
+        queries.define_role(unit, "reader", ["docs:read"])
+        queries.define_role(unit, "editor", ["docs:read", "docs:write"])
+    return idp.register(scope="openid docs:read docs:write free")
+
+
+def signed_in(idp: Idp, name: str, *roles: str) -> Started:
+    return idp.session(idp.person(name, roles=roles))
+
+
+@pytest.mark.parametrize(
+    "asked", ["openid docs:read docs:write free", None], ids=["asked", "whole"]
+)
+@pytest.mark.parametrize(
+    ("roles", "given"),
+    [
+        ((), "openid free"),
+        (("reader",), "openid docs:read free"),
+        (("editor",), "openid docs:read docs:write free"),
+    ],
+)
+def test_a_person_gives_an_app_only_what_their_roles_allow(
+    idp: Idp, app: Registered, asked: str | None, roles: tuple[str, ...], given: str
+) -> None:
+    tokens = idp.grant(app, signed_in(idp, "alice", *roles), scope=asked)
+    assert tokens["scope"] == given
+    assert idp.post("/introspect", app, token=tokens["access_token"])[1]["scope"] == given
+    assert idp.refresh(app, tokens["refresh_token"])[1]["scope"] == given
+
+
+def test_the_same_holds_on_the_way_over_the_pages(idp: Idp, app: Registered) -> None:
+    started = signed_in(idp, "alice", "reader")
+    browser = idp.signed_in_browser(started)
+    for scope in ("openid docs:read docs:write", None):
+        request = Request(idp, browser, app, scope=scope, prompt="consent")
+        assert request.allowed(started.session.id).step == "code"
+    with idp.work.read() as unit:
+        scopes = unit.connection.exec_driver_sql("SELECT scope FROM authorizations").scalars()
+        assert not [scope for scope in scopes if "docs:write" in scope]
+
+
+def test_a_permission_that_is_taken_away_ends_what_rested_on_it(idp: Idp, app: Registered) -> None:
+    started = signed_in(idp, "alice", "editor")
+    resting = idp.grant(app, started, scope="openid docs:write")
+    free = idp.grant(app, started, scope="openid free")
+    with idp.work.begin() as unit:
+        queries.set_roles(unit, unit.orm.get_one(User, started.session.user_id), ["reader"], ADMIN)
+    assert not idp.is_active(app, resting["access_token"])
+    assert idp.refresh(app, resting["refresh_token"])[1]["error"] == "invalid_grant"
+    assert idp.refresh(app, free["refresh_token"])[0] == 200
+
+
+def test_a_request_for_nothing_but_what_one_may_not_give_leaves_nothing(
+    idp: Idp, app: Registered
+) -> None:
+    tokens = idp.grant(app, signed_in(idp, "alice"), scope="docs:write")
+    assert "scope" not in tokens
+    assert idp.userinfo(tokens["access_token"])[0] == 403
