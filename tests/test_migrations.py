@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from idp.storage import migrations
 from idp.storage.columns import Base
@@ -50,6 +51,12 @@ def test_the_migrations_lead_to_what_the_models_say(empty: Database) -> None:
     with empty.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": False})
         assert compare_metadata(context, Base.metadata) == []
+
+
+def test_the_revisions_are_numbered_in_their_order() -> None:
+    scripts = ScriptDirectory(str(migrations.folder("migrations")))
+    assert migrations.revisions() == [one.revision for one in scripts.walk_revisions()][::-1]
+    assert migrations.head() == scripts.get_current_head()
 
 
 def test_an_upgrade_that_is_run_again_changes_nothing(empty: Database) -> None:

@@ -54,7 +54,7 @@ def downgrade(
 def check(as_json: AsJson = False) -> None:
     """Check that the database is up to date and its tables are what the models say."""
     with _database() as database:
-        problem = schema.problem_with(database) or schema.difference(database)
+        problem = schema.problem_with(database) or migrations.difference(database)
     if problem is not None:
         raise Refused("schema", problem)
     data = {"revision": migrations.head(), "ok": True}

@@ -63,6 +63,8 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """A connection for reading; on SQLite a stable snapshot."""
         with refusing_when_busy(), self.reading.connect() as connection:
+            # Begun here and never committed: a bare driver's write must be rolled back as well.
+            connection.begin()
             yield connection
 
     def query(self, statement: "HotStatement", parameters: dict[str, Any]) -> Row | None:
@@ -102,7 +104,7 @@ class Database:
             with refusing_when_busy():
                 hot = self._take_hot()
                 try:
-                    applied = _apply(hot, self, writes)
+                    applied = (_apply if wait else _apply_at_once)(hot, self, writes)
                 except BaseException:
                     hot.close()
                     raise
@@ -227,6 +229,19 @@ def _apply(connection: Any, database: Database, writes: Sequence[Write]) -> bool
     finally:
         cursor.close()
     return True
+
+
+def _apply_at_once(connection: Any, database: Database, writes: Sequence[Write]) -> bool | None:
+    """`_apply` for the event loop, which must not wait: None while another process is writing."""
+    connection.execute("PRAGMA busy_timeout=0")
+    try:
+        return _apply(connection, database, writes)
+    except Exception as error:
+        if getattr(error, "sqlite_errorname", None) != "SQLITE_BUSY":
+            raise
+        return None
+    finally:
+        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
 
 
 @contextmanager

@@ -1,19 +1,21 @@
 """Schema versions: upgrade, downgrade, and whether the database is at the newest one.
 
-The scripts stand at the top of the repository (`migrations/`) and inside the installed package.
-Two processes that start at once do not both migrate: the whole upgrade is one write transaction on
-SQLite, and holds an advisory lock on PostgreSQL.
+The scripts stand at the top of the repository (`migrations/`) and inside the installed package,
+numbered: the highest number is the newest revision. Two processes that start at once do not both
+migrate: the whole upgrade is one write transaction on SQLite, and holds an advisory lock on
+PostgreSQL. Alembic is imported only where a schema is changed: a server that finds its schema
+current does without it (a second of start-up, 13 MB).
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 from idp.storage.database import Database
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _LOCK = 0x1D9_5E55
 
@@ -27,6 +29,8 @@ def folder(name: str) -> Path:
 
 def upgrade(database: Database, revision: str = "head") -> str | None:
     """Brings the schema to `revision`; gives the revision before."""
+    from alembic import command
+
     with database.write() as connection:
         _lock(connection)
         before = current(connection)
@@ -36,22 +40,47 @@ def upgrade(database: Database, revision: str = "head") -> str | None:
 
 def downgrade(database: Database, revision: str) -> None:
     """Takes the schema back to `revision`."""
+    from alembic import command
+
     with database.write() as connection:
         _lock(connection)
         command.downgrade(_config(connection), revision)
 
 
+def difference(database: Database) -> str | None:
+    """How the tables differ from what the models say; None when they do not."""
+    import io
+
+    from alembic import command
+    from alembic.util import CommandError
+
+    with database.write() as connection:
+        config = _config(connection)
+        config.stdout = io.StringIO()
+        try:
+            command.check(config)
+        except CommandError as error:
+            return str(error)
+    return None
+
+
 def current(connection: Connection) -> str | None:
     """The revision the database is at; None for an empty one."""
-    return MigrationContext.configure(connection).get_current_revision()
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return revision
+
+
+def revisions() -> list[str]:
+    """The revisions this code knows, oldest first."""
+    scripts = (folder("migrations") / "versions").glob("[0-9]*.py")
+    return sorted(script.name.partition("_")[0] for script in scripts)
 
 
 def head() -> str:
     """The newest revision this code knows."""
-    found = ScriptDirectory(str(folder("migrations"))).get_current_head()
-    if found is None:
-        raise RuntimeError("there are no migrations")
-    return found
+    return revisions()[-1]
 
 
 def is_current(database: Database) -> bool:
@@ -60,7 +89,9 @@ def is_current(database: Database) -> bool:
         return current(connection) == head()
 
 
-def _config(connection: Connection) -> Config:
+def _config(connection: Connection) -> "Config":
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(folder("migrations")))
     config.attributes["connection"] = connection

@@ -11,6 +11,8 @@ from contextlib import ExitStack
 
 import pytest
 
+from idp.oauth import client_auth
+from tests.attacks.readers import make_target
 from tests.attacks.wire import Answer, Request, Wire, basic, wired
 from tests.harness.provider import Flow, Idp, Registered, settings_for
 
@@ -143,3 +145,19 @@ def test_refreshing_while_the_session_ends_is_never_a_server_error(cluster: Clus
         assert all(
             not idp.is_active(app, one.json["access_token"]) for one in answers if one.status == 200
         )
+
+
+@pytest.mark.attack("CL-10")
+@pytest.mark.parametrize("cluster", [10], indirect=True, ids=["grace"])
+def test_of_parallel_uses_of_one_assertion_one_succeeds(cluster: Cluster) -> None:
+    idp = cluster.idp
+    with wired(idp.app) as wire:
+        target = make_target(idp, wire)
+        form = {
+            "grant_type": "client_credentials",
+            "client_assertion_type": client_auth.ASSERTION_TYPE,
+        }
+        for _ in range(3):
+            made = form | {"client_assertion": target.assertion()}
+            answers = cluster.burst(Request("POST", "/token", form=made))
+            assert outcomes(answers) == {(200, None): 1, (401, "invalid_client"): PARALLEL - 1}

@@ -63,9 +63,12 @@ def test_a_permission_that_is_taken_away_ends_what_rested_on_it(idp: Idp, app: R
     assert idp.refresh(app, free["refresh_token"])[0] == 200
 
 
-def test_a_request_for_nothing_but_what_one_may_not_give_leaves_nothing(
+def test_a_request_for_nothing_but_what_one_may_not_give_is_denied(
     idp: Idp, app: Registered
 ) -> None:
-    tokens = idp.grant(app, signed_in(idp, "alice"), scope="docs:write")
-    assert "scope" not in tokens
-    assert idp.userinfo(tokens["access_token"])[0] == 403
+    started = signed_in(idp, "alice")
+    browser = idp.signed_in_browser(started)
+    assert Request(idp, browser, app, scope="docs:write").step == "access_denied"
+    request = Request(idp, browser, app, scope="docs:write", prompt="consent")
+    assert request.allowed(started.session.id).step == "access_denied"
+    assert idp.count("authorizations") == 0

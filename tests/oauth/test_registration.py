@@ -13,7 +13,7 @@ PUBLIC: dict[str, Any] = {
     "token_endpoint_auth_method": "none",
     "grant_types": ["authorization_code"],
 }
-OCT = {"keys": [{"kty": "oct", "k": "AAAA"}]}
+OCT = {"keys": [{"kty": "oct", "k": "A" * 43}]}
 PRIVATE_KEY = {
     "kty": "EC", "crv": "P-256", "d": "870MB6gfuTJ4HtUnUvYMyJpr5eUZNP4Bk43bVdj3eAE",
     "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
@@ -21,36 +21,35 @@ PRIVATE_KEY = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"name": ""}, {"name": " "}, {"name": "x" * 81}, {"name": "a\nb"}, {"name": "a\u202eb"},
-        {"redirect_uris": []}, {"redirect_uris": ["https://a.example/"] * 51},
-        {"grant_types": []}, {"grant_types": ["implicit"]}, {"grant_types": ["password"]},
-        {"token_endpoint_auth_method": "client_secret_jwt"}, {"token_endpoint_auth_method": ""},
-        {**PUBLIC, "grant_types": ["client_credentials"]}, {**PUBLIC, "require_pkce": 0},
-        {"application_type": "spa"}, {"access_token_format": "jws"},
-        {"id_token_signed_response_alg": "none"}, {"id_token_signed_response_alg": "HS256"},
-        {"assertion_audience": "any"},
-        {"token_endpoint_auth_method": "private_key_jwt"},
-        {"token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": "x"}},
-        {"token_endpoint_auth_method": "private_key_jwt", "jwks": {}},
-        {"token_endpoint_auth_method": "private_key_jwt", "jwks": OCT},
-        {"token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": [PRIVATE_KEY]}},
-        {"jwks_uri": "http://169.254.169.254/"}, {"jwks_uri": "file:///x"}, {"jwks_uri": "x"},
-        {"backchannel_logout_uri": "http://10.0.0.1/"}, {"backchannel_logout_uri": "javascript:x"},
-        {"scope": 'openid "x"'}, {"scope": "openid \\"}, {"scope": "x" * 81}, {"scope": "ö"},
-        {"access_token_lifetime": 29}, {"access_token_lifetime": 86_401},
-        {"refresh_token_lifetime": 29}, {"refresh_token_lifetime": 401 * 86_400},
-        {"client_uri": "javascript:alert(1)"}, {"client_uri": "https://a.example/\n<b>"},
-        {"client_uri": "//a.example"},
-    ],
-    ids=str,
+SENSELESS: tuple[dict[str, Any], ...] = (
+    {"name": ""}, {"name": " "}, {"name": "x" * 81}, {"name": "a\nb"}, {"name": "a\u202eb"},
+    {"redirect_uris": []}, {"redirect_uris": ["https://a.example/"] * 51},
+    {"grant_types": []}, {"grant_types": ["implicit"]}, {"grant_types": ["password"]},
+    {"token_endpoint_auth_method": "client_secret_jwt"}, {"token_endpoint_auth_method": ""},
+    {**PUBLIC, "grant_types": ["client_credentials"]}, {**PUBLIC, "require_pkce": 0},
+    {"application_type": "spa"}, {"access_token_format": "jws"},
+    {"id_token_signed_response_alg": "none"}, {"id_token_signed_response_alg": "HS256"},
+    {"assertion_audience": "any"},
+    {"token_endpoint_auth_method": "private_key_jwt"},
+    {"token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": "x"}},
+    {"token_endpoint_auth_method": "private_key_jwt", "jwks": {}},
+    {"token_endpoint_auth_method": "private_key_jwt", "jwks": OCT},
+    {"token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": [PRIVATE_KEY]}},
+    {"jwks_uri": "http://169.254.169.254/"}, {"jwks_uri": "file:///x"}, {"jwks_uri": "x"},
+    {"backchannel_logout_uri": "http://10.0.0.1/"}, {"backchannel_logout_uri": "javascript:x"},
+    {"scope": 'openid "x"'}, {"scope": "openid \\"}, {"scope": "x" * 81}, {"scope": "ö"},
+    {"access_token_lifetime": 29}, {"access_token_lifetime": 86_401},
+    {"refresh_token_lifetime": 29}, {"refresh_token_lifetime": 401 * 86_400},
+    {"client_uri": "javascript:alert(1)"}, {"client_uri": "https://a.example/\n<b>"},
+    {"client_uri": "//a.example"},
 )  # fmt: skip
-def test_metadata_that_makes_no_sense_is_refused(idp: Idp, values: dict[str, Any]) -> None:
-    with pytest.raises(Refused) as caught:
-        idp.register(**values)
-    assert caught.value.code == "invalid_client_metadata"
+
+
+def test_metadata_that_makes_no_sense_is_refused(idp: Idp) -> None:
+    for values in SENSELESS:
+        with pytest.raises(Refused) as caught:
+            idp.register(**values)
+        assert caught.value.code == "invalid_client_metadata", values
     assert idp.count("clients") == 0
 
 

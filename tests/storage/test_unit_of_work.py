@@ -57,6 +57,13 @@ def test_what_a_reading_unit_changes_is_not_kept(work: Work) -> None:
     assert names(work) == [user]
 
 
+def test_an_event_recorded_in_a_reading_unit_is_not_kept(work: Work) -> None:
+    with work.read() as unit:
+        unit.record(UserCreated())
+    with work.read() as unit:
+        assert unit.connection.scalar(select(EventRow.id)) is None
+
+
 def test_subscribers_see_the_changes_before_them_and_share_their_fate(work: Work) -> None:
     seen: list[str | None] = []
 

@@ -14,7 +14,9 @@ from tests.web.html import Page
 
 pytestmark = pytest.mark.attack("WB-01")
 
-MARKER = "\"'><script src=//evil.example></script><img src=x onerror=alert(1)>{{7*7}}javascript:"
+MARKER = (
+    "\"'><script src=//evil.example></script><img src=x onerror=alert(1)>{{7351*7351}}javascript:"
+)
 DANGEROUS = ("<script src=//evil", "<img src=x", "onerror=alert(1)>", "\"'><")
 
 
@@ -30,12 +32,7 @@ def is_harmless(response: Response) -> bool:
     location = response.headers.get("location", "")
     assert "\r" not in location
     assert "<" not in location
-    return not any(one in response.text for one in DANGEROUS) and "49" not in _shown(response)
-
-
-def _shown(response: Response) -> str:
-    """The part of an answer where an evaluated template would show."""
-    return response.text.split("<script src")[0] if "{{7*7}}" in response.text else ""
+    return not any(one in response.text for one in DANGEROUS) and "54037201" not in response.text
 
 
 PATHS = [
