@@ -196,6 +196,7 @@ def _jobs(work: Work, store: Store) -> list[Job]:
         Job("delete expired requests", 10 * SECOND, in_unit(pushed.delete_expired, pushed.BATCH)),
         Job("watch room", 5 * SECOND, in_unit(lambda unit: pushed.watch_room(unit, store))),
         Job("delete what is spent", MINUTE, in_unit(cleanup.delete_spent, cleanup.BATCH)),
+        Job("delete unused grants", HOUR, partial(cleanup.delete_unused_grants, work)),
         Job("delete old history", HOUR, in_unit(cleanup.delete_history, cleanup.BATCH)),
         Job("delete throttles", MINUTE, in_unit(throttle.forget_past)),
         Job("delete old deliveries", HOUR, in_unit(_forget_deliveries)),

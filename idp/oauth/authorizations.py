@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import bindparam, insert, null, select, update
+from sqlalchemy import ColumnElement, bindparam, insert, literal_column, null, select, update
 
 from idp.clock import Instant
 from idp.events.actor import Actor
@@ -176,10 +176,12 @@ def end_reused(
     )
 
 
+# Written out and not bound: SQLite uses the index of offline grants only then.
+_YES: ColumnElement[int] = literal_column("1")
 _OFFLINE = HotStatement(
     select(Authorization.id).where(
         Authorization.session_id == bindparam("ended_session"),
-        Authorization.offline == 1,
+        Authorization.offline == _YES,
         Authorization.ended_at == null(),
     )
 )
@@ -201,7 +203,7 @@ def end_outlived(unit: UnitOfWork, event: SignedOutEverywhere) -> None:
         .join(Session, Session.id == Authorization.session_id)
         .where(
             Authorization.user_id == event.user_id,
-            Authorization.offline == 1,
+            Authorization.offline == _YES,
             Authorization.ended_at.is_(None),
             Authorization.session_id != (event.kept or ""),
             # Also one that has run out and was not ended yet: `end_all_of` has just ended those.
@@ -220,8 +222,11 @@ def end_all_of(
     client_id: str | None = None,
 ) -> list[str]:
     """Ends every grant of a person, or those to one client."""
-    query = select(Authorization.id).where(
-        Authorization.user_id == user_id, Authorization.ended_at.is_(None)
+    # By the person's sessions, because grants have no index by person of their own.
+    query = (
+        select(Authorization.id)
+        .join(Session, Session.id == Authorization.session_id)
+        .where(Session.user_id == user_id, Authorization.ended_at.is_(None))
     )
     if client_id is not None:
         query = query.where(Authorization.client_id == client_id)
@@ -295,7 +300,7 @@ def offline_of(unit: UnitOfWork, user_id: str) -> list[OfflineGrant]:
         .join(Session, Session.id == Authorization.session_id)
         .where(
             Authorization.user_id == user_id,
-            Authorization.offline == 1,
+            Authorization.offline == _YES,
             Authorization.ended_at.is_(None),
             Authorization.refresh_expires_at > unit.now,
             (Session.ended_at.is_not(None))

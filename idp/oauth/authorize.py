@@ -29,14 +29,14 @@ from idp.clock import SECOND, Instant
 from idp.events.catalogue import AuthorizationIssued
 from idp.events.log import hot_write
 from idp.oauth import authorizations, claims, id_token
-from idp.oauth.discovery import SCOPES
+from idp.oauth.discovery import ACR_VALUES, SCOPES
 from idp.oauth.facts import AuthorizeFacts, ClientFacts, SessionFacts, UserFacts
 from idp.oauth.grants.authorization_code import Pkce
 from idp.oauth.provider import Provider
 from idp.oauth.request import ProtocolRequest
 from idp.oauth.server import as_json
 from idp.policy.timeouts import ran_out
-from idp.sessions import lifecycle
+from idp.sessions import hot
 from idp.storage.database import Write
 from idp.users.model import ACTIVE
 
@@ -199,6 +199,7 @@ def _validate_rest(
     requested_claims = claims.parse_parameter(values.get("claims", "{}"))
     if requested_claims is None:
         raise InvalidRequestError("claims is not a valid claims request.")
+    _check_essential_acr(values.get("claims", "{}"))
     hinted_sub = None
     if "id_token_hint" in values:
         hint = id_token.read_hint(
@@ -219,6 +220,16 @@ def _validate_rest(
         claims=claims.within(requested_claims, client.scope),
         hinted_sub=hinted_sub,
     )
+
+
+def _check_essential_acr(text: str) -> None:
+    """Refuses a demand that no sign-in here can meet, before anybody types a password."""
+    demanded = claims.essential_acr(text)
+    if demanded is not None and demanded.isdisjoint(ACR_VALUES):
+        raise OAuth2Error(
+            "None of the demanded acr values can be met.",
+            error="unmet_authentication_requirements",
+        )
 
 
 def _scope(asked: str | None, client: ClientFacts) -> str:
@@ -393,7 +404,7 @@ def issue(moment: Moment, *, permission_scopes: frozenset[str], provider: Provid
                 "refresh_generation": 0,
             }
         ),
-        *lifecycle.touching(session, now),
+        *hot.touching(session, now),
         hot_write(
             AuthorizationIssued(
                 actor="user",

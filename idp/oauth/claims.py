@@ -91,6 +91,19 @@ def within(requested: dict[str, Any], scope: str) -> dict[str, Any]:
     return {place: [name for name in names if name in given] for place, names in requested.items()}
 
 
+def essential_acr(text: str) -> frozenset[str] | None:
+    """The `acr` values of which one is demanded (section 5.5.1.1); None when none is.
+
+    `text` is a `claims` parameter that `parse_parameter` has accepted.
+    """
+    asked = (orjson.loads(text).get("id_token") or {}).get("acr")
+    if not asked or asked.get("essential") is not True:
+        return None
+    values = asked.get("values", [asked.get("value")])
+    wanted = values if isinstance(values, list) else [values]
+    return frozenset(one for one in wanted if isinstance(one, str)) or None
+
+
 def _asked(requested: dict[str, Any], place: str) -> set[str]:
     return set(requested.get(place) or ())
 

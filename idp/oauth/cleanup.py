@@ -11,7 +11,7 @@ from sqlalchemy.orm import aliased
 from idp.clock import DAY, HOUR
 from idp.oauth.model import Authorization, RevokedAccessToken, UsedAssertion
 from idp.sessions.model import Session
-from idp.storage.unit_of_work import UnitOfWork
+from idp.storage.unit_of_work import UnitOfWork, Work
 
 BATCH = 500
 # No access token lives longer than a day (settings, client metadata), so an authorization without
@@ -20,22 +20,28 @@ _UNUSED = 2 * DAY
 
 
 def delete_spent(unit: UnitOfWork) -> int:
-    """Spent assertions, revoked tokens past their time, codes never redeemed; gives how many."""
+    """Spent assertions, and revoked tokens past their time; gives how many."""
     count = 0
     for table in (UsedAssertion, RevokedAccessToken):
         expired = select(table).where(table.expires_at <= unit.now).limit(BATCH)
         for row in unit.orm.scalars(expired):
             unit.orm.delete(row)
             count += 1
-    never_redeemed = unit.connection.scalars(
-        select(Authorization.id)
-        .where(
-            Authorization.code_redeemed_at.is_(None),
-            Authorization.code_expires_at <= unit.now - HOUR,
-        )
-        .limit(BATCH)
-    ).all()
-    return count + _delete(unit, never_redeemed) + _delete(unit, _superseded(unit))
+    return count
+
+
+def delete_unused_grants(work: Work) -> bool:
+    """Codes never redeemed and grants that gave way to newer ones; True when there is more.
+
+    Looked for outside the write transaction: there is no index for it, which every commit would
+    have to keep, so it reads the whole table.
+    """
+    with work.read() as unit:
+        unused = [*_never_redeemed(unit), *_superseded(unit)]
+    if unused:
+        with work.begin() as unit:
+            unit.connection.execute(delete(Authorization).where(Authorization.id.in_(unused)))
+    return len(unused) >= BATCH
 
 
 def delete_history(unit: UnitOfWork) -> int:
@@ -56,6 +62,17 @@ def delete_history(unit: UnitOfWork) -> int:
     if old:
         unit.connection.execute(delete(Session).where(Session.id.in_(old)))
     return len(old)
+
+
+def _never_redeemed(unit: UnitOfWork) -> Sequence[str]:
+    return unit.connection.scalars(
+        select(Authorization.id)
+        .where(
+            Authorization.code_redeemed_at.is_(None),
+            Authorization.code_expires_at <= unit.now - HOUR,
+        )
+        .limit(BATCH)
+    ).all()
 
 
 def _superseded(unit: UnitOfWork) -> list[str]:
@@ -85,11 +102,3 @@ def _superseded(unit: UnitOfWork) -> list[str]:
             .limit(BATCH)
         )
     )
-
-
-def _delete(unit: UnitOfWork, authorization_ids: Sequence[str]) -> int:
-    if authorization_ids:
-        unit.connection.execute(
-            delete(Authorization).where(Authorization.id.in_(authorization_ids))
-        )
-    return len(authorization_ids)

@@ -7,7 +7,7 @@ and refresh tokens are not rows; they are views of their authorization (`access_
 
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, Integer, LargeBinary, String, Text
+from sqlalchemy import ForeignKey, Index, Integer, LargeBinary, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from idp.clock import Instant
@@ -65,15 +65,21 @@ class Authorization(Base):
 
     __tablename__ = "authorizations"
     __table_args__ = (
-        Index("ix_authorizations_session", "session_id", "client_id"),
-        Index("ix_authorizations_user", "user_id", "ended_at"),
-        Index("ix_authorizations_code_expires", "code_expires_at"),
+        # Every index is a page more that a commit writes, so there are only these.
+        Index("ix_authorizations_session", "session_id"),
+        Index(
+            "ix_authorizations_offline",
+            "user_id",
+            sqlite_where=text("offline = 1 AND ended_at IS NULL"),
+            postgresql_where=text("offline = 1 AND ended_at IS NULL"),
+        ),
+        {"sqlite_with_rowid": False},
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    client_id: Mapped[str] = mapped_column(ForeignKey("clients.id", ondelete="CASCADE"), index=True)
+    client_id: Mapped[str] = mapped_column(ForeignKey("clients.id", ondelete="CASCADE"))
     scope: Mapped[str] = mapped_column(Text)
     # The part of `scope` that a role gave; it is refused once the role is gone (row K6).
     permission_scope: Mapped[str] = mapped_column(Text, default="")
@@ -108,6 +114,7 @@ class Consent(Base):
     """What a person allowed a client; remembered until revoked."""
 
     __tablename__ = "consents"
+    __table_args__ = ({"sqlite_with_rowid": False},)
 
     user_id: Mapped[str] = mapped_column(
         ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
@@ -123,6 +130,7 @@ class PendingRequest(Base):
     """An authorization request pushed to ourselves while a person signs in or consents."""
 
     __tablename__ = "pending_requests"
+    __table_args__ = ({"sqlite_with_rowid": False},)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     client_id: Mapped[str] = mapped_column(ForeignKey("clients.id", ondelete="CASCADE"))
@@ -159,6 +167,7 @@ class UsedAssertion(Base):
     """A client assertion's `jti`, kept until the assertion has expired (RFC 7523 section 3)."""
 
     __tablename__ = "used_assertions"
+    __table_args__ = ({"sqlite_with_rowid": False},)
 
     client_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     jti: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -169,6 +178,7 @@ class RevokedAccessToken(Base):
     """An access token revoked by itself (RFC 7009), kept until it would have expired."""
 
     __tablename__ = "revoked_access_tokens"
+    __table_args__ = ({"sqlite_with_rowid": False},)
 
     jti: Mapped[str] = mapped_column(String(80), primary_key=True)
     expires_at: Mapped[Instant] = mapped_column(Microseconds, index=True)

@@ -39,6 +39,13 @@ _USE = HotStatement(
 )
 
 
+_FIND = (
+    select(PendingRequest, Client)
+    .join(Client, Client.id == PendingRequest.client_id)
+    .where(PendingRequest.id == bindparam("pending_id"))
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Pending:
     """A pending request as the pages see it."""
@@ -87,14 +94,14 @@ def open_parameters(
 
 def find(unit: UnitOfWork, reference: str, browser_hash: str | None) -> Pending | None:
     """The pending request a page was opened for; None when unknown, used, old or another browser's."""
-    row = unit.orm.get(PendingRequest, reference)
-    if row is None or browser_hash is None or row.browser_hash != browser_hash:
+    found = unit.orm.execute(_FIND, {"pending_id": reference}).one_or_none()
+    if found is None or browser_hash is None or found[0].browser_hash != browser_hash:
         return None
+    row, client = found
     if row.used_at is not None or unit.now >= row.expires_at:
         return None
-    client = unit.orm.get(Client, row.client_id)
     parameters = _opened(unit.vault, row.id, row.parameters)
-    if client is None or parameters is None:
+    if parameters is None:
         return None
     return Pending(row.id, client, parameters, row.authenticated_session_id)
 

@@ -13,7 +13,7 @@ from idp.oauth.provider import Answer, Decision, Provider, json_answer
 from idp.oauth.token_state import PresentedToken
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False)
 class BearerError(Exception):
     """Why a bearer token was not accepted; `code` is None when none was sent."""
 

@@ -1,6 +1,7 @@
 """The life of a session: start, resume, touch, rotate, re-authenticate, extend, rename, end.
 
-The only writer of `Session`. Everything that ends a session goes through `end`, so every end
+The only writer of `Session`, with `hot`, which holds what the protocol endpoints write.
+Everything that ends a session goes through `end`, so every end
 (person, administrator, limit, expiry, password change, an app's logout) reaches every app: `end`
 records `SessionEnded`, and whoever must act on it has subscribed to that event.
 
@@ -11,7 +12,7 @@ change of identity or strength, and the old one is dead at once.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
 import orjson
 from sqlalchemy import ColumnElement, and_, bindparam, null, or_, select, update
@@ -35,7 +36,7 @@ from idp.policy import limits, timeouts
 from idp.sessions import queries
 from idp.sessions.device import Visit, describe
 from idp.sessions.model import Session
-from idp.storage.database import HotStatement, Write
+from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.model import ACTIVE, User
 from idp.users.rules import rules_of
@@ -75,34 +76,6 @@ class Authentication:
     method: str
     amr: tuple[str, ...]
     acr: str
-
-
-class Touchable(Protocol):
-    """What `touching` needs to know of a session, however it was read."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def ended_at(self) -> Instant | None: ...
-    @property
-    def idle_at(self) -> Instant: ...
-    @property
-    def expires_at(self) -> Instant: ...
-    @property
-    def idle_timeout(self) -> Duration: ...
-    @property
-    def last_active_at(self) -> Instant: ...
-
-
-class Rotatable(Protocol):
-    """What `rotating` needs to know of a session."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def secret_generation(self) -> int: ...
-    @property
-    def secret_changed_at(self) -> Instant: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,86 +190,6 @@ def touch(unit: UnitOfWork, session: Session) -> None:
         .values(last_active_at=unit.now, idle_at=unit.now + session.idle_timeout)
         .execution_options(synchronize_session="fetch")
     )
-
-
-_TOUCH = HotStatement(
-    update(Session)
-    .where(
-        Session.id == bindparam("session_id"),
-        Session.ended_at == null(),
-        Session.idle_at > bindparam("now"),
-        Session.expires_at > bindparam("now"),
-    )
-    .values(last_active_at=bindparam("now"), idle_at=bindparam("next_idle_at")),
-    must_change=True,
-)
-
-
-def touching(session: Touchable | None, now: Instant) -> list[Write]:
-    """`touch` for the hot path: what to write, if anything.
-
-    A session that ended meanwhile makes the write lose, and the request is decided again.
-    """
-    if session is None or session.ended_at is not None or session.idle_at <= now:
-        return []
-    if now - session.last_active_at < TOUCH_EVERY or session.expires_at <= now:
-        return []
-    values = {"session_id": session.id, "now": now, "next_idle_at": now + session.idle_timeout}
-    return [Write(_TOUCH, values)]
-
-
-# Changes nothing; that it finds the row running, and locks it, is what it is for.
-_HOLD = HotStatement(
-    update(Session)
-    .where(Session.id == bindparam("session_id"), Session.ended_at == null())
-    .values(origin=Session.origin),
-    must_change=True,
-)
-
-
-def holding(session: Touchable | None) -> list[Write]:
-    """What must be written, first, beside anything that whoever ends the session has to know of.
-
-    It loses against an end that was there before, and makes a later one wait. First, because an end
-    takes the session before its authorizations too: two orders would be a deadlock on PostgreSQL.
-    """
-    if session is None or session.ended_at is not None:
-        return []
-    return [Write(_HOLD, {"session_id": session.id})]
-
-
-_ROTATE = HotStatement(
-    update(Session)
-    .where(
-        Session.id == bindparam("session_id"),
-        Session.secret_generation == bindparam("generation"),
-        Session.ended_at == null(),
-    )
-    .values(
-        previous_secret_hash=Session.secret_hash,
-        previous_until=bindparam("until"),
-        secret_hash=bindparam("next_hash"),
-        secret_generation=bindparam("next_generation"),
-        secret_changed_at=bindparam("now"),
-    ),
-    must_change=True,
-)
-
-
-def rotating(session: Rotatable, now: Instant) -> tuple[str, Write] | None:
-    """`rotate_if_old` for the hot path: the new secret and the write; None when it stays."""
-    if now - session.secret_changed_at < ROTATE_EVERY:
-        return None
-    secret = ids.new_secret()
-    values = {
-        "session_id": session.id,
-        "generation": session.secret_generation,
-        "next_generation": session.secret_generation + 1,
-        "next_hash": ids.digest(secret),
-        "until": now + ROTATION_OVERLAP,
-        "now": now,
-    }
-    return secret, Write(_ROTATE, values)
 
 
 def extend(unit: UnitOfWork, session: Session, actor: Actor) -> None:

@@ -23,6 +23,7 @@ class Session(Base):
         Index("ix_sessions_expires_at", "ended_at", "expires_at"),
         Index("ix_sessions_idle_at", "ended_at", "idle_at"),
         Index("ix_sessions_device", "device_hash", "user_id"),
+        {"sqlite_with_rowid": False},
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)

@@ -64,6 +64,7 @@ class Throttle(Base):
     """Attempts counted for one key in one window, reserved before the password is checked."""
 
     __tablename__ = "throttles"
+    __table_args__ = ({"sqlite_with_rowid": False},)
 
     key: Mapped[str] = mapped_column(String(128), primary_key=True)
     window_ends_at: Mapped[Instant] = mapped_column(Microseconds, index=True)

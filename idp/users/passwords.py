@@ -13,10 +13,11 @@ import logging
 import os
 import threading
 import unicodedata
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from argon2 import Parameters, extract_parameters
@@ -35,6 +36,7 @@ _TIME_CAP = 16
 _PARALLELISM_CAP = 16
 _INSTEAD = b"\x00 a password that nobody can have"
 
+_Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
 
 
@@ -56,7 +58,8 @@ class PasswordHasher:
         self._places = workers + settings.queue
         self._inside = 0
         self._counting = threading.Lock()
-        self._working = threading.Semaphore(workers)
+        # Threads of their own: each keeps the memory of its last hash, so they must be few.
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="argon2")
         self._dummy = self._made_up()
 
     def hash(self, password: str) -> str:
@@ -64,8 +67,8 @@ class PasswordHasher:
         received = _received(password)
         if received is None:
             raise Refused("invalid_password", _TOO_LONG)
-        with self._turn():
-            return hash_secret(
+        return self._computed_in_turn(
+            lambda: hash_secret(
                 received,
                 os.urandom(_SALT_BYTES),
                 time_cost=self._wanted.time_cost,
@@ -74,6 +77,7 @@ class PasswordHasher:
                 hash_len=_HASH_BYTES,
                 type=Type.ID,
             ).decode()
+        )
 
     def verify(self, stored: str | None, password: str) -> bool:
         """Whether `password` is the one behind `stored`; None stands for "there is none".
@@ -83,34 +87,33 @@ class PasswordHasher:
         received = _received(password)
         kind = self._kind_of(stored) if stored is not None else None
         secret = received if received is not None else _INSTEAD
-        with self._turn():
+
+        def check() -> bool:
             if stored is None or kind is None:
                 _matches(self._dummy, secret, Type.ID)
                 return False
             try:
-                matched = _matches(stored, secret, kind)
+                return _matches(stored, secret, kind)
             except VerificationError:
                 # Refused unread (a damaged row), which took no time: spend it here.
                 _log.warning("a stored password hash is damaged and cannot be checked")
-                matched = False
                 _matches(self._dummy, secret, Type.ID)
-        return matched and received is not None
+                return False
+
+        return self._computed_in_turn(check) and received is not None
 
     def needs_rehash(self, stored: str) -> bool:
         """Whether a hash that was just verified was made with another cost than today's."""
         return extract_parameters(stored) != self._wanted
 
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _computed_in_turn(self, compute: Callable[[], _Result]) -> _Result:
         with self._counting:
             if self._inside >= self._places:
                 raise Unavailable("too many passwords are waiting to be checked")
             self._inside += 1
+            self.computed += 1
         try:
-            with self._working:
-                with self._counting:
-                    self.computed += 1
-                yield
+            return self._threads.submit(compute).result()
         finally:
             with self._counting:
                 self._inside -= 1

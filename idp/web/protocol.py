@@ -40,7 +40,7 @@ from idp.oauth.facts import (
 )
 from idp.oauth.provider import Answer, Decision, Provider, json_answer
 from idp.oauth.request import BODY_MAXIMUM, Parameters, parse, parse_form
-from idp.sessions import lifecycle
+from idp.sessions import hot
 from idp.storage.database import Row
 from idp.users.model import Role
 from idp.web import cookies
@@ -328,7 +328,7 @@ class ProtocolEndpoints:
             return Decision(_see_other(location), spent)
         writes = issued.writes + ([pushed.use(reference, now)] if reference else [])
         headers: list[tuple[str, str]] = []
-        rotated = lifecycle.rotating(facts.session, now) if facts.session else None
+        rotated = hot.rotating(facts.session, now) if facts.session else None
         if rotated is not None:
             secret, write = rotated
             writes.append(write)

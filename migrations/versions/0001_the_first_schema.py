@@ -114,6 +114,7 @@ def upgrade() -> None:
         sa.Column("jti", sa.String(length=80), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("jti", name=op.f("pk_revoked_access_tokens")),
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("revoked_access_tokens", schema=None) as batch_op:
         batch_op.create_index(
@@ -158,6 +159,7 @@ def upgrade() -> None:
         sa.Column("window_ends_at", sa.BigInteger(), nullable=False),
         sa.Column("count", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_throttles")),
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("throttles", schema=None) as batch_op:
         batch_op.create_index(
@@ -170,6 +172,7 @@ def upgrade() -> None:
         sa.Column("jti", sa.String(length=64), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("client_id", "jti", name=op.f("pk_used_assertions")),
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("used_assertions", schema=None) as batch_op:
         batch_op.create_index(
@@ -206,6 +209,7 @@ def upgrade() -> None:
             ["user_id"], ["users.id"], name=op.f("fk_consents_user_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("user_id", "client_id", name=op.f("pk_consents")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "pending_requests",
@@ -226,6 +230,7 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_pending_requests")),
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("pending_requests", schema=None) as batch_op:
         batch_op.create_index(
@@ -273,6 +278,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sessions")),
         sa.UniqueConstraint("previous_secret_hash", name=op.f("uq_sessions_previous_secret_hash")),
         sa.UniqueConstraint("secret_hash", name=op.f("uq_sessions_secret_hash")),
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("sessions", schema=None) as batch_op:
         batch_op.create_index("ix_sessions_device", ["device_hash", "user_id"], unique=False)
@@ -340,24 +346,27 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_authorizations")),
         sa.UniqueConstraint("code_hash", name=op.f("uq_authorizations_code_hash")),
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("authorizations", schema=None) as batch_op:
         batch_op.create_index(
-            batch_op.f("ix_authorizations_client_id"), ["client_id"], unique=False
+            "ix_authorizations_offline",
+            ["user_id"],
+            unique=False,
+            sqlite_where=sa.text("offline = 1 AND ended_at IS NULL"),
+            postgresql_where=sa.text("offline = 1 AND ended_at IS NULL"),
         )
-        batch_op.create_index("ix_authorizations_code_expires", ["code_expires_at"], unique=False)
-        batch_op.create_index(
-            "ix_authorizations_session", ["session_id", "client_id"], unique=False
-        )
-        batch_op.create_index("ix_authorizations_user", ["user_id", "ended_at"], unique=False)
+        batch_op.create_index("ix_authorizations_session", ["session_id"], unique=False)
 
 
 def downgrade() -> None:
     with op.batch_alter_table("authorizations", schema=None) as batch_op:
-        batch_op.drop_index("ix_authorizations_user")
         batch_op.drop_index("ix_authorizations_session")
-        batch_op.drop_index("ix_authorizations_code_expires")
-        batch_op.drop_index(batch_op.f("ix_authorizations_client_id"))
+        batch_op.drop_index(
+            "ix_authorizations_offline",
+            sqlite_where=sa.text("offline = 1 AND ended_at IS NULL"),
+            postgresql_where=sa.text("offline = 1 AND ended_at IS NULL"),
+        )
 
     op.drop_table("authorizations")
     with op.batch_alter_table("user_identifiers", schema=None) as batch_op:

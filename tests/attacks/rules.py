@@ -26,6 +26,7 @@ LOCAL = {"/login", "/consent"}
 def check_authorization(answer: Answer, redirect_uri: str, *, state: str | None = None) -> None:
     """Of `/authorize`: a page, one of our own pages, or the app's address; never anywhere else."""
     assert answer.status in (303, 400, 405), answer
+    check_headers(answer)
     if answer.status != 303:
         assert answer.location is None
         return
@@ -52,6 +53,7 @@ def check_authorization(answer: Answer, redirect_uri: str, *, state: str | None 
 def check_token_side(answer: Answer) -> None:
     """Of the JSON endpoints: an answer or an error, never cached, never a server's failure."""
     assert answer.status in (200, 400, 401, 403, 405, 413), answer
+    check_headers(answer)
     assert answer.location is None
     assert answer.header("content-type") == "application/json"
     assert answer.header("cache-control") == "no-store"
@@ -65,3 +67,10 @@ def check_token_side(answer: Answer) -> None:
     assert DESCRIPTION.fullmatch(body.get("error_description", "x"))
     if answer.status == 401:
         assert answer.header("www-authenticate")
+
+
+def check_headers(answer: Answer) -> None:
+    """Of every answer: nobody guesses its kind, frames it, or is told where somebody came from."""
+    assert answer.header("x-content-type-options") == "nosniff"
+    assert answer.header("referrer-policy") == "no-referrer"
+    assert "frame-ancestors 'none'" in (answer.header("content-security-policy") or "")

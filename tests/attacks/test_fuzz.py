@@ -42,6 +42,12 @@ def pairs(names: tuple[str, ...]) -> st.SearchStrategy[list[tuple[str, str]]]:
 
 
 @pytest.fixture
+def idp(either_idp: Idp) -> Idp:
+    """On both databases: what one of them cannot store must not get as far as to it."""
+    return either_idp
+
+
+@pytest.fixture
 def app(idp: Idp) -> Registered:
     return idp.register()
 

@@ -186,11 +186,15 @@ def test_only_the_port_of_a_native_apps_loopback_address_may_vary(idp: Idp, ask:
         token_endpoint_auth_method="none",
         first_party=0,
         grant_types=["authorization_code"],
-        redirect_uris=["http://127.0.0.1/cb", "http://[::1]:4000/six?x=1", "https://a.example/cb"],
-    )
+        redirect_uris=[
+            "http://127.0.0.1/cb", "http://[::1]:4000/six?x=1", "https://a.example/cb",
+            "http://localhost:4000/name", "http://127.0.0.2:4000/two",
+        ],
+    )  # fmt: skip
     for uri in (
         "http://127.0.0.1/cb", "http://127.0.0.1:1/cb", "http://127.0.0.1:54321/cb",
         "http://127.0.0.1:65535/cb", "http://[::1]/six?x=1", "http://[::1]:9/six?x=1",
+        "http://localhost:4000/name", "http://127.0.0.2:4000/two",
     ):  # fmt: skip
         assert (ask(app, uri).location or "").startswith("/consent?"), uri
     for uri in (
@@ -204,7 +208,8 @@ def test_only_the_port_of_a_native_apps_loopback_address_may_vary(idp: Idp, ask:
         "http://127.0.0.1:123456/cb", "http://127.0.0.1:/cb", "http://127.0.0.1:+80/cb",
         "http://127.0.0.1:8_0/cb", "http://127.0.0.1:\u0661/cb", "http://127.0.0.1:80@evil.test/cb",
         "http://127.0.0.1:80:80/cb", "http://user@127.0.0.1:80/cb", "http://127.0.0.1:80/cb#x",
-        "http://127.0.0.1:80/cb\n", "https://a.example:1/cb",
+        "http://127.0.0.1:80/cb\n", "https://a.example:1/cb", "http://localhost:4001/name",
+        "http://127.0.0.2:4001/two",
     ):  # fmt: skip
         assert is_page(ask(app, uri)), uri
 

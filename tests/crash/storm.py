@@ -7,7 +7,7 @@ import statistics
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,9 +74,13 @@ def storm(
     clients: int = 6,
     seed: int = 0,
     doom: Mapping[str, Any] | None = None,
+    after_kill: Callable[[], object] = lambda: None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Report:
-    """Runs a load, kills the server `kills` times, and gives what came of it."""
+    """Runs a load, kills the server `kills` times, and gives what came of it.
+
+    `after_kill` is done while the server is dead; `progress` is told the number of each kill.
+    """
     # Tokens outlive the storm, so that one found dead was ended by somebody.
     settings = environment(
         url, IDP_TOKENS__ACCESS_LIFETIME="86400", IDP_TOKENS__REFRESH_GRACE=str(GRACE)
@@ -97,7 +101,8 @@ def storm(
         try:
             for thread in threads:
                 thread.start()
-            _kill(server, world, kills=kills, seed=seed, doom=doom, progress=progress)
+            for number in _kill(server, world, kills, seed=seed, doom=doom, after=after_kill):
+                progress(number)
         finally:
             world.over.set()
             world.up.set()
@@ -148,25 +153,27 @@ def _now_and_then(usual: Any, seldom: Any) -> Any:
 def _kill(
     server: Server,
     world: World,
-    *,
     kills: int,
+    *,
     seed: int,
     doom: Mapping[str, Any] | None,
-    progress: Callable[[int], None],
-) -> None:
+    after: Callable[[], object],
+) -> Iterator[int]:
+    """Kills and starts again, so many times; gives the number of each once it is ready."""
     drawn = random.Random(seed)
     calm = threading.Event()  # never set: waited on for its time alone
     for number in range(1, kills + 1):
         calm.wait(drawn.uniform(*BETWEEN))
         world.up.clear()
         server.kill()
+        after()
         if drawn.random() < KILLED_WHILE_STARTING:
             server.begin(doom=doom)
             calm.wait(drawn.uniform(0, 1.2 * statistics.median(server.ready_after)))
             server.kill()
         server.start(doom=doom)
         world.up.set()
-        progress(number)
+        yield number
     calm.wait(BETWEEN[1])
 
 

@@ -2,8 +2,8 @@
 
 Clients log every operation: when it was invoked, when its answer came, and what became of it: `ok`,
 `refused`, `unknown` (sent, and no answer; it may have happened), or `not sent`. The checks here need
-nothing but that log. Times are monotonic and of one machine; two operations are ordered only when one was
-answered before the other was invoked.
+nothing but that log. Times are monotonic and of one machine; two operations are ordered only when
+one was answered before the other was invoked.
 
 What an operation is about is a subject: a token, the grant it belongs to, the session that grant
 stands in, the session's person. Whatever ends a subject ends what hangs on it.

@@ -61,11 +61,11 @@ def test_an_app_either_gets_nothing_or_is_told_of_the_end(
 def _announced(idp: Idp, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Set when a request has read its facts and is about to write."""
     writing = threading.Event()
-    real: Callable[..., bool | None] = idp.work.database.try_apply
+    real: Callable[..., list[bool] | None] = idp.work.database.try_apply_all
 
-    def announcing(*args: Any, **more: Any) -> bool | None:
+    def announcing(*args: Any, **more: Any) -> list[bool] | None:
         writing.set()
         return real(*args, **more)
 
-    monkeypatch.setattr(idp.work.database, "try_apply", announcing)
+    monkeypatch.setattr(idp.work.database, "try_apply_all", announcing)
     return writing

@@ -17,7 +17,7 @@ from idp.events.catalogue import CodeRedeemed
 from idp.oauth import authorizations, standing
 from idp.oauth.client_auth import METHODS
 from idp.oauth.facts import AuthorizationFacts, ClientFacts, UserFacts
-from idp.sessions import lifecycle
+from idp.sessions import hot
 
 if TYPE_CHECKING:
     from idp.oauth.server import Server
@@ -62,8 +62,8 @@ class AuthorizationCodeGrant(authlib_grants.AuthorizationCodeGrant):
         client: ClientFacts = self.request.client
         lifetime = client.refresh_token_lifetime or server.provider.settings.tokens.refresh_lifetime
         # An app that gets tokens is told of the session's end: neither may miss the other.
-        server.writes.extend(lifecycle.holding(server.facts.session))
-        server.writes.extend(lifecycle.touching(server.facts.session, server.now))
+        server.writes.extend(hot.holding(server.facts.session))
+        server.writes.extend(hot.touching(server.facts.session, server.now))
         server.writes.append(
             authorizations.redeem(
                 found.id,

