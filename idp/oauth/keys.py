@@ -46,6 +46,7 @@ class _Signer:
     """
 
     def __init__(self, key: ECKey | RSAKey, alg: str) -> None:
+        self.key = key
         self._private: Any = key.private_key
         self._alg = alg
         self._kid = key.kid

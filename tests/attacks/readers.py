@@ -28,7 +28,7 @@ class Target:
     @property
     def own_key(self) -> ECKey:
         """The provider's ES256 key: what a forger does not have, and a careless server signs with."""
-        key = self.idp.app.provider.keyring._fresh().signing["ES256"]
+        key = self.idp.app.provider.keyring._fresh().signing["ES256"].key
         assert isinstance(key, ECKey)
         return key
 

@@ -142,15 +142,18 @@ def test_the_token_side_survives_any_bytes(
 
 
 @bounded
-@given(at=st.integers(0, 200), to=st.characters(codec="ascii"), kind=st.integers(0, 3))
+@given(
+    at=st.integers(0, 200), to=st.characters(codec="ascii", min_codepoint=1), kind=st.integers(0, 3)
+)
 def test_no_token_with_one_character_changed_is_good(
     wire: Wire, observer: Registered, tokens: list[str], at: int, to: str, kind: int
 ) -> None:
     good = tokens[kind]
     position = at % len(good)
     changed = good[:position] + to + good[position + 1 :]
-    if changed == good or changed.rstrip() == good or position == len(good) - 1:
-        # The last character of base64 without padding may carry bits that nobody reads.
+    # Another way to write the same bytes, in base64 or around it, is no other token.
+    same = changed.strip().translate(str.maketrans("+/", "-_")) == good
+    if same or position == len(good) - 1:
         return
     answer = wire.post("/introspect", {"token": changed}, authorization=basic(observer))
     assert answer.json == {"active": False}

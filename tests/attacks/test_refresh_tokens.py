@@ -91,7 +91,11 @@ def test_a_refresh_token_of_another_app_is_refused_and_stays_good(idp: Idp) -> N
     app, other = idp.register(), idp.register()
     token = idp.grant(app, idp.session(idp.person()))["refresh_token"]
     assert idp.refresh(other, token) == (400, {"error": "invalid_grant"})
-    assert idp.refresh(app, token)[0] == 200
+    second = idp.refresh(app, token)[1]["refresh_token"]
+    third = idp.refresh(app, second)[1]["refresh_token"]
+    # Nor can it end the family with one that is spent.
+    assert idp.refresh(other, token) == (400, {"error": "invalid_grant"})
+    assert idp.refresh(app, third)[0] == 200
 
 
 @pytest.mark.attack("RT-05")

@@ -139,6 +139,15 @@ def _offline_tokens(world: World) -> dict[str, Any]:
 
 
 @pytest.mark.attack("RT-10")
+def test_an_ended_session_counts_also_when_nobody_told_its_grants(idp: Idp) -> None:
+    online = make_world(idp)
+    offline = replace(online, tokens=_offline_tokens(online))
+    idp.execute("UPDATE sessions SET ended_at = :now, end_reason = 'admin'", now=idp.clock.now())
+    assert online.gives_nothing()
+    assert offline.gives_nothing()
+
+
+@pytest.mark.attack("RT-10")
 @pytest.mark.parametrize("after", [IDLE_DEFAULT, ABSOLUTE_DEFAULT], ids=["idle", "absolute"])
 def test_a_session_that_ran_out_leaves_offline_grants_and_nothing_else(
     idp: Idp, after: int

@@ -79,16 +79,16 @@ def _nothing_acknowledged_is_missing(
             continue
         if op.kind == "sign in" and op.facts["session"] not in by_secret:
             wrong.append(f"I6: {op} is not in the database")
-        if op.kind == "redeem" and not by_code[op.facts["code"]]["code_redeemed_at"]:
-            wrong.append(f"I6: {op} is not in the database")
-        if op.kind.startswith("end ") and op.dead:
-            ended = [by_secret[one] for one in op.dead if one in by_secret]
-            ended += [by_id[op.facts["session"]]] if "session" in op.facts else []
-            wrong += [f"I1: {op}, but {row['id']} runs" for row in ended if not row["ended_at"]]
-        if op.kind == "revoke":
-            for subject in op.dead:
-                if subject in by_code and not by_code[subject]["ended_at"]:
-                    wrong.append(f"I1: {op}, but the grant has not ended")
+        if op.kind == "redeem":
+            grant = by_code.get(op.facts["code"])
+            if grant is None or not grant["code_redeemed_at"]:
+                wrong.append(f"I6: {op} is not in the database")
+        if op.kind == "revoke" or op.kind.startswith("end "):
+            about = [by_code.get(one) or by_secret.get(one) for one in op.dead]
+            about.append(by_id.get(op.facts.get("session")))
+            wrong += [
+                f"I1: {op}, but {row['id']} runs" for row in about if row and not row["ended_at"]
+            ]
     return wrong
 
 

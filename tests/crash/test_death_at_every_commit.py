@@ -257,8 +257,19 @@ FLOWS = (
 )  # fmt: skip
 
 
+# On PostgreSQL those whose outcome rests on how a commit is made there.
+ON_POSTGRES = (Redeem, Refresh, RevokeGrant, EndByPage)
+CASES = [
+    *(pytest.param("sqlite", kind, id=f"sqlite-{kind.__name__}") for kind in FLOWS),
+    *(
+        pytest.param("postgres", kind, id=f"postgres-{kind.__name__}", marks=pytest.mark.postgres)
+        for kind in ON_POSTGRES
+    ),
+]
+
+
 @pytest.mark.crash
-@pytest.mark.parametrize("kind", FLOWS, ids=[kind.__name__ for kind in FLOWS])
+@pytest.mark.parametrize(("database_url", "kind"), CASES, indirect=["database_url"])
 def test_a_death_at_any_commit_leaves_all_of_it_or_nothing(
     mortal: Deployment, receivers: Receivers, kind: type[Flow], say: Say
 ) -> None:

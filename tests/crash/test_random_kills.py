@@ -61,12 +61,12 @@ def test_a_disk_that_forgets_commits_is_noticed(
         templates.sqlite(file),
         tmp_path,
         forking,
-        kills=4,
+        kills=2,
         doom=MORTAL | {"no_checkpoints": True},
         after_kill=partial(forget_newest_commits, file, 40),
     )
     kinds = {line.partition(":")[0] for line in report.violations}
-    say(f"control: 4 kills that lose 40 commits each, violations {len(report.violations)}")
+    say(f"control: 2 kills that lose 40 commits each, violations {len(report.violations)}")
     assert {"I1", "I6", "I11"} & kinds, shown(report.violations)
 
 
@@ -81,7 +81,7 @@ def test_a_killed_server_that_people_would_start_is_ready_again_soon(
     server = Server(Spawning(), free_port(), tmp_path, environment(url))
     used = []
     try:
-        for _ in range(3):
+        for _ in range(2):
             server.start()
             times = psutil.Process(server.pid).cpu_times()
             used.append(times.user + times.system)

@@ -9,7 +9,7 @@ from joserfc.jwk import KeySet
 
 from idp.clock import MINUTE, to_seconds
 from tests.flows.apps import claims_of
-from tests.harness.provider import ISSUER, Idp
+from tests.harness.provider import ISSUER, Flow, Idp
 
 
 @pytest.mark.parametrize("alg", ["ES256", "RS256"])

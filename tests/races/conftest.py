@@ -1,5 +1,6 @@
 """Servers under contention: one process on SQLite, two processes on one PostgreSQL database."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +13,8 @@ from tests.harness.receivers import Receivers, listening
 from tests.harness.server_process import Forking
 
 Deploy = Callable[..., Deployment]
+# `RACE_ROUNDS=20` runs every race twenty times as often.
+LONGER = int(os.environ.get("RACE_ROUNDS", "1"))
 
 
 @pytest.fixture(scope="session")

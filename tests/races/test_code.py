@@ -14,9 +14,10 @@ from tests.bench import wire
 from tests.harness.deployment import Deployment, authorize_path
 from tests.harness.load_clients import burst, code_of, error_of, json_of
 from tests.harness.provider import PASSWORD
+from tests.races.conftest import LONGER
 
 PARALLEL = 50
-ROUNDS = 10
+ROUNDS = 5 * LONGER
 
 
 @pytest.mark.attack("AC-01")
@@ -70,7 +71,7 @@ def test_a_pushed_request_that_is_finished_twenty_times_at_once_gives_one_code(
     """FT-16: the request a sign-in was begun for is used once."""
     deployment.person("alice")
     app = deployment.app("App")
-    for _ in range(5):
+    for _ in range(3 * LONGER):
         browser = deployment.browser()
         to_login = browser.get(authorize_path(app.flow().parameters()))
         page = browser.get(to_login.path())
@@ -97,7 +98,7 @@ def test_a_client_assertion_that_comes_twenty_times_at_once_is_honoured_once(
         scope="reports",
         jwks={"keys": [key.as_dict(private=False)]},
     )
-    for _ in range(5):
+    for _ in range(3 * LONGER):
         request = _credentials_request(deployment, app.registered.id, key)
         made = burst(deployment.ports, [request] * 20)
         assert Counter(made.statuses) == {200: 1, 401: 19}

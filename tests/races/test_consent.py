@@ -2,8 +2,9 @@
 
 from tests.harness.deployment import Deployment, authorize_path
 from tests.harness.load_clients import burst, code_of
+from tests.races.conftest import LONGER
 
-ROUNDS = 4
+ROUNDS = 2 * LONGER
 
 
 def test_consent_given_in_ten_tabs_at_once_is_remembered_once_and_every_tab_goes_on(

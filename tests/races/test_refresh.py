@@ -7,10 +7,10 @@ import pytest
 
 from tests.harness.deployment import Deployment, Grant
 from tests.harness.load_clients import Burst, burst, error_of, json_of
-from tests.races.conftest import Deploy
+from tests.races.conftest import LONGER, Deploy
 
 PARALLEL = 50
-ROUNDS = 12
+ROUNDS = 8 * LONGER
 
 
 @pytest.mark.attack("RT-02")

@@ -7,8 +7,9 @@ import pytest
 
 from tests.harness.deployment import SCOPE, Deployment, Grant
 from tests.harness.load_clients import burst, json_of
+from tests.races.conftest import LONGER
 
-ROUNDS = 8
+ROUNDS = 4 * LONGER
 End = Literal["revoke", "session_by_api", "session_by_page", "session_by_app"]
 
 

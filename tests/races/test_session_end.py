@@ -10,8 +10,9 @@ from tests.harness.load_clients import burst, claims_of
 from tests.harness.provider import PASSWORD
 from tests.harness.receivers import Receivers
 from tests.harness.server_process import until
+from tests.races.conftest import LONGER
 
-ROUNDS = 6
+ROUNDS = 4 * LONGER
 
 
 @pytest.mark.attack("LO-11")
@@ -105,7 +106,7 @@ def test_every_way_to_end_sessions_at_once_answers_everybody(
     deployment.limit_sessions(8)
     told = receivers.add()
     apps = [deployment.app(f"App {one}", receiver=told) for one in range(2)]
-    rounds = 4
+    rounds = 2 * LONGER
     for _ in range(rounds):
         browsers = [deployment.signed_in("alice") for _ in range(8)]
         requests: list[bytes] = []

@@ -13,11 +13,11 @@ from tests.harness.deployment import Deployment
 from tests.harness.load_clients import burst
 from tests.harness.provider import PASSWORD
 from tests.harness.receivers import Receivers
-from tests.races.conftest import Deploy
+from tests.races.conftest import LONGER, Deploy
 
 LIMIT = 3
 LOGINS = 20
-ROUNDS = 5
+ROUNDS = 3 * LONGER
 _RUNNING = "SELECT count(*) FROM sessions WHERE ended_at IS NULL"
 
 
