@@ -24,6 +24,7 @@ from idp.sessions.model import Session
 from idp.storage.unit_of_work import UnitOfWork
 from idp.web import cookies, csrf, errors, signed_out, visitor
 from idp.web.http import FORM, Kind, PageRequest, WebContext, route
+from idp.web.onward import lead_on
 from idp.web.visitor import Visitor
 
 PARAMETERS = ("id_token_hint", "client_id", "post_logout_redirect_uri", "state", "ui_locales")
@@ -151,8 +152,11 @@ def _confirm(
 
 
 def _finish(context: WebContext, request: PageRequest, asked: _Asked) -> Response:
-    del request
-    response = RedirectResponse(asked.onward or signed_out.PATH, 303)
+    response: Response
+    if asked.onward is not None and asked.client is not None:
+        response = lead_on(context, request, asked.onward, app=asked.client.name)
+    else:
+        response = RedirectResponse(signed_out.PATH, 303)
     cookies.forget_session(response, context.settings)
     return response
 

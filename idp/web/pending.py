@@ -9,7 +9,7 @@ no browser gets the plain redirect.
 
 from collections.abc import Mapping
 
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from idp.errors import Refused
 from idp.oauth import pushed
@@ -17,6 +17,7 @@ from idp.oauth.pushed import Pending
 from idp.web import errors
 from idp.web.http import PageRequest, WebContext
 from idp.web.local_path import ACCOUNT
+from idp.web.onward import lead_on
 
 LONGEST_REFERENCE = 200
 MOST_ORIGINS = 12
@@ -51,13 +52,7 @@ def leads_to(pending: Pending) -> tuple[str, ...]:
 def back_to_authorize(context: WebContext, request: PageRequest, pending: Pending) -> Response:
     """Sends the person back to the endpoint that decides, after a form or instead of one."""
     address = pushed.return_url(pending.id, pending.client.id)
-    if request.method != "POST" or request.headers.get("sec-fetch-mode") != "navigate":
-        return RedirectResponse(address, 303)
-    response = context.renderer.page(
-        "onward.html", language=request.language, app=pending.client.name, address=address
-    )
-    response.headers["Refresh"] = f"0; url={address}"
-    return response
+    return lead_on(context, request, address, app=pending.client.name)
 
 
 def unknown_request(context: WebContext, request: PageRequest) -> Response:

@@ -5,9 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from joserfc.jwk import ECKey
+import orjson
+from joserfc.jwk import ECKey, RSAKey
+from sqlalchemy import select
 
 from idp.oauth import client_auth
+from idp.oauth.model import SigningKey
 from tests.attacks import forge
 from tests.attacks.wire import Wire, basic
 from tests.harness.provider import ISSUER, Flow, Idp, Registered
@@ -27,10 +30,19 @@ class Target:
 
     @property
     def own_key(self) -> ECKey:
-        """The provider's ES256 key: what a forger does not have, and a careless server signs with."""
-        key = self.idp.app.provider.keyring._fresh().signing["ES256"].key
+        """The provider's ES256 key: what no forger has, and a careless server signs with."""
+        key = self.signing_key("ES256")
         assert isinstance(key, ECKey)
         return key
+
+    def signing_key(self, alg: str) -> ECKey | RSAKey:
+        """The key that signs now, as it lies sealed in the database."""
+        with self.idp.work.read() as unit:
+            row = unit.orm.scalars(
+                select(SigningKey).where(SigningKey.alg == alg, SigningKey.state == "active")
+            ).one()
+            jwk = orjson.loads(unit.vault.open_text(row.private_jwk, f"key:{row.kid}"))
+        return ECKey.import_key(jwk) if alg == "ES256" else RSAKey.import_key(jwk)
 
     def key_of(self, kind: str) -> ECKey:
         return self.client_key if kind == "client_assertion" else self.own_key

@@ -14,6 +14,7 @@ AUTHORIZATION_ERRORS = {
     "invalid_request", "unauthorized_client", "access_denied", "unsupported_response_type",
     "invalid_scope", "login_required", "consent_required", "account_selection_required",
     "interaction_required", "request_not_supported", "request_uri_not_supported",
+    "unmet_authentication_requirements",
 }  # fmt: skip
 TOKEN_ERRORS = {
     "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client",

@@ -74,7 +74,7 @@ def test_a_public_key_is_no_secret_to_sign_with(target: Target) -> None:
         yield b""
 
     def forged() -> Iterator[str]:
-        rsa = target.idp.app.provider.keyring._fresh().signing["RS256"].key
+        rsa = target.signing_key("RS256")
         for kind in TYPES:
             header, claims = forge.parts_of(good_of(target, kind))
             for key in (target.key_of(kind), rsa):
@@ -90,7 +90,7 @@ def test_a_public_key_is_no_secret_to_sign_with(target: Target) -> None:
 @pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
 def test_the_algorithm_is_the_keys_not_the_tokens(target: Target) -> None:
     def forged() -> Iterator[str]:
-        rsa = target.idp.app.provider.keyring._fresh().signing["RS256"].key
+        rsa = target.signing_key("RS256")
         for kind in TYPES:
             header, claims = forge.parts_of(good_of(target, kind))
             key = target.key_of(kind)

@@ -16,10 +16,15 @@ from tests.harness.server_process import Forking, until
 
 TIMES_TOLD = {"after-claim": 1, "before-receipt": 2, "after-receipt": 1}
 
+CASES = [
+    *(("sqlite", point) for point in WORKER_POINTS),
+    pytest.param("postgres", "before-receipt", marks=pytest.mark.postgres),
+]
+
 
 @pytest.mark.crash
 @pytest.mark.attack("LO-11")
-@pytest.mark.parametrize("point", WORKER_POINTS)
+@pytest.mark.parametrize(("database_url", "point"), CASES, indirect=["database_url"])
 def test_a_logout_is_delivered_although_its_server_dies_while_sending(
     database_url: str, tmp_path: Path, forking: Forking, receivers: Receivers, point: str, say: Say
 ) -> None:

@@ -77,6 +77,14 @@ def test_an_end_that_was_answered_before_the_session_began_excuses_nothing() -> 
     assert _wrong(history) == ["I11"]
 
 
+def test_an_end_of_the_session_excuses_a_grant_that_came_too_late() -> None:
+    history = _history()
+    history.born["grant:g"] = 5.0
+    _op(history, "end", 1, 2, dead=["session:s"], may_end=["session:s"])
+    _op(history, "redeem", 6, 7, "refused", found_dead=["grant:g"])
+    assert _wrong(history) == []
+
+
 def test_an_end_whose_answer_was_lost_excuses_what_is_found_later() -> None:
     history = _history()
     op = history.begin("revoke", may_end=["grant:g"])

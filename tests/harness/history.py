@@ -12,7 +12,7 @@ stands in, the session's person. Whatever ends a subject ends what hangs on it.
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -117,15 +117,27 @@ def nothing_ends_by_itself(history: History) -> list[str]:
         f"I11: {op} found {subject} ended, and nobody had asked for that"
         for op in history.ops
         for subject in op.found_dead
-        if not any(
-            one is not op
-            and one.invoked < op.returned
-            # An answer that was lost may be of something that is done only now.
-            and (one.outcome == "unknown" or one.returned > history.born.get(subject, 0.0))
-            for above in history.lineage(subject)
-            for one in asked[above]
-        )
+        if not any(_may_explain(end, op, since) for end, since in _ends(history, subject, asked))
     ]
+
+
+def _ends(
+    history: History, subject: Subject, asked: Mapping[Subject, Sequence[Op]]
+) -> Iterator[tuple[Op, float]]:
+    """Whatever may have ended a subject, and since when what was to be ended was there."""
+    since = 0.0
+    for above in history.lineage(subject):
+        # Of all that a person has, an end reaches what is there: the session below counts.
+        since = history.born.get(above, since)
+        for end in asked.get(above, ()):
+            yield end, since
+
+
+def _may_explain(end: Op, found: Op, since: float) -> bool:
+    """Whether an end can be why something was found ended."""
+    # An answer that was lost may be of something that is done only now.
+    reaches = end.outcome == "unknown" or end.returned > since
+    return end is not found and end.invoked < found.returned and reaches
 
 
 def refreshes_never_fork(history: History, *, grace: float) -> list[str]:
