@@ -4,7 +4,6 @@
 server around them.
 """
 
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -44,8 +43,6 @@ from idp.web.protocol import ProtocolEndpoints
 from idp.work.outbound import Outbound
 from idp.work.schedule import Job
 from idp.work.worker import Worker
-
-log = logging.getLogger(__name__)
 
 
 class NotReady(Exception):  # noqa: N818

@@ -9,7 +9,7 @@ Anything else that is raised is a bug and is answered with 500 and no details.
 class Refused(Exception):  # noqa: N818 - a refusal is an answer, not a failure
     """A request that was understood and is refused.
 
-    Takes a stable `code` (documented in README), the `sentence` a person reads, the HTTP `status`
+    Takes a stable `code` for programs, the `sentence` a person reads, the HTTP `status`
     and an optional `detail` for the log. `retry_after` is in seconds.
     """
 

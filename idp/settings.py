@@ -1,9 +1,9 @@
 """Deployment settings: values fixed for the life of a process.
 
 Order of precedence: arguments, environment (`IDP_…`, `__` between levels), `idp.toml` in the
-working directory, defaults. Every secret may come from a file named by `…_FILE`. Unknown keys and
-unsafe combinations refuse to start with a sentence that says how to fix them. What administrators
-change while running are Rules (`idp.policy`), not settings.
+working directory, defaults. `IDP_SECRET_KEY` and `IDP_DATABASE_URL` may come from files named by
+`…_FILE`. Unknown keys and unsafe combinations refuse to start with a sentence that says how to fix
+them. What administrators change while running are Rules (`idp.policy`), not settings.
 """
 
 import ipaddress
@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     )
 
     url: str = Field("http://localhost:8000", description="issuer: the public address, no path")
-    name: str = Field("idp", max_length=40, description="name shown on pages and in mail")
+    name: str = Field("idp", max_length=40, description="name shown on pages")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65_535, description="port to listen on")
     secret_key: SecretStr = Field(

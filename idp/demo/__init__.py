@@ -68,7 +68,7 @@ def _summary(demo: Demo) -> str:
     Password     {demo.facts["people"][0]["password"]}
 
   Try this:
-    1. Sign in to App One, then open App Two: you are signed in there already.
+    1. Sign in to App One, then click "Sign in" in App Two: no password is asked.
     2. Keep both open. On your page, find the one session with both apps in it, and click
        "Sign out": both apps say at once that you were signed out.
     3. Take another browser as a second device, and "Sign out other devices" from the first.

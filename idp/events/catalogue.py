@@ -62,13 +62,6 @@ class SessionRenamed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionExtended(Event):
-    """A session's idle deadline was moved on request ("stay signed in")."""
-
-    type: ClassVar[str] = "session.extended"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionEnded(Event):
     """A session ended; `reason` says why, the actor who. Its tokens died with it."""
 
@@ -88,7 +81,7 @@ class SignedOutEverywhere(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitReached(Event):
-    """A sign-in met the limit of sessions, and the oldest were ended to make room."""
+    """A sign-in met the limit of sessions, and those longest idle were ended to make room."""
 
     type: ClassVar[str] = "session.limit_reached"
     limit: int

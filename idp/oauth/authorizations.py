@@ -176,7 +176,7 @@ def end_reused(
     )
 
 
-# Written out and not bound: SQLite uses the index of offline grants only then.
+# Written out and not bound: SQLite uses the index of a person's offline grants only then.
 _YES: ColumnElement[int] = literal_column("1")
 _OFFLINE = HotStatement(
     select(Authorization.id).where(

@@ -28,7 +28,7 @@ from idp import ids
 from idp.clock import SECOND, Instant
 from idp.events.catalogue import AuthorizationIssued
 from idp.events.log import hot_write
-from idp.oauth import authorizations, claims, id_token
+from idp.oauth import authorizations, claims, consent, id_token
 from idp.oauth.discovery import ACR_VALUES, SCOPES
 from idp.oauth.facts import AuthorizeFacts, ClientFacts, SessionFacts, UserFacts
 from idp.oauth.grants.authorization_code import Pkce
@@ -331,12 +331,12 @@ def _same_person(moment: Moment) -> Step | None:
 
 def _consented(moment: Moment) -> Step | None:
     requested, session = moment.requested, moment.session
-    if session is not None and moment.consented_session_id == session.id:
-        return None
-    if "consent" in requested.prompt:
+    # An answer to this very request spares the question, not the consent: it may be revoked since.
+    answered = session is not None and moment.consented_session_id == session.id
+    if "consent" in requested.prompt and not answered:
         return Step("consent", "prompt_consent", ConsentRequiredError)
     client = requested.client
-    if client.application_type == "native":
+    if client.application_type == "native" and not answered:
         # Anybody can pose as a native app (RFC 8252 section 8.6): a person says yes every time.
         return Step("consent", "native_app", ConsentRequiredError)
     if client.first_party and not client.is_public:
@@ -418,6 +418,9 @@ def issue(moment: Moment, *, permission_scopes: frozenset[str], provider: Provid
             now,
         ),
     ]
+    if moment.consented_scope is not None:
+        # After the authorization: person before consent, as where one is given (no deadlock).
+        writes.append(consent.holding(user.id, requested.client.id, moment.consented_scope))
     answer = [("code", code)]
     if requested.state is not None:
         answer.append(("state", requested.state))

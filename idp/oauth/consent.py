@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select, update
 
 from idp.clock import Instant
 from idp.events.actor import Actor
 from idp.events.catalogue import ConsentDenied, ConsentGranted, ConsentRevoked
 from idp.oauth import authorizations
 from idp.oauth.model import Client, Consent
+from idp.storage.database import HotStatement, Write
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.model import User
 
@@ -44,6 +45,24 @@ def grant(unit: UnitOfWork, *, user_id: str, session_id: str, client_id: str, sc
             scope=scope,
         )
     )
+
+
+# Changes nothing; that it finds the consent as it was read, and locks it, is what it is for.
+_HOLD = HotStatement(
+    update(Consent)
+    .where(
+        Consent.user_id == bindparam("person"),
+        Consent.client_id == bindparam("app"),
+        Consent.scope == bindparam("allowed"),
+    )
+    .values(granted_at=Consent.granted_at),
+    must_change=True,
+)
+
+
+def holding(user_id: str, client_id: str, scope: str) -> Write:
+    """Written beside a new grant that rests on this consent: a revocation misses none."""
+    return Write(_HOLD, {"person": user_id, "app": client_id, "allowed": scope})
 
 
 def deny(unit: UnitOfWork, *, user_id: str | None, session_id: str | None, client_id: str) -> None:

@@ -31,7 +31,9 @@ def mint(
     """A signed ID token for `client` about the sign-in behind `authorization`."""
     issued_at = to_seconds(now)
     alg = client.id_token_signed_response_alg
-    payload: dict[str, Any] = claims.for_id_token(user, authorization.claims, vault=vault) | {
+    payload: dict[str, Any] = claims.for_id_token(
+        user, claims.within(authorization.claims, client.scope), vault=vault
+    ) | {
         "iss": settings.issuer,
         "sub": user.id,
         "aud": client.id,

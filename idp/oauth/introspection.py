@@ -12,7 +12,7 @@ from idp.clock import Instant, to_seconds
 from idp.oauth import client_auth, token_state
 from idp.oauth.client_auth import Presented
 from idp.oauth.facts import ClientFacts, TokenFacts
-from idp.oauth.provider import Answer, Decision, Provider, json_answer
+from idp.oauth.provider import Decision, Provider, json_answer
 from idp.oauth.server import error_answer
 from idp.oauth.token_state import PresentedToken
 
@@ -43,11 +43,7 @@ def decide(
         and token_state.is_good(token, facts, provider, now)
     ):
         body = _describe(token, facts, provider)
-    return Decision(_answer(body), writes)
-
-
-def _answer(body: dict[str, Any]) -> Answer:
-    return json_answer(200, body)
+    return Decision(json_answer(200, body), writes)
 
 
 def _may_see(client: ClientFacts, token: PresentedToken, facts: TokenFacts) -> bool:

@@ -8,7 +8,7 @@ Private keys are sealed in the database. Specs: RFC 7517 (JWK), RFC 7518 (algori
 import base64
 import hashlib
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import orjson
@@ -22,6 +22,7 @@ from joserfc.jwk import ECKey, KeySet, RSAKey
 from sqlalchemy import select
 
 from idp.clock import DAY, SECOND, Clock, Instant
+from idp.errors import Unavailable
 from idp.events.catalogue import KeysRotated
 from idp.oauth.model import SigningKey
 from idp.storage.unit_of_work import UnitOfWork, Work
@@ -136,6 +137,10 @@ class Keyring:
         if abs(self._clock.now() - ring.read_at) > RELOAD_EVERY and self._lock.acquire(False):
             try:
                 self._ring = ring = self._read()
+            except Unavailable:
+                # The keys at hand are still ours. Not asked again at once: this may be the event
+                # loop, and a database that is gone takes seconds to say so.
+                self._ring = ring = replace(ring, read_at=self._clock.now())
             finally:
                 self._lock.release()
         return ring

@@ -2,7 +2,8 @@
 
 An **Authorization** is one client's stake in one session: it begins as an authorization code, is
 redeemed once, and then carries one family of refresh tokens by a single generation counter. Access
-and refresh tokens are not rows; they are views of their authorization (`access_token`, `grants`).
+and refresh tokens are not rows; they are views of their authorization (`access_token`,
+`refresh_token`).
 """
 
 from typing import Any
@@ -30,7 +31,7 @@ class Client(Base):
     redirect_uris: Mapped[list[str]] = mapped_column(Json)
     post_logout_redirect_uris: Mapped[list[str]] = mapped_column(Json, default=list)
     scope: Mapped[str] = mapped_column(Text)
-    # Resource servers its access tokens are for; the first is the default `aud` (RFC 9068).
+    # Resource servers its access tokens are for: all of them are their `aud`.
     audience: Mapped[list[str]] = mapped_column(Json, default=list)
     jwks: Mapped[dict[str, Any] | None] = mapped_column(Json)
     jwks_uri: Mapped[str | None] = mapped_column(Text)

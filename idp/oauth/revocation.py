@@ -23,6 +23,7 @@ from idp.oauth.provider import Decision, Provider, json_answer
 from idp.oauth.server import error_answer
 from idp.oauth.token_state import PresentedToken
 from idp.storage.database import HotStatement, Write
+from idp.storage.unit_of_work import UnitOfWork
 
 
 def decide(
@@ -53,7 +54,7 @@ def decide(
     return decision
 
 
-def _end(unit: Any, authorization_id: str, client_id: str) -> None:
+def _end(unit: UnitOfWork, authorization_id: str, client_id: str) -> None:
     authorizations.end(
         unit, [authorization_id], reason="revoked_by_client", actor=Actor("client", client_id)
     )

@@ -5,8 +5,7 @@ Owns the glue: who the client is, how tokens are minted, what is to be written. 
 go out, so that `/token` is one statement in and one transaction out.
 """
 
-import logging
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 from authlib.oauth2.rfc6749 import (
@@ -28,8 +27,6 @@ from idp.oauth.grants.refresh_token import RefreshTokenGrant
 from idp.oauth.provider import Answer, Decision, Provider, json_answer
 from idp.oauth.request import ProtocolRequest
 from idp.storage.database import HotStatement, Write
-
-log = logging.getLogger(__name__)
 
 GRANT_TYPES = ("authorization_code", "refresh_token", "client_credentials")
 _PKCE = [Pkce()]
@@ -190,9 +187,6 @@ def error_answer(error: OAuth2Error) -> Answer:
     status, body, headers = error()
     extra = tuple((name, value) for name, value in headers if name == "WWW-Authenticate")
     return json_answer(status, dict(body), extra)
-
-
-Kind = Literal["code", "refresh_token"]
 
 
 def as_json(value: object) -> str:

@@ -75,9 +75,9 @@ def decide(
         return Decision(bearer_answer(error))
     if token is None or token.access is None or not facts.user or not facts.authorization:
         raise RuntimeError("require() has let through a token without a person")
-    body = claims.for_userinfo(
-        facts.user, token.access.scope, facts.authorization.claims, vault=provider.vault
-    )
+    # Of what was asked for singly, only what the app's scopes give still.
+    asked = claims.within(facts.authorization.claims, facts.owner_scope)
+    body = claims.for_userinfo(facts.user, token.access.scope, asked, vault=provider.vault)
     return Decision(json_answer(200, body))
 
 

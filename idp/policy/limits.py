@@ -1,4 +1,4 @@
-"""How many sessions one person may have at once (row L1): the oldest give way."""
+"""How many sessions one person may have at once (row L1): the longest idle give way."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,9 +1,11 @@
-"""The life of a session: start, resume, touch, rotate, re-authenticate, extend, rename, end.
+"""The life of a session: start, resume, touch, rotate, re-authenticate, rename, end.
 
-The only writer of `Session`, with `hot`, which holds what the protocol endpoints write.
-Everything that ends a session goes through `end`, so every end
-(person, administrator, limit, expiry, password change, an app's logout) reaches every app: `end`
-records `SessionEnded`, and whoever must act on it has subscribed to that event.
+The only writer of `Session`, with `hot` (what the protocol endpoints write) and `sealing` (the
+secret key changed); history is deleted by `idp.oauth.cleanup`, with the grants in it.
+
+Everything that ends a session goes through `end`, so every end (person, administrator, limit,
+expiry, password change, an app's logout) reaches every app: `end` records `SessionEnded`, and
+whoever must act on it has subscribed to that event.
 
 Invariants kept here: an ended session never lives again (every change is conditional on
 `ended_at IS NULL`); a deadline never moves later than its definition; the secret changes at every
@@ -12,7 +14,7 @@ change of identity or strength, and the old one is dead at once.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 import orjson
 from sqlalchemy import ColumnElement, and_, bindparam, null, or_, select, update
@@ -25,7 +27,6 @@ from idp.events.actor import SYSTEM, Actor
 from idp.events.catalogue import (
     LimitReached,
     SessionEnded,
-    SessionExtended,
     SessionReauthenticated,
     SessionRenamed,
     SessionStarted,
@@ -64,9 +65,6 @@ EndReason = Literal[
 ]
 # Ends by time alone: offline grants outlive these, and no other.
 EXPIRY: frozenset[str] = frozenset({"idle_timeout", "absolute_timeout"})
-
-
-_Plain = TypeVar("_Plain", SessionRenamed, SessionExtended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,17 +190,6 @@ def touch(unit: UnitOfWork, session: Session) -> None:
     )
 
 
-def extend(unit: UnitOfWork, session: Session, actor: Actor) -> None:
-    """ "Stay signed in": slides the idle deadline now; the absolute one stays where it is."""
-    unit.orm.execute(
-        update(Session)
-        .where(Session.id == session.id, alive(unit.now))
-        .values(last_active_at=unit.now, idle_at=unit.now + session.idle_timeout)
-        .execution_options(synchronize_session="fetch")
-    )
-    unit.record(_about(SessionExtended, session, actor))
-
-
 def rotate_if_old(unit: UnitOfWork, session: Session) -> str | None:
     """A new secret when the present one is older than `ROTATE_EVERY`; None when it stays."""
     if unit.now - session.secret_changed_at < ROTATE_EVERY:
@@ -245,7 +232,14 @@ def rename(unit: UnitOfWork, session: Session, label: str, actor: Actor) -> None
     details = queries.details_of(unit, session)
     details["label"] = label or None
     session.details = _sealed(unit, session.id, details)
-    unit.record(_about(SessionRenamed, session, actor))
+    unit.record(
+        SessionRenamed(
+            actor=actor.kind,
+            actor_id=actor.id,
+            user_id=session.user_id,
+            session_id=session.id,
+        )
+    )
 
 
 _END = HotStatement(
@@ -416,12 +410,3 @@ def _recorded(authentication: Authentication, at: Instant) -> dict[str, object]:
 
 def _sealed(unit: UnitOfWork, session_id: str, details: dict[str, object]) -> str:
     return unit.vault.seal_text(orjson.dumps(details).decode(), f"session.details:{session_id}")
-
-
-def _about(event: type[_Plain], session: Session, actor: Actor) -> _Plain:
-    return event(
-        actor=actor.kind,
-        actor_id=actor.id,
-        user_id=session.user_id,
-        session_id=session.id,
-    )

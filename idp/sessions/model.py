@@ -1,7 +1,7 @@
 """One browser, device or agent signed in as a user.
 
 `id` is the public `sid` that apps and the account page see; the cookie holds a secret of which only
-a digest is kept. `idp.sessions.lifecycle` is the only writer of these rows.
+a digest is kept. `idp.sessions.lifecycle` says who writes these rows.
 """
 
 from typing import Any
@@ -40,12 +40,12 @@ class Session(Base):
     secret_generation: Mapped[int] = mapped_column(Integer, default=1)
     secret_changed_at: Mapped[Instant] = mapped_column(Microseconds)
 
-    # Binding to something held by the browser (none, dbsc, mtls, dpop): FRONTIER, row B1.
+    # Binding to something held by the browser (dbsc, mtls, dpop): not there yet, always "none".
     binding_type: Mapped[str] = mapped_column(String(8), default="none")
     binding_key: Mapped[str | None] = mapped_column(Text)
     last_proof_at: Mapped[Instant | None] = mapped_column(Microseconds)
 
-    # What was proved, when and how: a list of {"method", "amr", "at"}; the newest proves `acr`.
+    # What was proved, when and how: {"method", "amr", "acr", "at"} each, the newest last.
     authentications: Mapped[list[dict[str, Any]]] = mapped_column(Json, default=list)
     acr: Mapped[str] = mapped_column(String(64))
     auth_time: Mapped[Instant] = mapped_column(Microseconds)
@@ -61,7 +61,7 @@ class Session(Base):
     trusted: Mapped[int] = mapped_column(Integer, default=0)
     temporary: Mapped[int] = mapped_column(Integer, default=0)
 
-    # Sealed JSON {"label", "ip", "user_agent", "place"}; context "session.details:<id>" (row B8).
+    # Sealed JSON {"label", "default_label", "ip", "user_agent"}; context "session.details:<id>".
     details: Mapped[str] = mapped_column(Text)
     # Plain, because lists are filtered and counted by them.
     device_type: Mapped[str] = mapped_column(String(16))
@@ -72,7 +72,7 @@ class Session(Base):
     device_hash: Mapped[str | None] = mapped_column(String(64))
 
     ended_at: Mapped[Instant | None] = mapped_column(Microseconds)
-    # Why (see lifecycle.END_REASONS), who ("user", "admin", "client", "system") and which one.
+    # Why (see lifecycle.EndReason), who ("user", "admin", "client", "system") and which one.
     end_reason: Mapped[str | None] = mapped_column(String(32))
     ended_by: Mapped[str | None] = mapped_column(String(16))
     ended_by_id: Mapped[str | None] = mapped_column(String(64))

@@ -78,8 +78,8 @@ def sign_in(
 
     `current` is the secret of the browser's present session: if it lives and is the same person's,
     it goes on under a new secret; another person's ends. `then` is done in the transaction that
-    begins the session. Raises `Unavailable` when too many
-    passwords are waiting; the attempt is not counted then.
+    begins the session. Raises `Unavailable` when too many passwords are waiting; the attempt is not
+    counted then.
     """
     with work.begin() as unit:
         counted = _count(unit, name, visit)

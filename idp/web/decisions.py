@@ -8,7 +8,6 @@ leave only after the commit.
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -21,8 +20,6 @@ from idp.errors import Unavailable
 from idp.oauth.client_auth import fetch_keys
 from idp.oauth.provider import Answer, Decision, NeedsClientKeys, Provider
 from idp.storage.database import Database, HotStatement, Row, Write
-
-log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 # Each attempt starts from fresh facts; more than a handful in a row means something is wrong.
@@ -169,20 +166,28 @@ class _GroupCommit:
 
     async def _in_thread(self, batch: list[_Waiting]) -> None:
         try:
+            await self._try_in_thread(batch)
+        finally:
+            self._is_scheduled = False
+            if self._waiting:
+                self._commit()
+
+    async def _try_in_thread(self, batch: list[_Waiting]) -> None:
+        try:
             outcomes = await self._hop(
                 partial(self._database.try_apply_all, [writes for writes, _ in batch])
             )
         except Exception as error:
-            _fail(batch, error)
+            if len(batch) == 1 or isinstance(error, Unavailable):
+                _fail(batch, error)
+            else:  # as in `_try`: one request's mistake is not the others'
+                for one in batch:
+                    await self._try_in_thread([one])
         else:
             if outcomes is None:
                 _fail(batch, _not_free())
             else:
                 _tell(batch, outcomes)
-        finally:
-            self._is_scheduled = False
-            if self._waiting:
-                self._commit()
 
 
 def _not_free() -> Unavailable:

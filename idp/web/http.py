@@ -179,10 +179,10 @@ def _answer(
         response = handlers[method](context, request)
     except Refused as refused:
         if refused.detail is not None:
-            _log.info("%s %s refused: %s", request.method, request.path, refused.detail)
+            _log.info("%s %r refused: %s", request.method, request.path, refused.detail)
         response = kind.refuse(context, request, refused)
     except Exception:
-        _log.exception("%s %s failed", request.method, request.path)
+        _log.exception("%s %r failed", request.method, request.path)
         response = kind.refuse(context, request, unexpected())
     if request.browser_is_new and kind.media_type == FORM:
         cookies.keep_browser(response, context.settings, request.browser)

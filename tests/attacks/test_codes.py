@@ -11,6 +11,7 @@ from idp.oauth.facts import TokenFacts, token_facts
 from idp.storage.database import Row
 from tests.attacks.wire import Wire, cookie
 from tests.harness.provider import Flow, Idp, Registered
+from tests.oauth.asking import remember_consent
 
 REFUSED = "invalid_grant"
 PUBLIC: dict[str, Any] = {
@@ -206,6 +207,7 @@ def test_a_request_under_way_is_useless_in_another_browser(idp: Idp) -> None:
     own = idp.signed_in_browser(started)
     page = own.get("/authorize", params=flow.parameters()).headers["location"]
     reference = page.partition("request=")[2]
+    remember_consent(idp, started, flow.client)
     with idp.work.begin() as unit:
         pushed.note_consent(unit, reference, started.session.id)
     address = pushed.return_url(reference, flow.client.id)
@@ -228,6 +230,7 @@ def test_a_request_under_way_is_finished_once_in_time_and_for_its_own_app(idp: I
         response = browser.get("/authorize", params=Flow(app).parameters(prompt="consent"))
         return str(response.headers["location"]).partition("request=")[2]
 
+    remember_consent(idp, started, app)
     once, foreign, late = begin(), begin(), begin()
     with idp.work.begin() as unit:
         for reference in (once, foreign, late):
@@ -247,6 +250,7 @@ def test_consent_of_another_session_in_the_same_browser_does_not_count(idp: Idp)
     browser = idp.signed_in_browser(first)
     page = browser.get("/authorize", params=Flow(app).parameters()).headers["location"]
     reference = page.partition("request=")[2]
+    remember_consent(idp, first, app)
     with idp.work.begin() as unit:
         pushed.note_consent(unit, reference, first.session.id)
     browser.cookies.set("idp_session", second.secret, domain="localhost.local")

@@ -30,15 +30,15 @@ TELLING = (
     "https://evil.test/cb", "https://app.example/callback", "//evil.test", "javascript:alert(1)",
     "urn:ietf:params:oauth:request_uri:req_0", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
     "authorization_code", "refresh_token", "client_credentials", "{}", '{"userinfo":{"email":null}}',
-    "[" * 500, "null", "-1", "1e9", "a.b.c", "eyJhbGciOiJub25lIn0.e30.", "WyJhbGciXQ.e30.AA",
+    "[" * 500, "[]", "null", "-1", "1e9", "a.b.c", "eyJhbGciOiJub25lIn0.e30.", "WyJhbGciXQ.e30.AA",
     "at_AAAA", "rt_" + "A" * 70, "\r\nLocation: https://evil.test", "\x00", "\ud7ff", "ﬃ", "💥", "%",
 )  # fmt: skip
 values = st.one_of(st.sampled_from(TELLING), st.text(max_size=40))
 
 
 def pairs(names: tuple[str, ...]) -> st.SearchStrategy[list[tuple[str, str]]]:
-    name = st.one_of(st.sampled_from(names), st.text(max_size=8))
-    return st.lists(st.tuples(name, values), max_size=6)
+    known = st.sampled_from(names)
+    return st.lists(st.tuples(known | known | st.text(max_size=8), values), max_size=6)
 
 
 @pytest.fixture
@@ -87,6 +87,24 @@ def test_the_authorization_endpoint_survives_anything(
     good = Flow(app).parameters()
     sent = [*good.items(), *changes] if appended else list((good | dict(changes)).items())
     check_authorization(wire.get("/authorize", sent, **headers), app.redirect_uri)
+
+
+pieces = st.sampled_from(
+    ("https:", "http:", "//", "/", "app.example", "evil.test", "@", ":", "443", "?", "#", "\\", ".",
+     "callback", "%2f", "%00", ";", "..", "&", "=", " ", "\t", "javascript:", "é", "[", "]", "*")
+)  # fmt: skip
+
+
+@bounded
+@given(before=st.lists(pieces, max_size=3), kept=st.booleans(), after=st.lists(pieces, max_size=4))
+def test_no_address_but_the_registered_one_gets_an_answer(
+    wire: Wire, app: Registered, signed_in: str, before: list[str], kept: bool, after: list[str]
+) -> None:
+    uri = "".join([*before, app.redirect_uri * kept, *after])
+    parameters = Flow(app).parameters(redirect_uri=uri)
+    answer = wire.get("/authorize", parameters, cookie=signed_in)
+    if uri != app.redirect_uri:
+        assert (answer.status, answer.location) == (400, None)
 
 
 @bounded

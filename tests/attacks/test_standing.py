@@ -165,6 +165,22 @@ def test_a_session_that_ran_out_leaves_offline_grants_and_nothing_else(
     assert idp.refresh(world.app, refreshed["refresh_token"])[1]["error"] == "invalid_grant"
 
 
+@pytest.mark.attack("RT-10")
+def test_a_disabled_app_loses_the_tokens_of_its_own_as_well(idp: Idp) -> None:
+    app, observer = idp.register(scope="read write"), idp.register(introspects_all=1)
+    own = idp.token(app, grant_type="client_credentials")[1]["access_token"]
+    narrow = idp.token(app, grant_type="client_credentials", scope="read")[1]["access_token"]
+    assert idp.is_active(observer, own)
+    for statement, alive in (
+        ("UPDATE clients SET scope = 'read' WHERE id = :id", [False, True]),
+        ("UPDATE clients SET disabled_at = 1 WHERE id = :id", [False, False]),
+        ("UPDATE clients SET disabled_at = NULL WHERE id = :id", [False, True]),
+        ("DELETE FROM clients WHERE id = :id", [False, False]),
+    ):
+        idp.execute(statement, id=app.id)
+        assert [idp.is_active(observer, token) for token in (own, narrow)] == alive, statement
+
+
 @pytest.mark.attack("RT-07")
 def test_whatever_was_revoked_last_decides_in_every_order(idp: Idp) -> None:
     user = idp.person()

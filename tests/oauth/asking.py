@@ -5,6 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 from starlette.testclient import TestClient
 
 from idp.oauth import consent, pushed
+from idp.oauth.model import Client
 from idp.sessions.lifecycle import Started
 from tests.harness.provider import Flow, Idp, Registered, answer_of
 
@@ -41,10 +42,13 @@ class Request:
             pushed.note_authentication(unit, self.reference, session_id)
         return self._again()
 
-    def allowed(self, session_id: str) -> "Request":
-        """As the consent page does for "Allow", when nothing is to be remembered."""
+    def allowed(self, started: Started) -> "Request":
+        """As the consent page does for "Allow"."""
         with self._idp.work.begin() as unit:
-            pushed.note_consent(unit, self.reference, session_id)
+            registered = unit.orm.get_one(Client, self.client.id).scope
+        remember_consent(self._idp, started, self.client, registered)
+        with self._idp.work.begin() as unit:
+            pushed.note_consent(unit, self.reference, started.session.id)
         return self._again()
 
     def denied(self) -> "Request":

@@ -46,7 +46,7 @@ def test_the_same_holds_on_the_way_over_the_pages(idp: Idp, app: Registered) -> 
     browser = idp.signed_in_browser(started)
     for scope in ("openid docs:read docs:write", None):
         request = Request(idp, browser, app, scope=scope, prompt="consent")
-        assert request.allowed(started.session.id).step == "code"
+        assert request.allowed(started).step == "code"
     with idp.work.read() as unit:
         scopes = unit.connection.exec_driver_sql("SELECT scope FROM authorizations").scalars()
         assert not [scope for scope in scopes if "docs:write" in scope]
@@ -70,5 +70,5 @@ def test_a_request_for_nothing_but_what_one_may_not_give_is_denied(
     browser = idp.signed_in_browser(started)
     assert Request(idp, browser, app, scope="docs:write").step == "access_denied"
     request = Request(idp, browser, app, scope="docs:write", prompt="consent")
-    assert request.allowed(started.session.id).step == "access_denied"
+    assert request.allowed(started).step == "access_denied"
     assert idp.count("authorizations") == 0
