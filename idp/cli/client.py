@@ -144,10 +144,21 @@ def show(client_id: ClientId, as_json: AsJson = False) -> None:
 
 
 @app.command(name="rotate-secret")
-def rotate_secret(client_id: ClientId, as_json: AsJson = False) -> None:
+def rotate_secret(
+    client_id: ClientId,
+    at_once: Annotated[
+        bool, typer.Option("--now", help="Refuse the present secret at once: it has leaked.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Make a new secret; the present one works on until the next rotation."""
     with change() as unit:
-        secret = clients.rotate_secret(unit, _found(unit, client_id), actor=ADMIN)
+        secret = clients.rotate_secret(
+            unit,
+            _found(unit, client_id),
+            actor=ADMIN,
+            overlap="none" if at_once else "keep",
+        )
     data = {"client_id": client_id, "client_secret": secret}
     answer(data, fields(data), as_json=as_json)
 

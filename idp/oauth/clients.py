@@ -7,7 +7,7 @@ Specs: RFC 7591 section 2, RFC 8252, RFC 9700, OpenID Connect Back-Channel Logou
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from joserfc.errors import JoseError
@@ -159,12 +159,15 @@ def origins(unit: UnitOfWork) -> frozenset[str]:
     return frozenset(origin for row in rows for origin in row)
 
 
-def rotate_secret(unit: UnitOfWork, client: Client, *, actor: Actor) -> str:
-    """A new secret; the one before goes on working until the next rotation."""
+def rotate_secret(
+    unit: UnitOfWork, client: Client, *, actor: Actor, overlap: Literal["keep", "none"] = "keep"
+) -> str:
+    """A new secret; the one before works on until the next rotation, or ("none") not at all."""
     if client.secret_hash is None:
         raise Refused("no_secret", "This client does not authenticate with a secret.")
     secret = ids.new_secret()
-    client.previous_secret_hash, client.secret_hash = client.secret_hash, ids.digest(secret)
+    client.previous_secret_hash = client.secret_hash if overlap == "keep" else None
+    client.secret_hash = ids.digest(secret)
     unit.record(_changed(client, ["secret"], actor))
     return secret
 

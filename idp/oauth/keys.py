@@ -21,7 +21,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet, RSAKey
 from sqlalchemy import select
 
-from idp.clock import DAY, SECOND, Clock, Instant
+from idp.clock import DAY, SECOND, Clock, Duration, Instant
 from idp.errors import Unavailable
 from idp.events.catalogue import KeysRotated
 from idp.oauth.model import SigningKey
@@ -32,6 +32,8 @@ ALGORITHMS: tuple[Algorithm, ...] = ("ES256", "RS256")
 RSA_BITS = 3_072
 # A retired key stays published for as long as any token it signed may live, and a day.
 RETIRED_PUBLISHED = 2 * DAY
+# We ourselves accept an ID token as a hint for as long as its session may last.
+RETIRED_VERIFIES = 31 * DAY
 # Another process may rotate: the ring is read again this often.
 RELOAD_EVERY = 15 * SECOND
 JWT_MAXIMUM = 16_384
@@ -148,24 +150,26 @@ class Keyring:
     def _read(self) -> _Ring:
         with self._work.read() as unit:
             rows = unit.orm.scalars(select(SigningKey).order_by(SigningKey.created_at)).all()
-            published = [
-                row
-                for row in rows
-                if row.retired_at is None or row.retired_at + RETIRED_PUBLISHED > unit.now
-            ]
+            published = [row.public_jwk for row in rows if _within(row, RETIRED_PUBLISHED, unit)]
+            verifying = [row.public_jwk for row in rows if _within(row, RETIRED_VERIFIES, unit)]
             active = [row for row in rows if row.state == "active"]
             for row in active:
                 if row.kid not in self._opened:
                     self._opened[row.kid] = _Signer(_private(unit, row), row.alg)
             signing = {row.alg: self._opened[row.kid] for row in active}
-            document = orjson.dumps({"keys": [row.public_jwk for row in published]})
+            document = orjson.dumps({"keys": published})
         return _Ring(
             signing=signing,
-            verifying=KeySet.import_key_set(orjson.loads(document)),
+            verifying=KeySet.import_key_set({"keys": verifying}),
             document=document,
             etag=f'"{hashlib.sha256(document).hexdigest()[:32]}"',
             read_at=unit.now,
         )
+
+
+def _within(row: SigningKey, lasting: Duration, unit: UnitOfWork) -> bool:
+    """Whether a key is in use, or was retired less than `lasting` ago."""
+    return row.retired_at is None or row.retired_at + lasting > unit.now
 
 
 def ensure(unit: UnitOfWork) -> None:

@@ -23,7 +23,28 @@ from idp.storage.unit_of_work import UnitOfWork
 from idp.storage.vault import Unreadable, Vault
 
 BATCH = 1_000
-WAITING_MAXIMUM = 100_000
+WAITING_MAXIMUM = 50_000
+# What is kept of a request: nothing that we would not look at again.
+KEPT = frozenset(
+    {
+        "client_id",
+        "redirect_uri",
+        "response_type",
+        "response_mode",
+        "scope",
+        "state",
+        "nonce",
+        "code_challenge",
+        "code_challenge_method",
+        "prompt",
+        "display",
+        "max_age",
+        "claims",
+        "id_token_hint",
+        "login_hint",
+        "ui_locales",
+    }
+)
 _FULL = "pending_requests:full"
 URN = "urn:ietf:params:oauth:request_uri:"
 
@@ -67,7 +88,8 @@ def push(
             "id": reference,
             "client_id": client_id,
             "parameters": provider.vault.seal_text(
-                orjson.dumps(values).decode(), _context(reference)
+                orjson.dumps({name: values[name] for name in values if name in KEPT}).decode(),
+                _context(reference),
             ),
             "browser_hash": browser_hash,
             "created_at": now,

@@ -49,7 +49,8 @@ from idp.web.decisions import Shell
 log = logging.getLogger(__name__)
 
 # A POST to /authorize comes from another site, so the session's Lax cookie is not with it; it is
-# turned into a GET, which carries it.
+# turned into a GET, which carries it. What anybody may send unasked is kept until it expires, so it
+# is bounded (DS-08).
 GET_MAXIMUM = 8_192
 SECURITY = (
     (b"x-content-type-options", b"nosniff"),
@@ -248,6 +249,8 @@ class ProtocolEndpoints:
         return _see_other("/authorize?" + urlencode(found.values))
 
     async def _authorize_get(self, scope: Scope) -> Answer:
+        if len(scope["query_string"]) > GET_MAXIMUM:
+            raise TooLarge
         parameters = parse(scope["query_string"])
         jar = _cookies(scope)
         secret = cookies.session_secret(jar, self.settings)

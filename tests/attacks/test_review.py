@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from idp.clock import SECOND
+from idp.clock import DAY, SECOND
 from idp.errors import Unavailable
 from idp.events.actor import Actor
-from idp.oauth import authorizations, clients, consent, pushed
+from idp.oauth import authorizations, clients, consent, keys, pushed
 from idp.web.decisions import _GroupCommit
 from tests.harness.provider import ADMIN, Flow, Idp, answer_of
 
@@ -139,3 +139,50 @@ def test_keys_are_given_out_and_not_read_at_every_request_while_the_database_is_
     monkeypatch.setattr(idp.work.database, "read", gone)
     assert [idp.browser().get("/jwks").status_code for _ in range(3)] == [200, 200, 200]
     assert len(tried) == 1
+
+
+@pytest.mark.attack("DS-08")
+def test_what_anybody_may_leave_behind_is_bounded(idp: Idp) -> None:
+    flow, browser = Flow(idp.register()), idp.browser()
+    assert browser.get("/authorize", params=flow.parameters(junk="j" * 9_000)).status_code == 400
+    assert idp.count("pending_requests") == 0
+    assert browser.get("/authorize", params=flow.parameters(junk="j" * 4_000)).status_code == 303
+    with idp.work.read() as unit:
+        kept = unit.connection.exec_driver_sql("SELECT parameters FROM pending_requests").scalar()
+    assert len(str(kept)) < 1_500
+
+
+def test_a_full_waiting_room_is_answered_503_until_there_is_room(
+    idp: Idp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pushed, "WAITING_MAXIMUM", 1)
+    flow, store = Flow(idp.register()), idp.app.provider.store
+    assert idp.browser().get("/authorize", params=flow.parameters()).status_code == 303
+    with idp.work.begin() as unit:
+        pushed.watch_room(unit, store)
+    refused = idp.browser().get("/authorize", params=flow.parameters())
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    idp.clock.advance(3_600_000_000)
+    with idp.work.begin() as unit:
+        pushed.delete_expired(unit)
+        pushed.watch_room(unit, store)
+    assert idp.browser().get("/authorize", params=flow.parameters()).status_code == 303
+
+
+def test_a_leaked_secret_can_be_refused_at_once(idp: Idp) -> None:
+    app = idp.register()
+    with idp.work.begin() as unit:
+        client = clients.by_id(unit, app.id)
+        assert client is not None
+        clients.rotate_secret(unit, client, actor=ADMIN, overlap="none")
+    assert idp.token(app, grant_type="client_credentials")[1]["error"] == "invalid_client"
+
+
+def test_a_hint_is_known_for_as_long_as_its_session_may_last(idp: Idp) -> None:
+    app, started = idp.register(), idp.session(idp.person())
+    hint = idp.grant(app, started)["id_token"]
+    with idp.work.begin() as unit:
+        keys.rotate(unit)
+    idp.clock.advance(20 * DAY)
+    answer = idp.authorize(idp.browser(), Flow(app).parameters(prompt="none", id_token_hint=hint))
+    assert answer["error"] == "login_required"

@@ -8,7 +8,9 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from tests.crash.storm import storm
+from tests.harness.deployment import prepare
 from tests.harness.history import shown
+from tests.harness.postgres_outage import own_postgres
 from tests.harness.provider import Templates
 from tests.harness.server_process import Forking, Launch, Spawning
 
@@ -19,12 +21,20 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=6)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    parser.add_argument(
+        "--victim", choices=("server", "database"), default="server", help="database: PostgreSQL"
+    )
     parser.add_argument("--fork", action="store_true", help="fork servers: starts take less time")
     chosen = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="idp-crash-")))
         templates = Templates(folder)
-        if chosen.database == "sqlite":
+        postgres = None
+        if chosen.victim == "database":
+            postgres = stack.enter_context(own_postgres())
+            url = postgres.url
+            prepare(url)
+        elif chosen.database == "sqlite":
             url = templates.sqlite(folder / "idp.db")
         else:
             url = stack.enter_context(templates.postgres())
@@ -37,7 +47,7 @@ def main() -> None:
             if number % 10 == 0:
                 say(f"{number} kills, {time.monotonic() - begun:.0f} s")
 
-        say(f"{chosen.database}, seed {chosen.seed}")
+        say(f"{chosen.database}, killing the {chosen.victim}, seed {chosen.seed}")
         report = storm(
             url,
             folder,
@@ -45,6 +55,7 @@ def main() -> None:
             kills=chosen.kills,
             clients=chosen.clients,
             seed=chosen.seed,
+            postgres=postgres,
             progress=progress,
         )
     for line in report.lines():

@@ -80,6 +80,10 @@ class World:
     )
     answers: Counter[str] = field(default_factory=Counter)
 
+    def done(self) -> int:
+        """How many requests were answered well so far."""
+        return self.answers["200"] + self.answers["303"]
+
 
 def token_subject(token: str) -> Subject:
     return f"token:{digest(token)[:16]}"
@@ -130,7 +134,7 @@ class Client(threading.Thread):
         except Lost:
             self.world.answers["lost"] += 1
         except TurnedAway:
-            pass
+            self.world.up.wait(0.2)
 
     def step(self) -> None:
         if self.unfinished is not None:

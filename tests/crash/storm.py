@@ -11,18 +11,21 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tests.crash import ledger
 from tests.crash.load import Client, World
 from tests.harness import history
 from tests.harness.deployment import Deployment, deployment
-from tests.harness.load_clients import Lost, NotSent
+from tests.harness.load_clients import Browser, Lost, NotSent
+from tests.harness.postgres_outage import OwnPostgres
 from tests.harness.receivers import Receiver, Receivers, late, listening, saying
 from tests.harness.server_process import Launch, Server, environment, free_port, until
 
-# Seconds between readiness and the next kill, and how often a server is killed before it is ready.
+# Seconds between readiness and the next kill, what must have been answered in between even on a
+# slow machine, and how often a server is killed before it is ready.
 BETWEEN = (0.3, 1.3)
+LEAST_DONE = 25
 KILLED_WHILE_STARTING = 0.1
 GRACE = 10
 PEOPLE = ("alice", "bob", "carol")
@@ -74,12 +77,14 @@ def storm(
     clients: int = 6,
     seed: int = 0,
     doom: Mapping[str, Any] | None = None,
+    postgres: OwnPostgres | None = None,
     after_kill: Callable[[], object] = lambda: None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Report:
     """Runs a load, kills the server `kills` times, and gives what came of it.
 
-    `after_kill` is done while the server is dead; `progress` is told the number of each kill.
+    With `postgres` the database is killed instead. `after_kill` is done while the victim is dead;
+    `progress` is told the number of each kill.
     """
     # Tokens outlive the storm, so that one found dead was ended by somebody.
     settings = environment(
@@ -101,7 +106,11 @@ def storm(
         try:
             for thread in threads:
                 thread.start()
-            for number in _kill(server, world, kills, seed=seed, doom=doom, after=after_kill):
+            drawn = random.Random(seed)
+            victim: Victim = ServerVictim(server, doom, drawn)
+            if postgres is not None:
+                victim = DatabaseVictim(postgres, server)
+            for number in _kill(victim, world, kills, drawn, after_kill):
                 progress(number)
         finally:
             world.over.set()
@@ -150,28 +159,73 @@ def _now_and_then(usual: Any, seldom: Any) -> Any:
     return answer
 
 
+class Victim(Protocol):
+    """What is killed and comes back."""
+
+    def kill(self) -> None: ...
+
+    def revive(self) -> None:
+        """Gives control back when requests are answered again."""
+
+
+@dataclass
+class ServerVictim:
+    """The provider's own process; now and then it dies again before it is ready."""
+
+    server: Server
+    doom: Mapping[str, Any] | None
+    drawn: random.Random
+
+    def kill(self) -> None:
+        self.server.kill()
+
+    def revive(self) -> None:
+        if self.drawn.random() < KILLED_WHILE_STARTING:
+            self.server.begin(doom=self.doom)
+            usual = statistics.median(self.server.ready_after)
+            threading.Event().wait(self.drawn.uniform(0, 1.2 * usual))
+            self.server.kill()
+        self.server.start(doom=self.doom)
+
+
+@dataclass
+class DatabaseVictim:
+    """PostgreSQL under the provider, which stays up and says 503 meanwhile."""
+
+    postgres: OwnPostgres
+    server: Server
+
+    def kill(self) -> None:
+        self.postgres.crash()
+
+    def revive(self) -> None:
+        self.postgres.start()
+        begun = time.monotonic()
+        until(lambda: _is_well(self.server.port), "the database is used again", within=30)
+        self.server.ready_after.append(time.monotonic() - begun)
+
+
+def _is_well(port: int) -> bool:
+    browser = Browser(port)
+    try:
+        return browser.get("/healthz").status == 200
+    finally:
+        browser.close()
+
+
 def _kill(
-    server: Server,
-    world: World,
-    kills: int,
-    *,
-    seed: int,
-    doom: Mapping[str, Any] | None,
-    after: Callable[[], object],
+    victim: Victim, world: World, kills: int, drawn: random.Random, after: Callable[[], object]
 ) -> Iterator[int]:
-    """Kills and starts again, so many times; gives the number of each once it is ready."""
-    drawn = random.Random(seed)
+    """Kills and revives, so many times; gives the number of each once all is well."""
     calm = threading.Event()  # never set: waited on for its time alone
     for number in range(1, kills + 1):
+        enough = world.done() + LEAST_DONE
         calm.wait(drawn.uniform(*BETWEEN))
+        until(lambda enough=enough: world.done() >= enough, "the clients go on", within=60)
         world.up.clear()
-        server.kill()
+        victim.kill()
         after()
-        if drawn.random() < KILLED_WHILE_STARTING:
-            server.begin(doom=doom)
-            calm.wait(drawn.uniform(0, 1.2 * statistics.median(server.ready_after)))
-            server.kill()
-        server.start(doom=doom)
+        victim.revive()
         world.up.set()
         yield number
     calm.wait(BETWEEN[1])

@@ -21,10 +21,10 @@ import pytest
 
 from tests.bench.wire import Answer
 from tests.crash.conftest import Say, started
-from tests.harness.deployment import SCOPE, Deployment, authorize_path
+from tests.harness.deployment import SCOPE, Deployment, authorize_path, prepare
 from tests.harness.load_clients import Burst, Wire, burst, claims_of
 from tests.harness.postgres_outage import own_postgres
-from tests.harness.provider import PASSWORD, Templates, _prepare
+from tests.harness.provider import PASSWORD, Templates
 from tests.harness.server_process import Forking, until
 
 # What each request is answered with when all is well.
@@ -118,11 +118,11 @@ def test_a_sqlite_that_another_process_keeps_locked_answers_503_and_goes_on_read
         with closing(sqlite3.connect(file, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             with _slowest_read(requests.on.port, requests.reads["introspect"]) as read:
-                slowest = requests.all_refused(within=12)
+                slowest = requests.all_refused(within=15)
             requests.reads_answered(READS)
             other.execute("ROLLBACK")
         assert read.count > 20
-        assert read.slowest < 1
+        assert read.slowest < 2
         requests.nothing_was_done()
         requests.all_done()
     say(f"locked: 503 after {slowest:.1f} s, slowest of {read.count} reads {read.slowest:.3f} s")
@@ -154,7 +154,7 @@ def test_a_postgresql_that_goes_away_answers_503_and_is_used_again_when_it_is_ba
     tmp_path: Path, forking: Forking, say: Say
 ) -> None:
     with own_postgres() as postgres:
-        _prepare(postgres.url)
+        prepare(postgres.url)
         with started(postgres.url, tmp_path, forking) as on:
             requests = Requests(on)
             on.work.database.close()
@@ -202,7 +202,7 @@ def test_a_postgresql_that_freezes_answers_503_within_ten_seconds(
 ) -> None:
     """FT-24: the connections stand, and nobody is at the other end."""
     with own_postgres() as postgres:
-        _prepare(postgres.url)
+        prepare(postgres.url)
         with started(postgres.url, tmp_path, forking) as on:
             requests = Requests(on)
             with postgres.paused():

@@ -16,8 +16,9 @@ import pytest
 from tests.crash.conftest import MORTAL, Say
 from tests.crash.forgetful_disk import forget_newest_commits
 from tests.crash.storm import storm
-from tests.harness.deployment import deployment
+from tests.harness.deployment import deployment, prepare
 from tests.harness.history import shown
+from tests.harness.postgres_outage import own_postgres
 from tests.harness.provider import Templates
 from tests.harness.server_process import Forking, Server, Spawning, environment, free_port
 
@@ -46,6 +47,21 @@ def test_nothing_acknowledged_is_undone_or_lost_by_kills_on_postgresql(
 ) -> None:
     with templates.postgres() as url:
         report = storm(url, tmp_path, forking, kills=KILLS_POSTGRES, doom=MORTAL)
+    for line in report.lines():
+        say(line)
+    assert not report.violations, shown(report.violations)
+
+
+@pytest.mark.crash
+@pytest.mark.postgres
+@pytest.mark.timeout(120 + 10 * KILLS)
+def test_nothing_acknowledged_is_undone_or_lost_by_crashes_of_postgresql_itself(
+    tmp_path: Path, forking: Forking, say: Say
+) -> None:
+    with own_postgres() as postgres:
+        prepare(postgres.url)
+        kills = max(3, KILLS_POSTGRES // 2)
+        report = storm(postgres.url, tmp_path, forking, kills=kills, doom=MORTAL, postgres=postgres)
     for line in report.lines():
         say(line)
     assert not report.violations, shown(report.violations)

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from idp import app as application
 from idp.events import log as event_log
 from idp.oauth import clients
+from idp.storage import migrations
 from idp.storage.unit_of_work import Work
 from idp.users import queries, rules
 from idp.users.passwords import PasswordHasher
@@ -175,6 +176,14 @@ class Deployment:
 
 def authorize_path(parameters: Mapping[str, str]) -> str:
     return f"/authorize?{urlencode(parameters)}"
+
+
+def prepare(url: str) -> None:
+    """Makes an empty database ready to serve: schema and keys."""
+    work = application.assemble(settings_for(url))
+    migrations.upgrade(work.database)
+    application.prepare(work)
+    work.database.close()
 
 
 @contextmanager
