@@ -127,7 +127,9 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
 def _error_page(context: WebContext, error: PageError, headers: dict[str, str]) -> Answer:
     """The page for an authorization request that must not be redirected."""
     refused = Refused(error.code, error.sentence, 400)
-    response = errors.page(context, refused, language=choose(headers.get("accept-language")))
+    language = choose(headers.get("accept-language"))
+    title = "This sign-in cannot go on"
+    response = errors.page(context, refused, language=language, title=title)
     completed = of_pages(context.settings) | dict(response.headers)
     # These two are added where the answer is sent.
     for name in ("content-length", "strict-transport-security"):

@@ -178,6 +178,9 @@ class Settings(BaseSettings):
         scheme = self.database_url.split(":", 1)[0]
         if scheme not in ("sqlite", "postgresql+psycopg"):
             raise ValueError("IDP_DATABASE_URL must begin with sqlite:/// or postgresql+psycopg://")
+        folder = Path(self.database_url.removeprefix("sqlite:///")).parent
+        if scheme == "sqlite" and not folder.is_dir():
+            raise ValueError(f"IDP_DATABASE_URL: there is no folder {folder}; make it first")
         return self
 
 

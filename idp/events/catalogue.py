@@ -62,6 +62,13 @@ class SessionRenamed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SessionExtended(Event):
+    """A session's idle deadline was moved on request ("stay signed in")."""
+
+    type: ClassVar[str] = "session.extended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionEnded(Event):
     """A session ended; `reason` says why, the actor who. Its tokens died with it."""
 

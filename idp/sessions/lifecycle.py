@@ -27,6 +27,7 @@ from idp.events.actor import SYSTEM, Actor
 from idp.events.catalogue import (
     LimitReached,
     SessionEnded,
+    SessionExtended,
     SessionReauthenticated,
     SessionRenamed,
     SessionStarted,
@@ -188,6 +189,31 @@ def touch(unit: UnitOfWork, session: Session) -> None:
         .values(last_active_at=unit.now, idle_at=unit.now + session.idle_timeout)
         .execution_options(synchronize_session="fetch")
     )
+
+
+def extend(unit: UnitOfWork, session: Session, actor: Actor) -> bool:
+    """ "Stay signed in": slides the idle deadline now; the absolute one stays where it is.
+
+    False when the session ended meanwhile: nothing brings it back.
+    """
+    extended = unit.orm.execute(
+        update(Session)
+        .where(Session.id == session.id, alive(unit.now))
+        .values(last_active_at=unit.now, idle_at=unit.now + session.idle_timeout)
+        .returning(Session.id)
+        .execution_options(synchronize_session="fetch")
+    ).one_or_none()
+    if extended is None:
+        return False
+    unit.record(
+        SessionExtended(
+            actor=actor.kind,
+            actor_id=actor.id,
+            user_id=session.user_id,
+            session_id=session.id,
+        )
+    )
+    return True
 
 
 def rotate_if_old(unit: UnitOfWork, session: Session) -> str | None:

@@ -40,6 +40,7 @@ def routes(context: WebContext) -> list[Route]:
     return [
         _api_route(context, PATH, {"GET": list_sessions}),
         _api_route(context, f"{PATH}/revoke-all", {"POST": revoke_all}),
+        _api_route(context, f"{PATH}/{{id}}/extend", {"POST": extend}),
         _api_route(context, f"{PATH}/{{id}}", {"PATCH": rename, "DELETE": end}),
     ]
 
@@ -71,6 +72,18 @@ def rename(context: WebContext, request: PageRequest, caller: Caller) -> Respons
         if row.id == session.id:
             return _json(_shown(row))
     raise Refused("session_ended", "This session has ended.", 409)
+
+
+def extend(context: WebContext, request: PageRequest, caller: Caller) -> Response:
+    """POST: "stay signed in", for apps that warn before the idle deadline."""
+    if request.body and _object(request):
+        raise Refused("invalid_field", "This request takes no members.", 400)
+    with context.work.begin() as unit:
+        session = _own(unit, caller, request.params["id"])
+        if not lifecycle.extend(unit, session, _actor(caller)):
+            raise Refused("session_ended", "This session has ended.", 409)
+        deadline = session.idle_at
+    return _json({"id": session.id, "idle_expires_at": to_rfc3339(deadline)})
 
 
 def end(context: WebContext, request: PageRequest, caller: Caller) -> Response:

@@ -11,6 +11,7 @@ from idp.errors import Refused
 from idp.events import queries as events
 from idp.events.actor import Actor
 from idp.oauth import consent
+from idp.sessions import queries
 from idp.web import session_view
 from idp.web.http import PageRequest, WebContext
 from idp.web.session_view import OfflineRow, hue
@@ -40,11 +41,15 @@ def routes(context: WebContext) -> list[Route]:
 def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
     """GET /account/apps"""
     apps = _connected(context, visitor)
+    with context.work.read() as unit:
+        running = queries.running_of(unit, visitor.user.id)
+        offline = session_view.offline(unit, visitor.user.id)
     return context.renderer.page(
         "apps.html",
         language=request.language,
         visitor=visitor,
         apps=apps,
+        active=len(running) + len(offline),
         is_removed=_was_removed(context, visitor, request.query.get("removed")),
     )
 

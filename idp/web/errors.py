@@ -22,6 +22,7 @@ from idp.web.http import (
     page_request,
     unexpected,
 )
+from idp.web.local_path import ACCOUNT
 
 _log = logging.getLogger("idp.web")
 
@@ -56,7 +57,8 @@ def page(
         title=title or _TITLES.get(refused.status, "That was not done"),
         sentence=refused.sentence,
         code=refused.code,
-        links=list(links),
+        # There is always a way on.
+        links=list(links) or [("Go to your account", ACCOUNT)],
     )
     if refused.retry_after is not None:
         response.headers["Retry-After"] = str(refused.retry_after)

@@ -50,6 +50,8 @@ def ago(at: Instant, *, now: Instant, language: str) -> str:
 
 def length(duration: Duration, *, language: str) -> str:
     """A length of time: "60 minutes", "24 hours", "3 days"; rounded down to that unit."""
+    if duration < MINUTE:
+        return SHIPPED[language].gettext("less than a minute")
     if duration < 2 * HOUR:
         amount, unit = duration // MINUTE, "minute"
     elif duration < 2 * DAY:

@@ -1,8 +1,10 @@
 """Signing out everywhere, and what a change of roles does to a session's secret."""
 
+from idp.clock import SECOND
 from idp.events.actor import SYSTEM
 from idp.policy.timeouts import ABSOLUTE_DEFAULT
 from idp.sessions import lifecycle
+from idp.sessions.model import Session
 from idp.users import queries
 from idp.users.model import User
 from tests.harness.provider import Flow, Idp
@@ -56,3 +58,30 @@ def test_a_change_of_roles_changes_the_secret_at_the_next_use(either_idp: Idp) -
     idp.clock.advance(lifecycle.ROTATION_OVERLAP + 1)
     old = idp.signed_in_browser(started).get("/authorize", params=flow.parameters(prompt="none"))
     assert "error=login_required" in old.headers["location"]
+
+
+def test_staying_signed_in_moves_the_idle_deadline_and_no_other(either_idp: Idp) -> None:
+    idp = either_idp
+    started = idp.session(idp.person())
+    token = idp.grant(idp.register(), started, scope="openid sessions")["access_token"]
+    idp.clock.advance(200 * SECOND)
+    answer = idp.browser().post(
+        f"/api/v1/users/sessions/{started.session.id}/extend",
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    assert answer.status_code == 200, answer.text
+    with idp.work.read() as unit:
+        session = unit.orm.get_one(Session, started.session.id)
+        assert session.idle_at == idp.clock.now() + session.idle_timeout
+        assert session.expires_at == started.session.expires_at
+    assert len(idp.events("session.extended")) == 1
+
+
+def test_nothing_extends_a_session_that_ended(either_idp: Idp) -> None:
+    idp = either_idp
+    started = idp.session(idp.person())
+    idp.end(started.session.id)
+    with idp.work.begin() as unit:
+        session = unit.orm.get_one(Session, started.session.id)
+        assert not lifecycle.extend(unit, session, SYSTEM)
+    assert idp.events("session.extended") == []
