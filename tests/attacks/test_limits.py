@@ -5,6 +5,7 @@ import pkgutil
 import re
 import time
 from types import ModuleType
+from urllib.parse import quote
 
 import pytest
 
@@ -39,26 +40,23 @@ def test_parameters_beyond_their_limit_are_refused_at_once(idp: Idp, wire: Wire)
     app = idp.register()
     signed_in = cookie(idp.session(idp.person()))
     for name, value, error in (
-        ("scope", "openid " * 7_000, "invalid_scope"),
-        ("scope", "a " * 30_000, "invalid_scope"),
+        ("scope", "a " * 3_000, "invalid_scope"),
         ("scope", " ".join(["openid"] * 300), "invalid_scope"),
         ("scope", "x" * (authorize.SCOPE_MAXIMUM + 1), "invalid_scope"),
-        ("scope", " " * 50_000, "invalid_scope"),
+        ("scope", " " * 7_000, "invalid_scope"),
         ("state", "s" * (authorize.STATE_MAXIMUM + 1), "invalid_request"),
-        ("state", "s" * 60_000, "invalid_request"),
         ("nonce", "n" * (authorize.NONCE_MAXIMUM + 1), "invalid_request"),
-        ("nonce", "n" * 60_000, "invalid_request"),
-        ("claims", "{" * 9_000, "invalid_request"),
-        ("claims", '{"a":' * 900 + "1" + "}" * 900, "invalid_request"),
+        ("claims", "{" * 2_000, "invalid_request"),
+        ("claims", "[" * 2_000, "invalid_request"),
         ("claims", " " * claims.PARAMETER_MAXIMUM + "{}", "invalid_request"),
-        ("prompt", "login " * 9_000, None),
-        ("max_age", "9" * 60_000, "invalid_request"),
-        ("code_challenge", "A" * 60_000, "invalid_request"),
-        ("id_token_hint", "a.b." * 15_000, "invalid_request"),
-        ("id_token_hint", "A" * 60_000, "invalid_request"),
-        ("acr_values", "x " * 30_000, None),
-        ("login_hint", "x" * 60_000, None),
-        ("unknown", "x" * 60_000, None),
+        ("prompt", "login " * 1_000, None),
+        ("max_age", "9" * 7_000, "invalid_request"),
+        ("code_challenge", "A" * 7_000, "invalid_request"),
+        ("id_token_hint", "a.b." * 1_700, "invalid_request"),
+        ("id_token_hint", "A" * 7_000, "invalid_request"),
+        ("acr_values", "x " * 3_000, None),
+        ("login_hint", "x" * 7_000, None),
+        ("unknown", "x" * 7_000, None),
     ):
         with Quickly(name):
             parameters = Flow(app).parameters(**{name: value})
@@ -70,14 +68,16 @@ def test_parameters_beyond_their_limit_are_refused_at_once(idp: Idp, wire: Wire)
 
 
 @pytest.mark.attack("DS-04")
-def test_a_query_that_is_longer_than_anything_gets_a_page(idp: Idp, wire: Wire) -> None:
+def test_a_query_that_is_longer_than_anything_honest_gets_a_page(idp: Idp, wire: Wire) -> None:
     app = idp.register()
-    for value in ("s " * 100_000, "x" * 1_000_000):
-        with Quickly("query"):
-            answer = wire.get("/authorize", Flow(app).parameters(scope=value))
-        assert (answer.status, answer.location) == (400, None)
+    good = Flow(app).parameters()
+    signed_in = cookie(idp.session(idp.person()))
+    for name in (*good, "claims", "id_token_hint", "unknown"):
+        for value in ("s " * 5_000, "x" * 60_000, "x" * 1_000_000):
+            with Quickly((name, len(value))):
+                answer = wire.get("/authorize", good | {name: value}, cookie=signed_in)
+            assert (answer.status, answer.location) == (400, None)
     with Quickly("many"):
-        good = Flow(app).parameters()
         room = request.PARAMETERS_MAXIMUM - len(good)
         answer = wire.get("/authorize", good | {f"a{number}": "1" for number in range(room + 1)})
     assert (answer.status, answer.location) == (400, None)
@@ -119,7 +119,7 @@ def test_no_parameter_takes_long_whatever_it_is_filled_with(idp: Idp, wire: Wire
     app = idp.register()
     signed_in = cookie(idp.session(idp.person()))
     for seed in ("a ", "A", "%20", "\x01", "é", "{", "\u2028", "-.", '"'):
-        value = seed * (60_000 // len(seed.encode("unicode_escape")) // 3)
+        value = seed * (7_000 // len(quote(seed)))
         for name in Flow(app).parameters():
             with Quickly((name, seed)):
                 answer = wire.get(
@@ -149,28 +149,27 @@ def test_a_body_over_64_kibibytes_is_refused_unread(idp: Idp, wire: Wire, path: 
 
 @pytest.mark.attack("DS-07")
 @pytest.mark.parametrize("path", [*TOKEN_SIDE, "/authorize"])
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "multipart/form-data; boundary=x",
-        "application/json",
-        "text/plain",
-        "",
-        f"text/plain, {FORM}",
-    ],
-)
-def test_only_form_encoding_is_read(idp: Idp, wire: Wire, path: str, kind: str) -> None:
+def test_only_form_encoding_is_read(idp: Idp, wire: Wire, path: str) -> None:
     app = idp.register(scope="read")
-    body = (
+    form = b"grant_type=client_credentials&token=x"
+    parts = (
         b'--x\r\nContent-Disposition: form-data; name="grant_type"\r\n\r\n'
         b"client_credentials\r\n--x--\r\n"
-        if kind.startswith("multipart")
-        else b"grant_type=client_credentials&token=x"
     )
-    answer = wire.post(path, body, authorization=basic(app), content_type=kind)
-    assert (answer.status, answer.location) == (400, None)
-    if path != "/authorize":
-        assert answer.error == "invalid_request"
+    for kind, body in (
+        ("multipart/form-data; boundary=x", parts),
+        ("multipart/form-data", parts),
+        ("application/json", b'{"grant_type":"client_credentials","token":"x"}'),
+        ("application/json", form),
+        ("text/plain", form),
+        (f"text/plain, {FORM}", form),
+        (f"{FORM}x", form),
+        ("", form),
+    ):
+        answer = wire.post(path, body, authorization=basic(app), content_type=kind)
+        assert (answer.status, answer.location) == (400, None), kind
+        if path != "/authorize":
+            assert answer.error == "invalid_request", kind
 
 
 @pytest.mark.attack("DS-07")

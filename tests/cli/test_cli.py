@@ -473,6 +473,8 @@ def test_the_doctor_says_when_a_database_cannot_be_reached_or_is_empty(
 ) -> None:
     assert findings(idp_cli("doctor", "--json"))["schema"] == "failed"
     environment.setenv("IDP_DATABASE_URL", "sqlite:////nowhere/at/all.db")
+    assert findings(idp_cli("doctor", "--json"))["settings"] == "failed"
+    environment.setenv("IDP_DATABASE_URL", "sqlite:////tmp")  # a folder is no database
     ran = idp_cli("doctor", "--json")
     assert ran.code == 1
     assert findings(ran)["database"] == "failed"

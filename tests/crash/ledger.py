@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tests.crash.load import World
+from tests.crash.world import World
 from tests.harness.deployment import Deployment
 from tests.harness.load_clients import claims_of
 from tests.harness.receivers import Receiver
@@ -70,7 +70,8 @@ def _nothing_acknowledged_is_missing(
     world: World, sessions: Rows, authorizations: Rows
 ) -> list[str]:
     """I1, I6: sessions and grants that were acknowledged are there, and ended ones ended."""
-    by_secret = {f"session:{row['secret_hash']}": row for row in sessions}
+    by_secret = {f"session:{row['previous_secret_hash']}": row for row in sessions}
+    by_secret |= {f"session:{row['secret_hash']}": row for row in sessions}
     by_id = {row["id"]: row for row in sessions}
     by_code = {f"grant:{row['code_hash']}": row for row in authorizations}
     wrong = []

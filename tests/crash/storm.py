@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tests.crash import ledger
-from tests.crash.load import Client, World
+from tests.crash.load import Client
+from tests.crash.world import World
 from tests.harness import history
 from tests.harness.deployment import Deployment, deployment
 from tests.harness.load_clients import Browser, Lost, NotSent
@@ -24,7 +25,7 @@ from tests.harness.server_process import Launch, Server, environment, free_port,
 
 # Seconds between readiness and the next kill, what must have been answered in between even on a
 # slow machine, and how often a server is killed before it is ready.
-BETWEEN = (0.3, 1.3)
+BETWEEN = (0.2, 1.0)
 LEAST_DONE = 25
 KILLED_WHILE_STARTING = 0.1
 GRACE = 10

@@ -258,7 +258,7 @@ FLOWS = (
 
 
 # On PostgreSQL those whose outcome rests on how a commit is made there.
-ON_POSTGRES = (Redeem, Refresh, RevokeGrant, EndByPage)
+ON_POSTGRES = (Redeem, Refresh, RevokeGrant, EndSession)
 CASES = [
     *(pytest.param("sqlite", kind, id=f"sqlite-{kind.__name__}") for kind in FLOWS),
     *(

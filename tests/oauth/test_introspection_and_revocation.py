@@ -104,6 +104,15 @@ def test_revoking_what_is_not_ones_own_changes_nothing_and_says_nothing(idp: Idp
     assert idp.is_active(app, tokens["refresh_token"])
 
 
+def test_a_refresh_token_whose_seal_was_altered_ends_nothing(idp: Idp) -> None:
+    app = idp.register()
+    good = idp.grant(app, idp.session(idp.person()))["refresh_token"]
+    altered = good[:50] + ("A" if good[50] != "A" else "B") + good[51:]
+    assert not idp.is_active(app, altered)
+    assert idp.post("/revoke", app, token=altered) == (200, {})
+    assert idp.is_active(app, good)
+
+
 def test_a_public_client_gives_its_token_back_by_holding_it(idp: Idp) -> None:
     public = {
         "token_endpoint_auth_method": "none",
