@@ -1,7 +1,7 @@
 """Servers that are killed, and what they are killed on."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 from tests.harness.deployment import Deployment, deployment
 from tests.harness.provider import Templates
 from tests.harness.receivers import Receivers, listening
-from tests.harness.server_process import Forking, Server, environment, free_port
+from tests.harness.server_process import Forking, Server, environment, reserved_port
 from tests.races.conftest import forking, say
 
 __all__ = ["forking", "say"]
@@ -51,11 +51,11 @@ def started(
 ) -> Iterator[Deployment]:
     """One server on a database, which may be killed and started again; ended with the block."""
     quick = {"IDP_OUTBOUND__TIMEOUT": "0.5"}
-    server = Server(forking, free_port(), folder, environment(url, **(quick | settings)))
-    made = deployment(url, [server])
-    try:
+    with ExitStack() as stack:
+        port = stack.enter_context(reserved_port())
+        server = Server(forking, port, folder, environment(url, **(quick | settings)))
+        made = deployment(url, [server])
+        stack.callback(made.close)
+        stack.callback(server.stop)
         server.start(doom=doom)
         yield made
-    finally:
-        server.stop()
-        made.close()

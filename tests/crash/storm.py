@@ -21,7 +21,7 @@ from tests.harness.deployment import Deployment, deployment
 from tests.harness.load_clients import Browser, Lost, NotSent
 from tests.harness.postgres_outage import OwnPostgres
 from tests.harness.receivers import Receiver, Receivers, late, listening, saying
-from tests.harness.server_process import Launch, Server, environment, free_port, until
+from tests.harness.server_process import Launch, Server, environment, reserved_port, until
 
 # Seconds between readiness and the next kill, what must have been answered in between even on a
 # slow machine, and how often a server is killed before it is ready.
@@ -91,8 +91,8 @@ def storm(
     settings = environment(
         url, IDP_TOKENS__ACCESS_LIFETIME="86400", IDP_TOKENS__REFRESH_GRACE=str(GRACE)
     )
-    server = Server(launch, free_port(), folder, settings)
     with ExitStack() as stack:
+        server = Server(launch, stack.enter_context(reserved_port()), folder, settings)
         receivers = stack.enter_context(listening())
         made = deployment(url, [server])
         stack.callback(made.close)

@@ -20,7 +20,7 @@ from tests.harness.deployment import deployment, prepare
 from tests.harness.history import shown
 from tests.harness.postgres_outage import own_postgres
 from tests.harness.provider import Templates
-from tests.harness.server_process import Forking, Server, Spawning, environment, free_port
+from tests.harness.server_process import Forking, Server, Spawning, environment, reserved_port
 
 KILLS = int(os.environ.get("CRASH_KILLS", "20"))
 KILLS_POSTGRES = max(4, KILLS // 5)
@@ -94,16 +94,17 @@ def test_a_killed_server_that_people_would_start_is_ready_again_soon(
     so the processor time is shown beside it.
     """
     url = templates.sqlite(tmp_path / "idp.db")
-    server = Server(Spawning(), free_port(), tmp_path, environment(url))
     used = []
-    try:
-        for _ in range(2):
-            server.start()
-            times = psutil.Process(server.pid).cpu_times()
-            used.append(times.user + times.system)
-            server.kill()
-    finally:
-        server.stop()
+    with reserved_port() as port:
+        server = Server(Spawning(), port, tmp_path, environment(url))
+        try:
+            for _ in range(2):
+                server.start()
+                times = psutil.Process(server.pid).cpu_times()
+                used.append(times.user + times.system)
+                server.kill()
+        finally:
+            server.stop()
     ready = ", ".join(f"{one:.2f}" for one in server.ready_after)
     say(f"python -m idp serve, ready after (s): {ready}; processor time {min(used):.2f}")
     assert min(server.ready_after) < 20

@@ -24,7 +24,7 @@ from tests.bench.wire import Answer
 from tests.harness.load_clients import AppAt, Browser, Wire, code_of, json_of
 from tests.harness.provider import ADMIN, CALLBACK, PASSWORD, Registered, settings_for
 from tests.harness.receivers import Receiver
-from tests.harness.server_process import Launch, Server, environment, free_port, running
+from tests.harness.server_process import Launch, Server, environment, reserved_port, running
 
 SCOPE = "openid profile email offline_access roles sessions"
 
@@ -195,7 +195,8 @@ def deployed(
     # Every node has the address of the first: what stands before them would make them one.
     with ExitStack() as stack:
         for _ in range(nodes):
-            server = Server(launch, free_port(), folder, environment(url, **settings))
+            port = stack.enter_context(reserved_port())
+            server = Server(launch, port, folder, environment(url, **settings))
             if servers:
                 server.environment["IDP_URL"] = servers[0].issuer
             servers.append(server)

@@ -4,6 +4,7 @@ Two ways to start one: `Spawning` runs `python -m idp serve` as people do; `Fork
 that has imported everything already, for tests that start a server dozens of times.
 """
 
+import fcntl
 import json
 import os
 import random
@@ -11,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +26,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 # Below the range from which the system takes the near ends of connections: while our server is
 # dead, no connection of somebody's may sit on its port.
 PORTS = range(18_700, 18_800)
+LOCKS = Path(tempfile.gettempdir())
 PATIENCE = 60.0
 
 
@@ -243,17 +246,32 @@ def running(server: Server) -> Iterator[Server]:
         server.stop()
 
 
-def free_port() -> int:
-    """One of our ports that nobody uses now."""
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """One of our ports, which no other test run takes until the block ends.
+
+    A server that is dead for a moment holds no port, so a lock on a file holds it.
+    """
     for port in random.sample(PORTS, len(PORTS)):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with (LOCKS / f"idp-test-port-{port}").open("a") as lock:
             try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
                 continue
-            return port
+            if _is_free(port):
+                yield port
+                return
     raise RuntimeError(f"every port of {PORTS} is taken")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def answers(port: int) -> bool:
