@@ -172,6 +172,8 @@ class SessionFacts:
     expires_at: Instant
     idle_timeout: Duration
     last_active_at: Instant
+    secret_hash: str
+    previous_until: Instant | None
     secret_generation: int
     secret_changed_at: Instant
     acr: str

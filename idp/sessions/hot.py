@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, null, update
 
 from idp import ids
 from idp.clock import Duration, Instant
-from idp.sessions.lifecycle import ROTATE_EVERY, ROTATION_OVERLAP, TOUCH_EVERY
+from idp.sessions.lifecycle import CONFIRMED, ROTATE_EVERY, ROTATION_OVERLAP, TOUCH_EVERY
 from idp.sessions.model import Session
 from idp.storage.database import HotStatement, Write
 
@@ -33,10 +33,16 @@ class Touchable(Protocol):
 
 
 class Rotatable(Protocol):
-    """What `rotating` needs to know of a session."""
+    """What `rotating` and `confirming` need to know of a session."""
 
     @property
     def id(self) -> str: ...
+    @property
+    def expires_at(self) -> Instant: ...
+    @property
+    def secret_hash(self) -> str: ...
+    @property
+    def previous_until(self) -> Instant | None: ...
     @property
     def secret_generation(self) -> int: ...
     @property
@@ -107,9 +113,24 @@ _ROTATE = HotStatement(
 )
 
 
-def rotating(session: Rotatable, now: Instant) -> tuple[str, Write] | None:
+_CONFIRM = HotStatement(CONFIRMED)
+
+
+def confirming(session: Rotatable, presented: str, now: Instant) -> list[Write]:
+    """`resume`'s part of rotation for the hot path: the new secret came back, so the old one may go.
+
+    `presented` is the digest of the secret that was sent. Several tabs may write it; one is enough.
+    """
+    until = now + ROTATION_OVERLAP
+    if presented != session.secret_hash or (session.previous_until or 0) <= until:
+        return []
+    values = {"session_id": session.id, "generation": session.secret_generation, "until": until}
+    return [Write(_CONFIRM, values)]
+
+
+def rotating(session: Rotatable, presented: str, now: Instant) -> tuple[str, Write] | None:
     """`rotate_if_old` for the hot path: the new secret and the write; None when it stays."""
-    if now - session.secret_changed_at < ROTATE_EVERY:
+    if presented != session.secret_hash or now - session.secret_changed_at < ROTATE_EVERY:
         return None
     secret = ids.new_secret()
     values = {
@@ -117,7 +138,7 @@ def rotating(session: Rotatable, now: Instant) -> tuple[str, Write] | None:
         "generation": session.secret_generation,
         "next_generation": session.secret_generation + 1,
         "next_hash": ids.digest(secret),
-        "until": now + ROTATION_OVERLAP,
+        "until": session.expires_at,
         "now": now,
     }
     return secret, Write(_ROTATE, values)

@@ -45,7 +45,9 @@ from idp.users.rules import rules_of
 
 # A touch is written only when the last one is this old: browsing costs no disk.
 TOUCH_EVERY: Duration = 30 * SECOND
-# The secret also changes from time to time; other tabs may still send the last one for a minute.
+# The secret also changes from time to time. The last one is honoured until the new one was seen, so
+# that a lost answer signs nobody out, and a minute longer, because other tabs may still send it.
+# Whoever sends the old one gets no new one: a copied cookie must not outlive its owner's next visit.
 ROTATE_EVERY: Duration = 15 * MINUTE
 ROTATION_OVERLAP: Duration = MINUTE
 LABEL_MAXIMUM = 60
@@ -152,6 +154,19 @@ def start(
     return Started(session, secret)
 
 
+# The new secret was seen: the old one dies at `until`.
+CONFIRMED = (
+    update(Session)
+    .where(
+        Session.id == bindparam("session_id"),
+        Session.secret_generation == bindparam("generation"),
+        Session.previous_until > bindparam("until"),
+    )
+    .values(previous_until=bindparam("until"))
+)
+_CONFIRM = HotStatement(CONFIRMED)
+
+
 def resume(unit: UnitOfWork, secret: str | None) -> Session | None:
     """The living session a cookie's secret belongs to, or None.
 
@@ -176,6 +191,12 @@ def resume(unit: UnitOfWork, secret: str | None) -> Session | None:
     if ran is not None:
         end(unit, [session.id], reason=ran, actor=SYSTEM)
         return None
+    until = unit.now + ROTATION_OVERLAP
+    if session.secret_hash == hashed and (session.previous_until or 0) > until:
+        unit.run(
+            _CONFIRM,
+            {"session_id": session.id, "generation": session.secret_generation, "until": until},
+        )
     return session
 
 
@@ -216,11 +237,16 @@ def extend(unit: UnitOfWork, session: Session, actor: Actor) -> bool:
     return True
 
 
-def rotate_if_old(unit: UnitOfWork, session: Session) -> str | None:
-    """A new secret when the present one is older than `ROTATE_EVERY`; None when it stays."""
+def rotate_if_old(unit: UnitOfWork, session: Session, presented: str) -> str | None:
+    """A new secret when the present one is older than `ROTATE_EVERY`; None when it stays.
+
+    `presented` is the secret that was sent.
+    """
+    if ids.digest(presented) != session.secret_hash:
+        return None
     if unit.now - session.secret_changed_at < ROTATE_EVERY:
         return None
-    return _rotate(unit, session, overlap=ROTATION_OVERLAP)
+    return _rotate(unit, session, previous_until=session.expires_at)
 
 
 def reauthenticate(unit: UnitOfWork, session: Session, authentication: Authentication) -> str:
@@ -230,7 +256,7 @@ def reauthenticate(unit: UnitOfWork, session: Session, authentication: Authentic
     session.auth_time = unit.now
     session.last_active_at = unit.now
     session.idle_at = unit.now + session.idle_timeout
-    secret = _rotate(unit, session, overlap=0)
+    secret = _rotate(unit, session, previous_until=None)
     if secret is None:
         raise Refused(
             "session_changed", "This session was changed in another tab. Please try again.", 409
@@ -398,8 +424,9 @@ def _make_room(unit: UnitOfWork, user: User, newest: Session) -> None:
     )
 
 
-def _rotate(unit: UnitOfWork, session: Session, *, overlap: Duration) -> str | None:
-    """Changes the secret; the old one is honoured for `overlap` (0: dead at once).
+def _rotate(unit: UnitOfWork, session: Session, *, previous_until: Instant | None) -> str | None:
+    """Changes the secret; the old one is honoured until `previous_until` (None: dead at once), or
+    a minute after the new one was seen.
 
     None when another request changed it first, or the session ended: nothing was changed then.
     """
@@ -413,8 +440,8 @@ def _rotate(unit: UnitOfWork, session: Session, *, overlap: Duration) -> str | N
             Session.ended_at.is_(None),
         )
         .values(
-            previous_secret_hash=Session.secret_hash if overlap else None,
-            previous_until=unit.now + overlap if overlap else None,
+            previous_secret_hash=Session.secret_hash if previous_until is not None else None,
+            previous_until=previous_until,
             secret_hash=ids.digest(secret),
             secret_generation=Session.secret_generation + 1,
             secret_changed_at=unit.now,

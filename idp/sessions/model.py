@@ -33,7 +33,7 @@ class Session(Base):
     origin: Mapped[str] = mapped_column(String(16), default="browser")
 
     # The private secret. `secret_generation` counts its changes; after a change made only by time
-    # the previous secret is honoured until `previous_until`, because other tabs may still send it.
+    # the previous secret is honoured until `previous_until`: the new one may never have arrived.
     secret_hash: Mapped[str] = mapped_column(String(64), unique=True)
     previous_secret_hash: Mapped[str | None] = mapped_column(String(64), unique=True)
     previous_until: Mapped[Instant | None] = mapped_column(Microseconds)

@@ -331,11 +331,14 @@ class ProtocolEndpoints:
             return Decision(_see_other(location), spent)
         writes = issued.writes + ([pushed.use(reference, now)] if reference else [])
         headers: list[tuple[str, str]] = []
-        rotated = hot.rotating(facts.session, now) if facts.session else None
-        if rotated is not None:
-            secret, write = rotated
-            writes.append(write)
-            headers.append(("Set-Cookie", cookies.session_header(self.settings, secret)))
+        if facts.session is not None:
+            presented = ids.digest(cookies.session_secret(jar, self.settings) or "")
+            writes += hot.confirming(facts.session, presented, now)
+            rotated = hot.rotating(facts.session, presented, now)
+            if rotated is not None:
+                secret, write = rotated
+                writes.append(write)
+                headers.append(("Set-Cookie", cookies.session_header(self.settings, secret)))
         return Decision(_see_other(issued.location, headers), writes)
 
     def _to_page(

@@ -125,7 +125,7 @@ def _visit(context: WebContext, request: PageRequest) -> Visitor | None:
         if visitor is None:
             return None
         lifecycle.touch(unit, visitor.session)
-        secret = lifecycle.rotate_if_old(unit, visitor.session)
+        secret = lifecycle.rotate_if_old(unit, visitor.session, request.session_secret)
         return Visitor(visitor.session, visitor.user, visitor.csrf, secret)
 
 

@@ -55,6 +55,8 @@ def test_a_change_of_roles_changes_the_secret_at_the_next_use(either_idp: Idp) -
     response = browser.get("/authorize", params=flow.parameters())
     assert "code=" in response.headers["location"]
     assert "idp_session=" in response.headers["set-cookie"]
+    # The new one is seen, and a minute later the old one is nothing.
+    assert "code=" in browser.get("/authorize", params=flow.parameters()).headers["location"]
     idp.clock.advance(lifecycle.ROTATION_OVERLAP + 1)
     old = idp.signed_in_browser(started).get("/authorize", params=flow.parameters(prompt="none"))
     assert "error=login_required" in old.headers["location"]

@@ -99,6 +99,7 @@ def test_the_secret_changes_from_time_to_time(idp: Idp, alice: Somebody) -> None
         for name, value in tab.get("/account/sessions").headers.items()
         if "idp_session" in value
     }
+    alice.sessions()
     idp.clock.advance(2 * MINUTE)
     assert tab.get("/account/sessions").status_code == 303
 
