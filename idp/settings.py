@@ -63,7 +63,15 @@ class PasswordSettings(_Section):
     queue: int = Field(
         24, ge=1, le=1_000, description="hashes that may wait; beyond it sign-in answers 503"
     )
-    minimum_length: int = Field(8, ge=8, le=64, description="characters a new password must have")
+    minimum_length: int = Field(
+        15, ge=8, le=64, description="characters a new password must have where it is all there is"
+    )
+    minimum_length_with_second_factor: int = Field(
+        8, ge=8, le=64, description="characters it must have beside a passkey or codes"
+    )
+    breached_file: str = Field(
+        "", description="file of known passwords: SHA-1 in hexadecimal, sorted, one a line"
+    )
 
 
 class ThrottleSettings(_Section):
@@ -74,9 +82,63 @@ class ThrottleSettings(_Section):
     per_account_device: int = Field(
         10, ge=3, le=100, description="attempts per account from a device that signed in before"
     )
+    per_account_ever: int = Field(
+        100,
+        ge=10,
+        le=100,
+        description="wrong passwords in a row, over any time, before only known devices, "
+        "passkeys and a reset let their owner in",
+    )
+    per_account_codes: int = Field(
+        5, ge=3, le=20, description="codes of a second factor per account"
+    )
     per_address: int = Field(
         100, ge=10, le=100_000, description="attempts per address (IPv6: per /64)"
     )
+
+
+class PasskeySettings(_Section):
+    """WebAuthn: which site passkeys belong to."""
+
+    rp_id: str = Field("", description="domain passkeys belong to; empty: the host of IDP_URL")
+    origins: tuple[str, ...] = Field(
+        (), description="further origins that may use them (served at /.well-known/webauthn)"
+    )
+
+
+class AssuranceSettings(_Section):
+    """How long proofs count."""
+
+    elevation: int = Field(
+        300, ge=30, le=3_600, description="seconds a proof counts for sensitive operations"
+    )
+    totp_window: int = Field(
+        1, ge=0, le=2, description="time steps before and after the present one whose code is taken"
+    )
+    trusted_device_days: int = Field(
+        30, ge=1, le=90, description="days a trusted device is not asked for a second factor"
+    )
+
+
+class LinkSettings(_Section):
+    """Seconds for which a link that was sent may be used."""
+
+    reset: int = Field(1_800, ge=300, le=86_400, description="password reset")
+    verify: int = Field(86_400, ge=300, le=86_400, description="e-mail verification")
+    invitation: int = Field(86_400, ge=300, le=604_800, description="invitation")
+    set_up: int = Field(900, ge=60, le=86_400, description="first administrator (/setup)")
+
+
+class MailSettings(_Section):
+    """How mail leaves. Without a server, on loopback only, it can be read at /dev/mail."""
+
+    server: SecretStr = Field(
+        SecretStr(""),
+        description="`smtp://user:password@host:587` (STARTTLS) or `smtps://…`; "
+        "`smtp+plain://…` on loopback only",
+    )
+    sender: str = Field("", description="address mail comes from; empty: no-reply@ our host")
+    timeout: float = Field(15.0, gt=0, le=60, description="seconds for one whole mail")
 
 
 class OutboundSettings(_Section):
@@ -126,6 +188,10 @@ class Settings(BaseSettings):
     tokens: TokenSettings = TokenSettings()
     password: PasswordSettings = PasswordSettings()
     throttle: ThrottleSettings = ThrottleSettings()
+    passkeys: PasskeySettings = PasskeySettings()
+    assurance: AssuranceSettings = AssuranceSettings()
+    links: LinkSettings = LinkSettings()
+    mail: MailSettings = MailSettings()
     outbound: OutboundSettings = OutboundSettings()
 
     @classmethod

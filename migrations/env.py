@@ -3,12 +3,21 @@
 from alembic import context
 
 import idp.events.model
+import idp.notify.model
 import idp.oauth.model
 import idp.sessions.model
+import idp.users.credentials
 import idp.users.model
 from idp.storage.columns import Base
 
-_TABLES = (idp.events.model, idp.oauth.model, idp.sessions.model, idp.users.model)
+_TABLES = (
+    idp.events.model,
+    idp.notify.model,
+    idp.oauth.model,
+    idp.sessions.model,
+    idp.users.credentials,
+    idp.users.model,
+)
 
 
 def run() -> None:

@@ -229,6 +229,143 @@ class PasswordChanged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EmailChanged(Event):
+    """A user's e-mail address changed; `previous` is the old one, sealed, for telling it so."""
+
+    type: ClassVar[str] = "user.email_changed"
+    previous: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactorAdded(Event):
+    """A passkey or a code generator was enrolled; `credential` is its id, `kind` passkey or totp."""
+
+    type: ClassVar[str] = "factor.added"
+    kind: str
+    name: str
+    credential: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactorRemoved(Event):
+    """A passkey or a code generator was removed; proofs made with it count for aal1 only."""
+
+    type: ClassVar[str] = "factor.removed"
+    kind: str
+    name: str
+    credential: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactorRenamed(Event):
+    """A passkey or a code generator was given another name."""
+
+    type: ClassVar[str] = "factor.renamed"
+    kind: str
+    name: str
+    credential: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactorSuspended(Event):
+    """A passkey's counter went backwards: there may be a copy, so it is not taken any more."""
+
+    type: ClassVar[str] = "factor.suspended"
+    kind: str
+    name: str
+    credential: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecoveryCodesMade(Event):
+    """A new set of recovery codes was made; older ones are nothing."""
+
+    type: ClassVar[str] = "recovery_codes.made"
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecoveryCodeUsed(Event):
+    """A recovery code was used; `left` are unused."""
+
+    type: ClassVar[str] = "recovery_codes.used"
+    left: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceTrusted(Event):
+    """A browser need not show a second factor for a while."""
+
+    type: ClassVar[str] = "device.trusted"
+    device: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceForgotten(Event):
+    """A trusted browser is asked for a second factor again."""
+
+    type: ClassVar[str] = "device.forgotten"
+    device: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecondFactorAsked(Event):
+    """A sign-in showed a right password and must show a second factor now."""
+
+    type: ClassVar[str] = "login.second_factor_asked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionsEndSoon(Event):
+    """Running sessions were given a nearer end, as after a password change; `kept` stays."""
+
+    type: ClassVar[str] = "user.sessions_end_soon"
+    kept: str | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionDisowned(Event):
+    """A person said of a session: this wasn't me."""
+
+    type: ClassVar[str] = "session.disowned"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkSent(Event):
+    """A link was made for somebody: `purpose` says what it may do."""
+
+    type: ClassVar[str] = "link.sent"
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkUsed(Event):
+    """A link was used, and is worth nothing now."""
+
+    type: ClassVar[str] = "link.used"
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailDelivered(Event):
+    """The mail server took a mail; `message` names which."""
+
+    type: ClassVar[str] = "mail.delivered"
+    message: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailGivenUp(Event):
+    """A mail could not be handed to the mail server within the horizon."""
+
+    type: ClassVar[str] = "mail.given_up"
+    message: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClientCreated(Event):
     """A client was registered."""
 

@@ -54,6 +54,7 @@ class ClientFacts:
     access_token_lifetime: int | None
     refresh_token_lifetime: int | None
     require_pkce: int
+    minimum_acr: str | None
     assertion_audience: str
     first_party: int
     application_type: str
@@ -218,6 +219,7 @@ class PendingFacts:
     client_id: str
     sealed_parameters: str
     browser_hash: str
+    created_at: Instant
     expires_at: Instant
     authenticated_session_id: str | None
     consented_session_id: str | None

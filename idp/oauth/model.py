@@ -47,6 +47,8 @@ class Client(Base):
     # "issuer": assertions must name our issuer as a single string (RFC 7523bis); "lenient" also
     # takes the token endpoint's URL, which the OpenID certification plans send.
     assertion_audience: Mapped[str] = mapped_column(String(8), default="issuer")
+    # The least level (`acr`) somebody must have proved to use this app; NULL: any (row B4).
+    minimum_acr: Mapped[str | None] = mapped_column(String(16))
     # Our own organisation's app: consent is not asked (public clients are always asked).
     first_party: Mapped[int] = mapped_column(Integer, default=0)
     application_type: Mapped[str] = mapped_column(String(8), default="web")

@@ -35,6 +35,7 @@ from idp.events.catalogue import (
     UserChanged,
 )
 from idp.policy import limits, timeouts
+from idp.policy.assurance import Authentication as Authentication
 from idp.sessions import queries
 from idp.sessions.device import Visit, describe
 from idp.sessions.model import Session
@@ -68,15 +69,6 @@ EndReason = Literal[
 ]
 # Ends by time alone: offline grants outlive these, and no other.
 EXPIRY: frozenset[str] = frozenset({"idle_timeout", "absolute_timeout"})
-
-
-@dataclass(frozen=True, slots=True)
-class Authentication:
-    """One proof of who somebody is: the method and its `amr` values (RFC 8176), and what it earns."""
-
-    method: str
-    amr: tuple[str, ...]
-    acr: str
 
 
 @dataclass(frozen=True, slots=True)

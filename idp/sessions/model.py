@@ -45,7 +45,8 @@ class Session(Base):
     binding_key: Mapped[str | None] = mapped_column(Text)
     last_proof_at: Mapped[Instant | None] = mapped_column(Microseconds)
 
-    # What was proved, when and how: {"method", "amr", "acr", "at"} each, the newest last.
+    # What was proved, when and how, the newest last: {"method", "amr", "acr", "at", "credential"}
+    # each. `acr` is the highest level they earn (`idp.policy.assurance`), `auth_time` the newest.
     authentications: Mapped[list[dict[str, Any]]] = mapped_column(Json, default=list)
     acr: Mapped[str] = mapped_column(String(64))
     auth_time: Mapped[Instant] = mapped_column(Microseconds)
@@ -71,6 +72,8 @@ class Session(Base):
     # Digest of the long-lived device cookie: "a device that signed in before".
     device_hash: Mapped[str | None] = mapped_column(String(64))
 
+    # Why it will have ended at `expires_at`, when that is not for its age (see `lifecycle.EXPIRING`).
+    expiry_reason: Mapped[str | None] = mapped_column(String(32))
     ended_at: Mapped[Instant | None] = mapped_column(Microseconds)
     # Why (see lifecycle.EndReason), who ("user", "admin", "client", "system") and which one.
     end_reason: Mapped[str | None] = mapped_column(String(32))

@@ -1,13 +1,14 @@
 """Who may sign in, and with what.
 
-Owns the tables of users, their identifiers, roles and sign-in throttles. One identifier (a user name
+Owns the tables of users, their identifiers, roles, throttles, links sent to them, and rules; those
+of factors are in `credentials`. One identifier (a user name
 or an e-mail address, in canonical form) belongs to one user: the primary key says so, so nobody can
 take another's e-mail address as a user name.
 """
 
 from typing import Any
 
-from sqlalchemy import ForeignKey, Integer, String, Text
+from sqlalchemy import ForeignKey, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from idp.clock import Instant
@@ -71,10 +72,40 @@ class Throttle(Base):
     count: Mapped[int] = mapped_column(Integer)
 
 
+class Spent(Base):
+    """Something that may be used once and is no row itself: a ceremony, a WebAuthn challenge."""
+
+    __tablename__ = "spent"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    # When it would have run out anyway, so that this row is needed no longer.
+    expires_at: Mapped[Instant] = mapped_column(Microseconds, index=True)
+
+
+class ActionToken(Base):
+    """A link that was sent to somebody: what it is for, for whom, and whether it was used."""
+
+    __tablename__ = "action_tokens"
+    __table_args__ = (Index("ix_action_tokens_user", "user_id", "purpose"),)
+
+    # Digest of 256 random bits.
+    token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    # reset_password | verify_email | invitation | set_up | secure_account
+    purpose: Mapped[str] = mapped_column(String(24))
+    user_id: Mapped[str | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    # Sealed JSON of what the purpose needs (a new address); context "action_token:<token_hash>".
+    data: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[Instant] = mapped_column(Microseconds)
+    expires_at: Mapped[Instant] = mapped_column(Microseconds, index=True)
+    used_at: Mapped[Instant | None] = mapped_column(Microseconds)
+
+
 class Rule(Base):
     """A rule an administrator edits: versioned, audited, read by `idp.policy`.
 
-    `kind` is "timeouts" or "limits"; `role` narrows it to people with that role, NULL means all.
+    `kind` is "timeouts", "limits" or "assurance"; `role` narrows it to people with that role, NULL
+    means all.
     """
 
     __tablename__ = "rules"

@@ -3,6 +3,7 @@
 Owns reading, changing and auditing them; what a rule means is `idp.policy`.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import orjson
@@ -13,14 +14,18 @@ from idp import ids
 from idp.errors import Refused
 from idp.events.actor import Actor
 from idp.events.catalogue import RuleChanged
-from idp.policy import limits, timeouts
+from idp.policy import assurance, limits, timeouts
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.model import Role, Rule
 
-Kind = Literal["timeouts", "limits"]
+Kind = Literal["timeouts", "limits", "assurance"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-_PROBLEMS = {"timeouts": timeouts.problem_with, "limits": limits.problem_with}
+_PROBLEMS: dict[str, Callable[[dict[str, Any]], str | None]] = {
+    "timeouts": timeouts.problem_with,
+    "limits": limits.problem_with,
+    "assurance": assurance.problem_with,
+}
 
 _OF_KIND = HotStatement(
     select(Rule.role, Rule.value).where(Rule.kind == bindparam("wanted")).order_by(Rule.id)

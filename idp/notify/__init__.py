@@ -1,0 +1,1 @@
+"""Telling people: messages, and the ways they go out."""

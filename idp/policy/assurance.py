@@ -1,0 +1,213 @@
+"""How surely somebody is who they say: levels, what earns them, and what is asked for.
+
+Pure. A level is never set; it is worked out from the proofs a session recorded (invariant 14), so
+that no path leads to a level without its proofs. The ladder is that of NIST SP 800-63B-4 section 2:
+`aal1` one factor; `aal2` two different ones, or a passkey that verified its user; `aal3` such a
+passkey whose key cannot leave its device.
+
+A standing is a level together with the age of the oldest proof it needs: a password of this morning
+and a code of this minute are aal2 since this morning, and aal1 since this minute. So nobody who
+asks for "aal2, and fresh" is answered with one fresh proof and a stale one (MF-02).
+Specs: RFC 8176 (`amr`), RFC 9470, OpenID Connect Core section 2 (`acr`, `auth_time`).
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from idp.clock import Instant
+
+LADDER = ("aal1", "aal2", "aal3")
+_RANK = {acr: rank for rank, acr in enumerate(LADDER)}
+
+# Something known, and things held. Two of one kind are one factor.
+KNOWN = frozenset({"password"})
+HELD = frozenset({"totp", "recovery_code", "passkey"})
+METHODS = ("passkey", "password", "totp", "recovery_code")
+
+
+@dataclass(frozen=True, slots=True)
+class Authentication:
+    """One proof of who somebody is: the method, its `amr` values, and what it earns alone.
+
+    `credential` is the id of the passkey or code generator that was used, if it has one.
+    """
+
+    method: str
+    amr: tuple[str, ...]
+    acr: str
+    credential: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """An authentication as a session recorded it, with its moment."""
+
+    method: str
+    amr: tuple[str, ...]
+    acr: str
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A level, the moment since which it is proved, and by which methods (`amr`)."""
+
+    acr: str
+    auth_time: Instant
+    amr: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What must be proved: at least this level, by proofs no older than `since`."""
+
+    acr: str
+    since: Instant = 0
+
+
+def proofs(recorded: Iterable[Mapping[str, Any]]) -> tuple[Proof, ...]:
+    """The proofs in a session's `authentications`."""
+    return tuple(Proof(one["method"], tuple(one["amr"]), one["acr"], one["at"]) for one in recorded)
+
+
+def is_known(acr: str) -> bool:
+    """Whether `acr` is a level of ours."""
+    return acr in _RANK
+
+
+def reaches(acr: str, wanted: str) -> bool:
+    """Whether a level is at least `wanted`; an unknown one reaches nothing and is not reached."""
+    return acr in _RANK and wanted in _RANK and _RANK[acr] >= _RANK[wanted]
+
+
+def highest(levels: Iterable[str]) -> str:
+    """The highest of some levels; the lowest there is when there are none."""
+    return max((one for one in levels if one in _RANK), key=_RANK.__getitem__, default=LADDER[0])
+
+
+def standing(found: Sequence[Proof], *, since: Instant = 0) -> Standing | None:
+    """The highest level that the proofs since a moment earn; None when there are none.
+
+    Of the ways to that level the freshest counts.
+    """
+    newest = sorted((proof for proof in found if proof.at >= since), key=lambda one: -one.at)
+    best: Standing | None = None
+    # From the newest backwards: each step may earn a higher level, at the price of its age.
+    for count, oldest in enumerate(newest, start=1):
+        taken = newest[:count]
+        acr = earned((proof.method, proof.acr) for proof in taken)
+        if best is None or _RANK[acr] > _RANK[best.acr]:
+            best = Standing(acr, oldest.at, _amr(taken, acr))
+    return best
+
+
+def earned(taken: Iterable[tuple[str, str]]) -> str:
+    """The level that proofs earn together, each as (method, what it earns alone)."""
+    known = held = False
+    levels = [LADDER[0]]
+    for method, acr in taken:
+        known = known or method in KNOWN
+        held = held or method in HELD
+        levels.append(acr)
+    if known and held:
+        levels.append("aal2")
+    return highest(levels)
+
+
+def meets(found: Sequence[Proof], demand: Demand) -> bool:
+    """Whether proofs meet a demand."""
+    best = standing(found, since=demand.since)
+    return best is not None and reaches(best.acr, demand.acr)
+
+
+def offered(found: Sequence[Proof], demand: Demand, enrolled: Mapping[str, str]) -> tuple[str, ...]:
+    """The methods by which somebody can come closer to meeting a demand, the best first.
+
+    `enrolled` is what they have: method to the most it can earn alone. Empty when nothing they have
+    would do, so that a page does not ask for proofs in vain (MF-04).
+    """
+    fresh = [(proof.method, proof.acr) for proof in found if proof.at >= demand.since]
+    used = {method for method, _ in fresh}
+    able = dict(enrolled)
+    if not reaches(earned([*fresh, *able.items()]), demand.acr):
+        return ()
+    useful = []
+    for method in METHODS:
+        if method not in able:
+            continue
+        alone = reaches(earned([*fresh, (method, able[method])]), demand.acr)
+        others = [one for one in able.items() if one[0] != method]
+        needed = method not in used and any(
+            reaches(earned([*fresh, (method, able[method]), other]), demand.acr)
+            and not reaches(earned([*fresh, other]), demand.acr)
+            for other in others
+        )
+        if alone or needed:
+            useful.append(method)
+    return tuple(useful)
+
+
+def bar(acr_values: Collection[str]) -> str | None:
+    """The least level that satisfies `acr_values` (any of them does); None when none is ours."""
+    known = [one for one in acr_values if one in _RANK]
+    return min(known, key=_RANK.__getitem__) if known else None
+
+
+def _amr(taken: Sequence[Proof], acr: str) -> tuple[str, ...]:
+    values = dict.fromkeys(value for proof in reversed(taken) for value in proof.amr)
+    if reaches(acr, "aal2"):
+        values["mfa"] = None
+    return tuple(values)
+
+
+# --- Rules: what administrators ask for -----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules of kind "assurance": the least level for everybody, by role, and by scope."""
+
+    everybody: str = LADDER[0]
+    roles: Mapping[str, str] | None = None
+    scopes: Mapping[str, str] | None = None
+
+    def least(self, *, roles: Iterable[str], scopes: Iterable[str]) -> str:
+        """The least level for a person with these roles who gives these scopes."""
+        by_role, by_scope = self.roles or {}, self.scopes or {}
+        return highest(
+            [
+                self.everybody,
+                *(by_role[role] for role in roles if role in by_role),
+                *(by_scope[scope] for scope in scopes if scope in by_scope),
+            ]
+        )
+
+
+def rules_from(rows: Iterable[tuple[str | None, Mapping[str, Any]]]) -> Rules:
+    """The rules in rows of (role or None for everybody, value); see `problem_with`."""
+    everybody, by_role, by_scope = LADDER[0], {}, {}
+    for role, value in rows:
+        if role is not None:
+            by_role[role] = value.get("acr", LADDER[0])
+            continue
+        everybody = value.get("acr", LADDER[0])
+        by_scope = dict(value.get("scopes", {}))
+    return Rules(everybody, by_role, by_scope)
+
+
+def problem_with(value: Mapping[str, Any]) -> str | None:
+    """Why a value cannot be an assurance rule, as a sentence; None when it can.
+
+    `{"acr": "aal2"}` for a role or everybody; for everybody also `"scopes": {"payments": "aal2"}`.
+    """
+    if not value or not set(value) <= {"acr", "scopes"}:
+        return 'An assurance rule has "acr" and, for everybody, "scopes".'
+    levels = [value.get("acr", LADDER[0])]
+    scopes = value.get("scopes", {})
+    if not isinstance(scopes, dict):
+        return '"scopes" is a list of scopes with their levels.'
+    levels += scopes.values()
+    if not all(isinstance(level, str) and is_known(level) for level in levels):
+        return f"A level is one of: {', '.join(LADDER)}."
+    return None

@@ -1,0 +1,60 @@
+"""What a person has enrolled, all kinds together: the question sign-in and step-up ask.
+
+One statement, because it stands in the way of every sign-in.
+"""
+
+from sqlalchemy import bindparam, func, null, select
+
+from idp.policy.assurance import LADDER
+from idp.storage.database import HotStatement
+from idp.storage.unit_of_work import UnitOfWork
+from idp.users.credentials import Passkey, RecoveryCode, Totp
+from idp.users.model import User
+
+_USABLE = (Passkey.user_id == bindparam("person"), Passkey.suspended_at == null())
+_ENROLLED = HotStatement(
+    select(
+        select(User.password_hash).where(User.id == bindparam("person")).scalar_subquery(),
+        # By what the best of them can earn alone.
+        select(func.count()).select_from(Passkey).where(*_USABLE).scalar_subquery(),
+        select(func.count())
+        .select_from(Passkey)
+        .where(*_USABLE, Passkey.user_verified == 1)
+        .scalar_subquery(),
+        select(func.count())
+        .select_from(Passkey)
+        .where(*_USABLE, Passkey.user_verified == 1, Passkey.backup_eligible == 0)
+        .scalar_subquery(),
+        select(func.count())
+        .select_from(Totp)
+        .where(Totp.user_id == bindparam("person"))
+        .scalar_subquery(),
+        select(func.count())
+        .select_from(RecoveryCode)
+        .where(RecoveryCode.user_id == bindparam("person"), RecoveryCode.used_at == null())
+        .scalar_subquery(),
+    )
+)
+
+
+def enrolled(unit: UnitOfWork, user_id: str) -> dict[str, str]:
+    """The methods somebody can prove themselves by, each with the most it can earn alone.
+
+    Recovery codes count only beside a second factor: they stand in for one that was lost.
+    """
+    password, passkeys, verified, bound, totps, codes = unit.run(_ENROLLED, {"person": user_id})[0]
+    able: dict[str, str] = {}
+    if passkeys:
+        able["passkey"] = LADDER[2] if bound else LADDER[1] if verified else LADDER[0]
+    if password is not None:
+        able["password"] = LADDER[0]
+    if totps:
+        able["totp"] = LADDER[0]
+    if codes and (passkeys or totps):
+        able["recovery_code"] = LADDER[0]
+    return able
+
+
+def has_second(able: dict[str, str]) -> bool:
+    """Whether these methods include one beside the password, so that every sign-in asks for it."""
+    return "passkey" in able or "totp" in able
