@@ -19,13 +19,24 @@ from idp.clock import DAY, HOUR, MINUTE, SECOND, Clock, SystemClock
 from idp.errors import Refused
 from idp.events import delivery
 from idp.events import log as event_log
-from idp.events.catalogue import SessionEnded, SignedOutEverywhere, UserChanged
+from idp.events.catalogue import (
+    FactorRemoved,
+    FactorSuspended,
+    LinkSent,
+    RuleChanged,
+    SessionEnded,
+    SessionsEndSoon,
+    SignedOutEverywhere,
+    UserChanged,
+)
 from idp.logout import backchannel
+from idp.notify import notices
+from idp.notify.channel import MailWorker
 from idp.oauth import authorizations, cleanup, keys, pushed
 from idp.oauth.authorize import PageError
 from idp.oauth.keys import Keyring
 from idp.oauth.provider import Answer, Provider
-from idp.sessions import lifecycle
+from idp.sessions import aftermath, lifecycle
 from idp.settings import Settings, load
 from idp.storage import migrations
 from idp.storage.database import Database
@@ -33,9 +44,10 @@ from idp.storage.embedded import EmbeddedStore
 from idp.storage.store import Store
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.storage.vault import Vault
-from idp.users import throttle
+from idp.users import spent, throttle
 from idp.users.passwords import PasswordHasher
-from idp.web import account, api, apps, consent, end_session, errors, login, signed_out
+from idp.users.rules import AssuranceRules
+from idp.web import errors, pages
 from idp.web.headers import PageHeaders, of_pages
 from idp.web.http import WebContext, web_context
 from idp.web.language import choose
@@ -64,7 +76,12 @@ def assemble(settings: Settings, *, clock: Clock | None = None) -> Work:
     work.subscribers[SessionEnded].append(authorizations.end_offline)
     work.subscribers[SessionEnded].append(backchannel.owe)
     work.subscribers[SignedOutEverywhere].append(authorizations.end_outlived)
-    work.subscribers[UserChanged].append(lifecycle.rotate_soon)
+    work.subscribers[SessionsEndSoon].append(authorizations.end_outlived)
+    work.subscribers[UserChanged].append(aftermath.rotate_soon)
+    work.subscribers[FactorRemoved].append(aftermath.void_proofs)
+    work.subscribers[FactorSuspended].append(aftermath.void_proofs)
+    for kind in notices.TOLD:
+        work.subscribers[kind].append(notices.tell)
     return work
 
 
@@ -105,6 +122,10 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
         keyring=keyring,
         store=EmbeddedStore(work.clock),
         outbound=Outbound(work.settings.outbound),
+        assurance=AssuranceRules(work),
+    )
+    work.subscribers[RuleChanged].append(
+        lambda unit, _: unit.after_commit(provider.assurance.forget)
     )
     worker = Worker(
         work,
@@ -114,13 +135,16 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
         jobs=_jobs(work, provider.store),
     )
     work.subscribers[SessionEnded].append(lambda unit, _: unit.after_commit(worker.wake))
+    mail = MailWorker(work)
+    for kind in (LinkSent, *notices.TOLD):
+        work.subscribers[kind].append(lambda unit, _: unit.after_commit(mail.wake))
     context = web_context(provider, PasswordHasher(work.settings.password))
     return App(
         work=work,
         provider=provider,
         worker=worker,
         protocol=ProtocolEndpoints(provider, error_page=partial(_error_page, context)),
-        pages=_pages(context, worker),
+        pages=_pages(context, worker, mail),
     )
 
 
@@ -137,7 +161,7 @@ def _error_page(context: WebContext, error: PageError, headers: dict[str, str]) 
     return Answer(400, bytes(response.body), tuple(completed.items()))
 
 
-def _pages(context: WebContext, worker: Worker) -> ASGIApp:
+def _pages(context: WebContext, worker: Worker, mail: MailWorker) -> ASGIApp:
     def health(_: Request) -> Response:
         """Whether the server can do its work now."""
         context.work.database.ping()
@@ -146,8 +170,10 @@ def _pages(context: WebContext, worker: Worker) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         worker.start()
+        mail.start()
         yield
         worker.stop()
+        mail.stop()
         context.provider.outbound.close()
         context.work.database.close()
 
@@ -161,8 +187,7 @@ def _pages(context: WebContext, worker: Worker) -> ASGIApp:
         exception_handlers=errors.handlers(context),  # type: ignore[arg-type]
         redirect_slashes=False,
     )
-    for module in (login, consent, account, apps, api, end_session, signed_out):
-        app.router.routes.extend(module.routes(context))
+    app.router.routes.extend(pages.routes(context))
     app.router.routes.append(context.renderer.assets.route())
     app.router.routes.append(Route("/healthz", health, methods=["GET"]))
     return PageHeaders(app, settings=context.settings)
@@ -198,6 +223,7 @@ def _jobs(work: Work, store: Store) -> list[Job]:
         Job("delete unused grants", HOUR, partial(cleanup.delete_unused_grants, work)),
         Job("delete old history", HOUR, in_unit(cleanup.delete_history, cleanup.BATCH)),
         Job("delete throttles", MINUTE, in_unit(throttle.forget_past)),
+        Job("delete what was spent", MINUTE, in_unit(spent.forget_past, spent.BATCH)),
         Job("delete old deliveries", HOUR, in_unit(_forget_deliveries)),
         Job("checkpoint", SECOND, work.database.checkpoint),
     ]

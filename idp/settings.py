@@ -8,12 +8,21 @@ them. What administrators change while running are Rules (`idp.policy`), not set
 
 import ipaddress
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -25,6 +34,9 @@ from pydantic_settings import (
 MINIMUM_SECRET_LENGTH = 32
 # Read by the demo and test commands, never by the server itself.
 _FOREIGN_KEYS = frozenset({"IDP_TEST_DATABASE_URL", "IDP_DEMO__PASSWORD"})
+MAIL_SCHEMES = ("smtp", "smtps", "smtp+plain")
+# A half of the sender's address: RFC 5322 section 3.2.3, without quoting.
+_MAIL_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 
 
 class SettingsError(Exception):
@@ -72,6 +84,12 @@ class PasswordSettings(_Section):
     breached_file: str = Field(
         "", description="file of known passwords: SHA-1 in hexadecimal, sorted, one a line"
     )
+
+    @model_validator(mode="after")
+    def _breached_file_is_one(self) -> Self:
+        if self.breached_file:
+            _require_digests(self.breached_file)
+        return self
 
 
 class ThrottleSettings(_Section):
@@ -139,6 +157,41 @@ class MailSettings(_Section):
     )
     sender: str = Field("", description="address mail comes from; empty: no-reply@ our host")
     timeout: float = Field(15.0, gt=0, le=60, description="seconds for one whole mail")
+
+    @field_validator("server")
+    @classmethod
+    def _server_is_safe(cls, value: SecretStr) -> SecretStr:
+        """The sentences must not repeat the value: it holds the password."""
+        address = value.get_secret_value()
+        if not address:
+            return value
+        try:
+            parts = urlsplit(address)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host, port, parts = None, None, urlsplit("")
+        if parts.scheme not in MAIL_SCHEMES or not host or port == 0:
+            raise ValueError("must be smtp://user:password@host:587 or smtps://user:password@host")
+        if parts.path.strip("/") or parts.query or parts.fragment:
+            raise ValueError(
+                "has something behind the host; write %40, %2F, %3F, %23 for @ / ? # in a password"
+            )
+        if (parts.username is None) != (parts.password is None):
+            raise ValueError("needs both a user name and a password, or neither")
+        if parts.scheme == "smtp+plain" and not is_loopback_host(host):
+            raise ValueError(
+                "smtp+plain:// to another machine would send mail, with links that sign people "
+                "in, readable by all between. Use smtp:// (STARTTLS) or smtps://"
+            )
+        return value
+
+    @field_validator("sender")
+    @classmethod
+    def _sender_is_one_address(cls, value: str) -> str:
+        local, at, domain = value.rpartition("@")
+        if value and not (at and _MAIL_NAME.fullmatch(local) and _MAIL_NAME.fullmatch(domain)):
+            raise ValueError("must be one plain address such as no-reply@example.com")
+        return value
 
 
 class OutboundSettings(_Section):
@@ -248,6 +301,22 @@ class Settings(BaseSettings):
         if scheme == "sqlite" and not folder.is_dir():
             raise ValueError(f"IDP_DATABASE_URL: there is no folder {folder}; make it first")
         return self
+
+
+def _require_digests(file: str) -> None:
+    try:
+        with open(file, "rb") as listed:
+            first = listed.readline(200)
+    except OSError as error:
+        raise ValueError(
+            f"IDP_PASSWORD__BREACHED_FILE cannot be read ({error}); "
+            "name a file that can, or leave the setting out"
+        ) from None
+    if not re.fullmatch(rb"[0-9A-Fa-f]{40}(:[0-9]+)?\s*", first):
+        raise ValueError(
+            "IDP_PASSWORD__BREACHED_FILE does not begin with a SHA-1 digest in hexadecimal; "
+            "take the file “ordered by hash” of Have I Been Pwned, unpacked"
+        )
 
 
 def is_loopback_host(host: str) -> bool:

@@ -2,15 +2,15 @@
 
 What it shows, each in a few lines: the authorization code flow with PKCE, state and nonce; its own
 server-side session; refreshing the access token once for many parallel requests; calling an API;
-signing out here and at the provider; and being told by the provider that a session has ended.
+asking the person to prove more when the API wants it, and going on with the very request; signing
+out here and at the provider; and being told by the provider that a session has ended.
 
 Run it with `uvicorn --factory clients.web_app.app:create_app`; the settings are in
 `clients/README.md`.
 """
 
 import json
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,20 +26,18 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
+from .api import Api, SignedOut
 from .config import Config
 from .logout_token import LogoutTokens, NotALogoutToken
+from .payments import Payment, asks_for_more
 from .sessions import LASTING, Session, Sessions, Trips
 
 HERE = Path(__file__).parent
-SCOPE = "openid profile email"
-# An access token is exchanged this many seconds before it expires.
-REFRESH_EARLY = 10
+SCOPE = "openid profile email payments"
 HEARTBEAT = 15
 TRY_AGAIN = "That sign-in could not be finished. Please try again."
-
-
-class SignedOut(Exception):  # noqa: N818 - a state, not a fault
-    """The provider no longer honours this session's tokens."""
+OWN_PAGE = "Please use the button on this page."
+UNREACHABLE = "The provider cannot be reached."
 
 
 class WebApp:
@@ -47,6 +45,7 @@ class WebApp:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.callback_uri = f"{config.url}/callback"
         self.sessions = Sessions()
         self.trips = Trips()
         self.provider = OAuth().register(
@@ -67,9 +66,8 @@ class WebApp:
             client_id=config.client_id,
             fetch_keys=self.provider.fetch_jwk_set,
         )
+        self.api = Api(self.provider, config.api_url)
         self.templates = Jinja2Templates(HERE / "templates")
-
-    # --- pages ---------------------------------------------------------------------------------
 
     async def home(self, request: Request) -> Response:
         return self._page(request)
@@ -80,7 +78,7 @@ class WebApp:
         if session is None:
             return RedirectResponse("/", 303)
         try:
-            answer = await self._ask_api(session)
+            answer = await self.api.ask(session, "GET", "/whoami")
             shown = json.dumps(answer.json(), indent=2, ensure_ascii=False)
         except SignedOut:
             self.sessions.end(session)
@@ -89,46 +87,89 @@ class WebApp:
             return self._page(request, error="The API cannot be reached.", status=502)
         return self._page(request, api_status=answer.status_code, api_answer=shown)
 
+    # --- a request for which the API may ask for more ------------------------------------------
+
+    async def pay(self, request: Request) -> Response:
+        """Takes the form "Make a payment"; what became of it is shown by `payment`."""
+        if not _is_of_own_page(request):
+            return self._page(request, error=OWN_PAGE, status=403)
+        session = self._session(request)
+        if session is None:
+            return RedirectResponse("/", 303)
+        async with request.form(max_files=0, max_fields=4) as form:
+            payment = Payment(str(form.get("amount", "")), str(form.get("note", "")))
+        session.payments.add(payment)
+        return await self._send(request, session, payment)
+
+    async def payment(self, request: Request) -> Response:
+        """One payment: its answer, or why there is none, with the form filled in still."""
+        session = self._session(request)
+        found = session.payments.find(request.path_params["id"]) if session else None
+        if found is None:
+            return RedirectResponse("/", 303)
+        return self._page(request, payment=found, error=found.error)
+
+    async def _send(self, request: Request, session: Session, payment: Payment) -> Response:
+        """Sends a payment to the API; on its challenge, the person to the provider, once."""
+        shown = RedirectResponse(f"/payments/{payment.id}", 303)
+        try:
+            answer = await self.api.ask(session, "POST", "/payments", payment.body())
+        except SignedOut:
+            self.sessions.end(session)
+            return RedirectResponse("/", 303)
+        except httpx2.HTTPError:
+            payment.error = "The API cannot be reached."
+            return shown
+        more = asks_for_more(answer)
+        if more is None or payment.was_challenged:
+            payment.answered(answer)
+            return shown
+        try:
+            return await self._away(
+                request,
+                self.provider.authorize_redirect,
+                redirect_uri=self.callback_uri,
+                state=payment.wait(),
+                # Nobody else is to prove it for them.
+                id_token_hint=session.id_token,
+                **more,
+            )
+        except httpx2.HTTPError:
+            payment.error = UNREACHABLE
+            return shown
+
     # --- signing in ----------------------------------------------------------------------------
 
     async def login(self, request: Request) -> Response:
-        trip_id, trip = self.trips.of(request.cookies.get(f"{self.config.cookie}_trip"))
-        request.scope["session"] = begun = dict[str, Any]()
         try:
-            response = await self.provider.authorize_redirect(
-                request, f"{self.config.url}/callback"
+            return await self._away(
+                request, self.provider.authorize_redirect, redirect_uri=self.callback_uri
             )
         except httpx2.HTTPError:
-            return self._page(request, error="The provider cannot be reached.", status=502)
-        # Each tab has a trip of its own: one does not overwrite another's state.
-        trip.update(begun)
-        self._set_cookie(response, f"{self.config.cookie}_trip", trip_id, Trips.LASTING)
-        return response
+            return self._page(request, error=UNREACHABLE, status=502)
 
     async def callback(self, request: Request) -> Response:
-        _, request.scope["session"] = self.trips.of(
-            request.cookies.get(f"{self.config.cookie}_trip")
-        )
+        _, request.scope["session"] = self._trip(request)
         # Another provider's answer must not be taken for ours (RFC 9207 section 2.4).
         if request.query_params.get("iss", self.config.issuer) != self.config.issuer:
             return self._page(request, error=TRY_AGAIN, status=400)
+        before = self._session(request)
+        waiting = before and before.payments.take_waiting(request.query_params.get("state"))
         try:
             tokens = await self.provider.authorize_access_token(request)
             person = await self.provider.userinfo(token=tokens)
-        except OAuthError as error:
+        except (OAuthError, JoseError) as error:
+            if waiting:
+                waiting.refused(error.error)
+                return RedirectResponse(f"/payments/{waiting.id}", 303)
             if error.error == "access_denied":
                 return self._page(request, error="You did not allow the sign-in.", status=403)
             return self._page(request, error=TRY_AGAIN, status=400)
-        except JoseError:
-            return self._page(request, error=TRY_AGAIN, status=400)
         except httpx2.HTTPError:
-            return self._page(request, error="The provider cannot be reached.", status=502)
+            return self._page(request, error=UNREACHABLE, status=502, payment=waiting)
         identity = tokens["userinfo"]  # the claims of the ID token, checked by authlib
         if person["sub"] != identity["sub"]:  # OpenID Connect Core section 5.3.2
             return self._page(request, error=TRY_AGAIN, status=400)
-        before = self._session(request)
-        if before is not None:
-            self.sessions.end(before)
         session = Session(
             sub=identity["sub"],
             sid=identity.get("sid"),
@@ -136,9 +177,12 @@ class WebApp:
             tokens=tokens,
             id_token=tokens["id_token"],
         )
-        if not self.sessions.start(session):
+        if not self.sessions.start(session, instead_of=before):
             return self._page(request, error=TRY_AGAIN, status=400)
-        response = RedirectResponse("/", 303)
+        response: Response = RedirectResponse("/", 303)
+        # Of the person who asked for it, and of nobody who signed in in their place.
+        if waiting and session.payments.find(waiting.id):
+            response = await self._send(request, session, waiting)
         self._set_cookie(response, self.config.cookie, session.id, LASTING)
         return response
 
@@ -146,35 +190,28 @@ class WebApp:
 
     async def logout(self, request: Request) -> Response:
         """Ends the session here, then at the provider (OpenID Connect RP-Initiated Logout 1.0)."""
-        if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
-            return self._page(request, error="Please use the button on this page.", status=403)
+        if not _is_of_own_page(request):
+            return self._page(request, error=OWN_PAGE, status=403)
         session = self._session(request)
         if session is None:
             return RedirectResponse("/", 303)
         self.sessions.end(session)
-        trip_id, trip = self.trips.of(request.cookies.get(f"{self.config.cookie}_trip"))
-        request.scope["session"] = begun = dict[str, Any]()
         try:
-            redirect = await self.provider.logout_redirect(
+            response = await self._away(
                 request,
+                self.provider.logout_redirect,
                 post_logout_redirect_uri=f"{self.config.url}/signed-out",
                 id_token_hint=session.id_token,
                 client_id=self.config.client_id,
             )
         except httpx2.HTTPError:
             return self._page(request, error="You are signed out here only.", status=502)
-        trip.update(begun)
-        # 303: the browser must follow with a GET, not send this form on.
-        response = RedirectResponse(redirect.headers["location"], 303)
-        self._set_cookie(response, f"{self.config.cookie}_trip", trip_id, Trips.LASTING)
         response.delete_cookie(self.config.cookie, path="/")
         return response
 
     async def signed_out(self, request: Request) -> Response:
         """Where the provider sends the browser after a logout that began here."""
-        _, request.scope["session"] = self.trips.of(
-            request.cookies.get(f"{self.config.cookie}_trip")
-        )
+        _, request.scope["session"] = self._trip(request)
         try:
             await self.provider.validate_logout_response(request)
         except OAuthError:
@@ -197,13 +234,15 @@ class WebApp:
             self.sessions.end_by(sid=logout.sid, sub=logout.sub)
         return Response(status_code=200, headers=headers)
 
+    async def account(self, _: Request) -> Response:
+        """The person's sessions and factors are the provider's, and so are their pages."""
+        return RedirectResponse(f"{self.config.issuer}/account", 303)
+
     # --- what open pages ask -------------------------------------------------------------------
 
     async def session_status(self, request: Request) -> Response:
-        session = self._session(request)
-        return JSONResponse(
-            {"signed_in": session is not None}, headers={"Cache-Control": "no-store"}
-        )
+        is_signed_in = self._session(request) is not None
+        return JSONResponse({"signed_in": is_signed_in}, headers={"Cache-Control": "no-store"})
 
     async def events(self, request: Request) -> Response:
         """Server-sent events: one, `signed-out`, when this browser's session has ended."""
@@ -225,38 +264,22 @@ class WebApp:
     def _session(self, request: Request) -> Session | None:
         return self.sessions.find(request.cookies.get(self.config.cookie))
 
-    async def _ask_api(self, session: Session) -> httpx2.Response:
-        """The API's answer; raises `SignedOut` when the provider gives no new token any more."""
-        token = await self._access_token(session)
-        async with httpx2.AsyncClient(base_url=self.config.api_url, timeout=10) as http:
-            answer = await http.get("/whoami", headers={"Authorization": f"Bearer {token}"})
-            if answer.status_code == 401:
-                # Refused before its time: whether the session still lives, a refresh will tell.
-                token = await self._access_token(session, refused=token)
-                answer = await http.get("/whoami", headers={"Authorization": f"Bearer {token}"})
-        return answer
+    def _trip(self, request: Request) -> tuple[str, dict[str, Any]]:
+        return self.trips.of(request.cookies.get(f"{self.config.cookie}_trip"))
 
-    async def _access_token(self, session: Session, *, refused: str | None = None) -> str:
-        """An access token that is good for a while, and is not the one that was `refused`.
-
-        One refresh at a time: refresh tokens rotate, and a second request that sent the old one
-        would look like theft.
-        """
-        async with session.refreshing:
-            token = session.tokens["access_token"]
-            expires_at = session.tokens.get("expires_at", 0)
-            if token == refused or expires_at < time.time() + REFRESH_EARLY:
-                refresh_token = session.tokens.get("refresh_token")
-                if refresh_token is None:
-                    raise SignedOut
-                try:
-                    fresh = await self.provider.fetch_access_token(
-                        grant_type="refresh_token", refresh_token=refresh_token
-                    )
-                except OAuthError as error:
-                    raise SignedOut from error
-                session.tokens = {**session.tokens, **fresh}
-            return str(session.tokens["access_token"])
+    async def _away(
+        self, request: Request, begin: Callable[..., Awaitable[Response]], **parameters: str
+    ) -> Response:
+        """Sends the browser to the provider, and remembers what must fit when it comes back."""
+        trip_id, trip = self._trip(request)
+        request.scope["session"] = begun = dict[str, Any]()
+        redirect = await begin(request, **parameters)
+        # Each tab has a trip of its own: one does not overwrite another's state.
+        trip.update(begun)
+        # 303: the browser must follow with a GET, not send a form on.
+        response = RedirectResponse(redirect.headers["location"], 303)
+        self._set_cookie(response, f"{self.config.cookie}_trip", trip_id, Trips.LASTING)
+        return response
 
     def _set_cookie(self, response: Response, name: str, value: str, lasting: int) -> None:
         response.set_cookie(
@@ -303,7 +326,9 @@ def create_app() -> Starlette:
             Route("/signed-out", app.signed_out),
             Route("/backchannel-logout", app.backchannel_logout, methods=["POST"]),
             Route("/api", app.call_api),
-            Route("/account", _to_account(app.config)),
+            Route("/payments", app.pay, methods=["POST"]),
+            Route("/payments/{id}", app.payment),
+            Route("/account", app.account),
             Route("/session", app.session_status),
             Route("/events", app.events),
             Mount("/static", StaticFiles(directory=HERE / "static")),
@@ -311,8 +336,5 @@ def create_app() -> Starlette:
     )
 
 
-def _to_account(config: Config) -> Any:
-    async def account(_: Request) -> Response:
-        return RedirectResponse(f"{config.issuer}/account", 303)
-
-    return account
+def _is_of_own_page(request: Request) -> bool:
+    return request.headers.get("sec-fetch-site", "same-origin") == "same-origin"

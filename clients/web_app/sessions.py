@@ -14,6 +14,8 @@ from typing import Any
 
 import anyio
 
+from .payments import Payments
+
 LASTING = 24 * 3600
 # A logout may arrive while the sign-in it concerns is still being finished.
 ENDED_REMEMBERED = 600
@@ -35,6 +37,7 @@ class Session:
     refreshing: anyio.Lock = field(default_factory=anyio.Lock)
     # Set when the session ends: pages that were left open wait for it.
     ended: anyio.Event = field(default_factory=anyio.Event)
+    payments: Payments = field(default_factory=Payments)
 
 
 class Sessions:
@@ -44,10 +47,20 @@ class Sessions:
         self._by_id: dict[str, Session] = {}
         self._ended: dict[str, float] = {}
 
-    def start(self, session: Session) -> bool:
-        """Keeps the session; False when the provider has ended it in the meantime."""
+    def start(self, session: Session, *, instead_of: Session | None = None) -> bool:
+        """Keeps the session; False when the provider has ended it in the meantime.
+
+        The same person's session `instead_of` which it begins goes on in it under the new id: they
+        proved more, and their open pages stay signed in. Anybody else's ends.
+        """
+        if instead_of is not None and instead_of.sub == session.sub:
+            session.ended, session.payments = instead_of.ended, instead_of.payments
+            self._by_id.pop(instead_of.id, None)
+        elif instead_of is not None:
+            self.end(instead_of)
         self._forget_old()
-        if session.sid in self._ended:
+        if session.sid in self._ended or session.ended.is_set():
+            session.ended.set()
             return False
         self._by_id[session.id] = session
         return True

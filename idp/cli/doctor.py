@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from smtplib import SMTPException
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -15,6 +16,8 @@ from idp.clock import DAY, SECOND
 from idp.errors import Refused
 from idp.events import log
 from idp.events.model import EventRow
+from idp.notify.composing import domain_of
+from idp.notify.smtp import Server, Smtp, reason
 from idp.oauth.model import SigningKey
 from idp.settings import Settings, SettingsError
 from idp.storage import migrations
@@ -66,6 +69,7 @@ def examine() -> list[Finding]:
         Finding("settings", "ok", "read"),
         _secret_key(settings),
         _issuer(settings),
+        _mail(settings),
     ]
     from idp.app import assemble
 
@@ -118,6 +122,24 @@ def _issuer(settings: Settings) -> Finding:
         return Finding("issuer", "ok", settings.issuer)
     host = urlsplit(settings.issuer).hostname
     return Finding("issuer", "warning", f"{settings.issuer}: plain http, only good on {host}")
+
+
+def _mail(settings: Settings) -> Finding:
+    """Goes as far as a mail could be sent, and sends none."""
+    server = Server.of(settings.mail)
+    if server is None and settings.is_secure:
+        return Finding(
+            "mail",
+            "warning",
+            "no server is set (IDP_MAIL__SERVER): nobody can reset a password or is told of changes",
+        )
+    if server is None:
+        return Finding("mail", "ok", "no server is set; mail can be read at /dev/mail")
+    try:
+        Smtp(server, name=domain_of(settings)).try_out(seconds=settings.mail.timeout)
+    except (OSError, SMTPException, UnicodeError) as problem:
+        return Finding("mail", "failed", f"{server.host}:{server.port}: {reason(problem)}")
+    return Finding("mail", "ok", f"{server.host}:{server.port}, reached")
 
 
 def _signing_keys(unit: UnitOfWork) -> Finding:

@@ -1,15 +1,20 @@
 """`idp serve` and `idp demo`: running the product."""
 
+import sys
 from typing import Annotated
 
 import typer
 
 from idp import settings as deployment
 from idp.cli import schema
+from idp.cli.opened import ADMIN
 from idp.cli.terminal import AsJson, answer
 from idp.errors import Refused
+from idp.notify import mailed_links
 from idp.settings import Settings
 from idp.storage.database import Database
+from idp.storage.unit_of_work import Work
+from idp.users import queries
 
 # Requests that are under way may finish for so long after the signal to stop.
 GRACE_SECONDS = 10
@@ -30,11 +35,22 @@ def serve(
         **{name: value for name, value in given.items() if value is not None}
     )
     _refuse_unprepared(settings)
+    served = create_app(settings)
     address = {"issuer": settings.issuer, "host": settings.host, "port": settings.port}
+    link = _set_up_link(served.work)
     if as_json:
-        answer(address, [], as_json=True)
+        answer(address if link is None else {**address, "setup": link}, [], as_json=True)
+    elif link is not None:
+        minutes = settings.links.set_up // 60
+        lines = [
+            f"There is no user yet. Make the first administrator, within {minutes} minutes, at:",
+            f"  {link}",
+        ]
+        answer(None, lines, as_json=False)
+    # Before the server takes over: whoever started it may be waiting for these lines in a pipe.
+    sys.stdout.flush()
     uvicorn.run(
-        create_app(settings),
+        served,
         host=settings.host,
         port=settings.port,
         loop="uvloop",
@@ -47,6 +63,14 @@ def serve(
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
+
+
+def _set_up_link(work: Work) -> str | None:
+    """A link for the first administrator, while there is nobody at all."""
+    with work.begin() as unit:
+        if queries.listed(unit, limit=1):
+            return None
+        return mailed_links.set_up_link(unit, actor=ADMIN)
 
 
 def _refuse_unprepared(settings: Settings) -> None:

@@ -10,13 +10,17 @@ import typer
 from idp.cli.opened import ADMIN, change, look, product
 from idp.cli.terminal import AsJson, Confirmed, answer, confirm, fields, moment, table
 from idp.errors import Refused
+from idp.notify import mailed_links
 from idp.sessions import lifecycle
 from idp.settings import Settings
 from idp.storage.unit_of_work import UnitOfWork
-from idp.users import passwords, queries
+from idp.users import factors, names, passwords, queries
 from idp.users.model import ACTIVE, DISABLED, User
+from idp.users.passwords import SecondFactor
 
-app = typer.Typer(no_args_is_help=True, help="Users: create, show, disable, delete, passwords.")
+app = typer.Typer(
+    no_args_is_help=True, help="Users: create, invite, show, disable, delete, passwords."
+)
 
 Name = Annotated[str, typer.Argument(help="User name, e-mail address or id (usr_…).")]
 FromStdin = Annotated[
@@ -24,6 +28,9 @@ FromStdin = Annotated[
 ]
 Generated = Annotated[
     bool, typer.Option("--generate-password", help="Make a password and print it once.")
+]
+PrintLink = Annotated[
+    bool, typer.Option("--print-link", help="Also print the link; whoever has it can use it.")
 ]
 
 
@@ -81,6 +88,64 @@ def create(
     answer(data, fields(data), as_json=as_json)
 
 
+@app.command()
+def invite(
+    username: Annotated[str, typer.Argument(help="User name.")],
+    email: Annotated[str, typer.Option(help="E-mail address the invitation goes to.")],
+    name: Annotated[str | None, typer.Option(help="Full name, as apps see it.")] = None,
+    role: Annotated[list[str] | None, typer.Option(help="A role; may be repeated.")] = None,
+    print_link: PrintLink = False,
+    as_json: AsJson = False,
+) -> None:
+    """Create a user and mail them a link to choose their password; again, to send another."""
+    with change() as unit:
+        user = queries.by_identifier(unit, username)
+        if user is None or user.password_hash is not None or not _is_at(user, email):
+            user = queries.create_user(
+                unit,
+                username=username,
+                email=email,
+                roles=role or (),
+                claims={"name": name} if name else None,
+                actor=ADMIN,
+            )
+        link = mailed_links.mail_invitation(unit, user, language=None, actor=ADMIN)
+        data = _described(unit, user)
+    _answer_link(data, link if print_link else None, as_json=as_json)
+
+
+@app.command(name="recovery-link")
+def recovery_link(
+    name: Name,
+    mail: Annotated[
+        bool, typer.Option("--mail", help="Mail it to the user instead of printing it.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a link by which a user sets a new password; nobody else learns that password."""
+    with change() as unit:
+        user = _active(unit, name)
+        link = None
+        if mail:
+            _require_email(user)
+            mailed_links.mail_reset(unit, user, language=None, actor=ADMIN)
+        else:
+            link = mailed_links.reset_link(unit, user, actor=ADMIN)
+        data = {"id": user.id, "minutes": unit.settings.links.reset // 60}
+    _answer_link(data, link, as_json=as_json)
+
+
+@app.command(name="verify-email")
+def verify_email(name: Name, print_link: PrintLink = False, as_json: AsJson = False) -> None:
+    """Mail a user a link by which they confirm their e-mail address."""
+    with change() as unit:
+        user = _active(unit, name)
+        email = _require_email(user)
+        link = mailed_links.mail_verification(unit, user, email, language=None, actor=ADMIN)
+        data = {"id": user.id, "email": email}
+    _answer_link(data, link if print_link else None, as_json=as_json)
+
+
 @app.command(name="list")
 def list_(
     after: Annotated[str, typer.Option(help="Begin behind this user name.")] = "",
@@ -117,11 +182,13 @@ def password(
     with product() as work:
         with work.read() as unit:
             user = found(unit, name)
+            has_second = factors.has_second(factors.enrolled(unit, user.id))
         given = _new_password(
             work.settings,
             [user.username, user.email or ""],
             from_stdin=password_stdin,
             generated=generate_password,
+            second_factor="enrolled" if has_second else "none",
         )
         hashed = passwords.PasswordHasher(work.settings.password).hash(given)
         with work.begin() as unit:
@@ -209,8 +276,38 @@ def _picked(data: list[dict[str, Any]], names: tuple[str, ...]) -> list[list[Any
     return [[one[name] for name in names] for one in data]
 
 
+def _active(unit: UnitOfWork, name: str) -> User:
+    user = found(unit, name)
+    if user.status != ACTIVE:
+        raise Refused(
+            "user_not_active", f"{user.username} is {user.status}; enable them first.", 409
+        )
+    return user
+
+
+def _require_email(user: User) -> str:
+    if user.email is None:
+        raise Refused("no_email", "This user has no e-mail address.", 409)
+    return user.email
+
+
+def _is_at(user: User, email: str) -> bool:
+    return user.email is not None and names.canonical(user.email) == names.canonical(email)
+
+
+def _answer_link(data: dict[str, Any], link: str | None, *, as_json: bool) -> None:
+    if link is not None:
+        data["link"] = link
+    answer(data, fields(data), as_json=as_json)
+
+
 def _new_password(
-    settings: Settings, words: list[str], *, from_stdin: bool, generated: bool
+    settings: Settings,
+    words: list[str],
+    *,
+    from_stdin: bool,
+    generated: bool,
+    second_factor: SecondFactor = "none",
 ) -> str:
     """The password to set: made, read, or asked for twice. Weak ones are refused."""
     if from_stdin and generated:
@@ -225,7 +322,7 @@ def _new_password(
             raise Refused("invalid_password", "The two are not the same. Nothing was changed.")
     else:
         raise typer.BadParameter("say --password-stdin, --generate-password, or use a terminal")
-    problem = passwords.problem_with(given, settings, words)
+    problem = passwords.problem_with(given, settings, words, second_factor=second_factor)
     if problem is not None:
         raise Refused("invalid_password", problem)
     return given

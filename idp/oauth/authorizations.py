@@ -18,6 +18,7 @@ from idp.events.catalogue import (
     AuthorizationEnded,
     ReuseDetected,
     SessionEnded,
+    SessionsEndSoon,
     SignedOutEverywhere,
 )
 from idp.oauth.model import Authorization, Client
@@ -196,8 +197,8 @@ def end_offline(unit: UnitOfWork, event: SessionEnded) -> None:
     end(unit, [row[0] for row in rows], reason="session_ended", actor=actor)
 
 
-def end_outlived(unit: UnitOfWork, event: SignedOutEverywhere) -> None:
-    """Subscriber: whoever signs out everywhere also ends what had outlived its session."""
+def end_outlived(unit: UnitOfWork, event: SignedOutEverywhere | SessionsEndSoon) -> None:
+    """Subscriber: whoever ends all sessions, now or soon, also ends what had outlived its session."""
     outlived = unit.connection.scalars(
         select(Authorization.id)
         .join(Session, Session.id == Authorization.session_id)

@@ -19,6 +19,7 @@ from authlib.oauth2.rfc6749.errors import InvalidScopeError
 from authlib.oidc.core.errors import (
     AccountSelectionRequiredError,
     ConsentRequiredError,
+    InteractionRequiredError,
     LoginRequiredError,
     RequestNotSupportedError,
     RequestURINotSupportedError,
@@ -28,13 +29,15 @@ from idp import ids
 from idp.clock import SECOND, Instant
 from idp.events.catalogue import AuthorizationIssued
 from idp.events.log import hot_write
-from idp.oauth import authorizations, claims, consent, id_token
-from idp.oauth.discovery import ACR_VALUES, SCOPES
+from idp.oauth import authorizations, claims, consent, demands, id_token
+from idp.oauth.discovery import SCOPES
 from idp.oauth.facts import AuthorizeFacts, ClientFacts, SessionFacts, UserFacts
 from idp.oauth.grants.authorization_code import Pkce
 from idp.oauth.provider import Provider
 from idp.oauth.request import ProtocolRequest
 from idp.oauth.server import as_json
+from idp.policy import assurance
+from idp.policy.assurance import Demand, Proof, Rules
 from idp.policy.timeouts import ran_out
 from idp.sessions import hot
 from idp.storage.database import Write
@@ -50,7 +53,7 @@ _SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+( +[\x21\x23-\x5B\x5D-\x7E]+)*")
 _STATE = re.compile(r"[\x20-\x7E]+")
 
 # "none": no page can help, the error goes to the app.
-Page = Literal["login", "consent", "none"]
+Page = Literal["login", "step-up", "consent", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,8 @@ class Requested:
     claims: dict[str, Any]
     # Of the `id_token_hint`, when one was sent and is ours.
     hinted_sub: str | None
+    # The least of the demanded levels, when the request names one of ours.
+    acr: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,9 @@ class Moment:
     session: SessionFacts | None
     user: UserFacts | None
     consented_scope: str | None
+    # What the session proved, and what this request asks for.
+    proofs: tuple[Proof, ...]
+    demand: Demand
     # Of the pending request: which session signed in, consented or refused for this very request.
     authenticated_session_id: str | None
     consented_session_id: str | None
@@ -199,7 +207,6 @@ def _validate_rest(
     requested_claims = claims.parse_parameter(values.get("claims", "{}"))
     if requested_claims is None:
         raise InvalidRequestError("claims is not a valid claims request.")
-    _check_essential_acr(values.get("claims", "{}"))
     hinted_sub = None
     if "id_token_hint" in values:
         hint = id_token.read_hint(
@@ -219,17 +226,8 @@ def _validate_rest(
         max_age=int(max_age) if max_age is not None else None,
         claims=claims.within(requested_claims, client.scope),
         hinted_sub=hinted_sub,
+        acr=demands.acr(values),
     )
-
-
-def _check_essential_acr(text: str) -> None:
-    """Refuses a demand that no sign-in here can meet, before anybody types a password."""
-    demanded = claims.essential_acr(text)
-    if demanded is not None and demanded.isdisjoint(ACR_VALUES):
-        raise OAuth2Error(
-            "None of the demanded acr values can be met.",
-            error="unmet_authentication_requirements",
-        )
 
 
 def _scope(asked: str | None, client: ClientFacts) -> str:
@@ -259,7 +257,7 @@ def _check_pkce(values: dict[str, str], client: ClientFacts, provider: Provider)
     Pkce().validate_code_challenge(_PkceAsked(request), "")
 
 
-def moment(requested: Requested, facts: AuthorizeFacts, now: Instant) -> Moment:
+def moment(requested: Requested, facts: AuthorizeFacts, rules: Rules, now: Instant) -> Moment:
     """The facts as `next_step` sees them.
 
     A session that ran out, or whose person may not sign in, counts as none.
@@ -272,12 +270,30 @@ def moment(requested: Requested, facts: AuthorizeFacts, now: Instant) -> Moment:
     ):
         session = user = None
     pending = facts.pending
+    authenticated = pending.authenticated_session_id if pending else None
+    begun = (
+        pending.created_at
+        if pending is not None and session is not None and authenticated == session.id
+        else None
+    )
     return Moment(
         requested=requested,
         session=session,
         user=user,
         consented_scope=facts.consented_scope if session is not None else None,
-        authenticated_session_id=pending.authenticated_session_id if pending else None,
+        proofs=session.proofs if session is not None else (),
+        demand=demands.demand(
+            acr=requested.acr,
+            client_acr=requested.client.minimum_acr,
+            prompt=requested.prompt,
+            max_age=requested.max_age,
+            rules=rules,
+            roles=user.roles if user is not None else (),
+            scope=requested.scope,
+            begun=begun,
+            now=now,
+        ),
+        authenticated_session_id=authenticated,
         consented_session_id=pending.consented_session_id if pending else None,
         is_denied=pending is not None and pending.denied_at is not None,
         now=now,
@@ -312,11 +328,14 @@ def _prompt_select_account(moment: Moment) -> Step | None:
 
 
 def _young_enough(moment: Moment) -> Step | None:
-    max_age, session = moment.requested.max_age, moment.session
-    if max_age is None or session is None or _just_authenticated(moment):
-        return None
-    if moment.now - session.auth_time > max_age * SECOND:
+    if assurance.standing(moment.proofs, since=moment.demand.since) is None:
         return Step("login", "max_age", LoginRequiredError)
+    return None
+
+
+def _sure_enough(moment: Moment) -> Step | None:
+    if not assurance.meets(moment.proofs, moment.demand):
+        return Step("step-up", "acr", InteractionRequiredError)
     return None
 
 
@@ -353,6 +372,7 @@ _CHECKS: tuple[Callable[[Moment], Step | None], ...] = (
     _prompt_select_account,
     _young_enough,
     _same_person,
+    _sure_enough,
     _consented,
 )
 
@@ -373,7 +393,8 @@ class Issued:
 def issue(moment: Moment, *, permission_scopes: frozenset[str], provider: Provider) -> Issued:
     """Issues an authorization code. `permission_scopes` are those that only roles give."""
     requested, session, user, now = moment.requested, moment.session, moment.user, moment.now
-    if session is None or user is None:
+    standing = assurance.standing(moment.proofs, since=moment.demand.since)
+    if session is None or user is None or standing is None:
         raise RuntimeError("a code needs a session")
     scope, permission_scope = _granted(requested.scope, user, permission_scopes)
     if not scope:
@@ -392,9 +413,9 @@ def issue(moment: Moment, *, permission_scopes: frozenset[str], provider: Provid
                 "claims": as_json(requested.claims) if requested.claims else None,
                 "nonce": requested.nonce,
                 "redirect_uri": requested.redirect_uri,
-                "auth_time": session.auth_time,
-                "acr": session.acr,
-                "amr": as_json(session.amr),
+                "auth_time": standing.auth_time,
+                "acr": standing.acr,
+                "amr": as_json(standing.amr),
                 "offline": int("offline_access" in scope.split()),
                 "created_at": now,
                 "last_used_at": now,
@@ -455,6 +476,16 @@ def error_location(error: OAuth2Error, *, state: str | None, issuer: str) -> str
 def denied(redirect_uri: str) -> OAuth2Error:
     """`access_denied`, for a person who said no."""
     return AccessDeniedError("The request was refused.", redirect_uri=redirect_uri)
+
+
+def refused(moment: Moment) -> OAuth2Error:
+    """The error for a person who went no further (RFC 9470 section 5 for what was not proved)."""
+    requested = moment.requested
+    if moment.session is None or assurance.meets(moment.proofs, moment.demand):
+        return denied(requested.redirect_uri)
+    error = demands.unmet("The person did not prove what was demanded.")
+    error.redirect_uri = requested.redirect_uri
+    return error
 
 
 def add_to_query(uri: str, values: list[tuple[str, str]]) -> str:

@@ -9,11 +9,11 @@ from idp.oauth import claims
 from idp.oauth.client_auth import ASSERTION_ALGORITHMS, METHODS
 from idp.oauth.keys import ALGORITHMS
 from idp.oauth.server import GRANT_TYPES
+from idp.policy.assurance import LADDER
 
 SCOPES = (
     "openid", "profile", "email", "address", "phone", "offline_access", "roles", "sessions",
 )  # fmt: skip
-ACR_VALUES = ("aal1",)
 LOCALES = ("en",)
 
 
@@ -33,7 +33,7 @@ def document(issuer: str) -> dict[str, Any]:
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
         "grant_types_supported": list(GRANT_TYPES),
-        "acr_values_supported": list(ACR_VALUES),
+        "acr_values_supported": list(LADDER),
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": list(ALGORITHMS),
         "token_endpoint_auth_methods_supported": METHODS,

@@ -22,6 +22,8 @@ from idp.oauth.model import (
     RevokedAccessToken,
     UsedAssertion,
 )
+from idp.policy import assurance
+from idp.policy.assurance import Proof
 from idp.sessions.model import Session
 from idp.storage.database import HotStatement, Row
 from idp.users.model import User
@@ -177,15 +179,12 @@ class SessionFacts:
     previous_until: Instant | None
     secret_generation: int
     secret_changed_at: Instant
-    acr: str
-    auth_time: Instant
     authentications_json: str
 
     @property
-    def amr(self) -> list[str]:
-        """The `amr` values of the newest authentication (RFC 8176)."""
-        recorded = orjson.loads(self.authentications_json)
-        return list(recorded[-1]["amr"]) if recorded else []
+    def proofs(self) -> tuple[Proof, ...]:
+        """What was proved in it."""
+        return assurance.proofs(orjson.loads(self.authentications_json))
 
 
 @dataclass(frozen=True, slots=True)

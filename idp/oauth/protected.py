@@ -1,21 +1,33 @@
-"""Our own APIs as resource servers: bearer token in, who is asking out."""
+"""Our own APIs as resource servers: bearer token in, who is asking out, and how surely it is them.
+
+Specs: RFC 6750, RFC 9470.
+"""
 
 from dataclasses import dataclass
 
+from idp.clock import Instant
 from idp.oauth import token_state
 from idp.oauth.facts import BY_AUTHORIZATION, token_facts
 from idp.oauth.provider import Provider
-from idp.oauth.userinfo import invalid_token, require
+from idp.oauth.userinfo import BearerError, invalid_token, require
+from idp.policy import assurance
+from idp.policy.assurance import Demand
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The person an API call is made for, and through which session and app."""
+    """The person an API call is made for, and through which session and app.
+
+    `acr` and `auth_time` are what the person had proved for this token: what their session proved
+    since is no concern of an app that did not ask for it.
+    """
 
     user_id: str
     session_id: str
     client_id: str
     scope: frozenset[str]
+    acr: str
+    auth_time: Instant
 
 
 def authenticate(provider: Provider, text: str, *, scope: str) -> Caller:
@@ -37,4 +49,21 @@ def authenticate(provider: Provider, text: str, *, scope: str) -> Caller:
         session_id=facts.authorization.session_id,
         client_id=facts.authorization.client_id,
         scope=frozenset(token.access.scope.split()),
+        acr=facts.authorization.acr,
+        auth_time=facts.authorization.auth_time,
+    )
+
+
+def require_proof(caller: Caller, demand: Demand, *, max_age: int) -> None:
+    """Lets pass who proved enough; raises the challenge of RFC 9470 section 3, with `max_age`.
+
+    `auth_time` is the moment of the oldest proof that `acr` needs, so the two are looked at singly.
+    """
+    if assurance.reaches(caller.acr, demand.acr) and caller.auth_time >= demand.since:
+        return
+    raise BearerError(
+        401,
+        "insufficient_user_authentication",
+        "This needs a surer or a more recent sign-in.",
+        {"acr_values": demand.acr, "max_age": str(max_age)},
     )

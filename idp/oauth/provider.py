@@ -12,6 +12,7 @@ from idp.storage.database import Write
 from idp.storage.store import Store
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.storage.vault import Vault
+from idp.users.rules import AssuranceRules
 from idp.work.outbound import Outbound
 
 
@@ -23,6 +24,7 @@ class Provider:
     keyring: Keyring
     store: Store
     outbound: Outbound
+    assurance: AssuranceRules
 
     @property
     def settings(self) -> Settings:

@@ -39,6 +39,7 @@ KEPT = frozenset(
         "prompt",
         "display",
         "max_age",
+        "acr_values",
         "claims",
         "id_token_hint",
         "login_hint",
@@ -74,6 +75,7 @@ class Pending:
     id: str
     client: Client
     parameters: dict[str, str]
+    created_at: Instant
     authenticated_session_id: str | None
 
 
@@ -125,7 +127,7 @@ def find(unit: UnitOfWork, reference: str, browser_hash: str | None) -> Pending 
     parameters = _opened(unit.vault, row.id, row.parameters)
     if parameters is None:
         return None
-    return Pending(row.id, client, parameters, row.authenticated_session_id)
+    return Pending(row.id, client, parameters, row.created_at, row.authenticated_session_id)
 
 
 _NOTE_AUTHENTICATION = HotStatement(

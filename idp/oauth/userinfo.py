@@ -4,7 +4,7 @@ Bearer errors as RFC 6750 section 3 names them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from idp.clock import Instant
 from idp.oauth import claims, token_state
@@ -15,17 +15,22 @@ from idp.oauth.token_state import PresentedToken
 
 @dataclass(eq=False)
 class BearerError(Exception):
-    """Why a bearer token was not accepted; `code` is None when none was sent."""
+    """Why a bearer token was not accepted; `code` is None when none was sent.
+
+    `asked` is what would be enough: `scope`, or `acr_values` and `max_age` (RFC 9470 section 3).
+    """
 
     status: int
     code: str | None
     description: str
+    asked: Mapping[str, str] = field(default_factory=dict)
 
     def challenge(self) -> str:
         """The value of `WWW-Authenticate`."""
         if self.code is None:
             return "Bearer"
-        return f'Bearer error="{self.code}", error_description="{self.description}"'
+        told = {"error": self.code, "error_description": self.description, **self.asked}
+        return "Bearer " + ", ".join(f'{name}="{value}"' for name, value in told.items())
 
 
 def bearer_token(headers: Mapping[str, str], form: Mapping[str, str] | None = None) -> str:
@@ -62,7 +67,9 @@ def require(
     if provider.settings.issuer not in access.audience or facts.user is None:
         raise invalid_token()
     if scope not in access.scope.split():
-        raise BearerError(403, "insufficient_scope", f"The scope {scope} is required.")
+        raise BearerError(
+            403, "insufficient_scope", f"The scope {scope} is required.", {"scope": scope}
+        )
 
 
 def decide(

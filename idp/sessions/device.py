@@ -84,6 +84,8 @@ class Visit:
     hints: Mapping[str, str] = field(default_factory=dict)
     # Digest of the long-lived device cookie; None when the browser sent none.
     device_hash: str | None = None
+    # Digest of the cookie of a trusted device, if there is one.
+    trust_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,13 @@ class Device:
     label: str
 
 
-def visit(headers: Mapping[str, str], *, ip: str | None, device_hash: str | None = None) -> Visit:
+def visit(
+    headers: Mapping[str, str],
+    *,
+    ip: str | None,
+    device_hash: str | None = None,
+    trust_hash: str | None = None,
+) -> Visit:
     """Gathers a `Visit` from request headers (lower-case names)."""
     return Visit(
         ip=ip,
@@ -105,6 +113,7 @@ def visit(headers: Mapping[str, str], *, ip: str | None, device_hash: str | None
             name: _printable(headers[name])[:AGENT_MAXIMUM] for name in _HINTS if name in headers
         },
         device_hash=device_hash,
+        trust_hash=trust_hash,
     )
 
 

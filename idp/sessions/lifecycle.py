@@ -1,7 +1,8 @@
 """The life of a session: start, resume, touch, rotate, re-authenticate, rename, end.
 
-The only writer of `Session`, with `hot` (what the protocol endpoints write) and `sealing` (the
-secret key changed); history is deleted by `idp.oauth.cleanup`, with the grants in it.
+The only writer of `Session`, with `hot` (what the protocol endpoints write), `aftermath` (their
+person changed) and `sealing` (the secret key changed); history is deleted by `idp.oauth.cleanup`,
+with the grants in it.
 
 Everything that ends a session goes through `end`, so every end (person, administrator, limit,
 expiry, password change, an app's logout) reaches every app: `end` records `SessionEnded`, and
@@ -14,7 +15,7 @@ change of identity or strength, and the old one is dead at once.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
 from sqlalchemy import ColumnElement, and_, bindparam, null, or_, select, update
@@ -30,11 +31,11 @@ from idp.events.catalogue import (
     SessionExtended,
     SessionReauthenticated,
     SessionRenamed,
+    SessionsEndSoon,
     SessionStarted,
     SignedOutEverywhere,
-    UserChanged,
 )
-from idp.policy import limits, timeouts
+from idp.policy import assurance, limits, timeouts
 from idp.policy.assurance import Authentication as Authentication
 from idp.sessions import queries
 from idp.sessions.device import Visit, describe
@@ -52,6 +53,8 @@ TOUCH_EVERY: Duration = 30 * SECOND
 ROTATE_EVERY: Duration = 15 * MINUTE
 ROTATION_OVERLAP: Duration = MINUTE
 LABEL_MAXIMUM = 60
+# Of a session's proofs; the oldest go first.
+PROOFS_KEPT = 20
 # Sessions ended in one transaction by the worker.
 EXPIRY_BATCH = 200
 
@@ -64,6 +67,7 @@ EndReason = Literal[
     "idle_timeout",
     "absolute_timeout",
     "password_changed",
+    "disowned",  # "This wasn't me"
     "user_disabled",
     "admin",
 ]
@@ -87,19 +91,20 @@ def alive(now: Instant) -> ColumnElement[bool]:
 def start(
     unit: UnitOfWork,
     user: User,
-    authentication: Authentication,
+    proved: Sequence[Authentication],
     visit: Visit,
     *,
     origin: str = "browser",
     parent_id: str | None = None,
 ) -> Started:
-    """Begins a session for `user` and makes room for it where the limit asks for that."""
+    """Begins a session for `user`, who `proved` it, and makes room for it where the limit asks so."""
     locked = unit.run(_LOCK_PERSON, {"person": user.id})
     if not locked or locked[0][0] != ACTIVE:
         raise Refused("user_not_active", "This account cannot sign in.", 403)
     lasting = timeouts.effective(rules_of(unit, "timeouts"), user.roles)
     device = describe(visit)
     secret = ids.new_secret()
+    recorded = [_recorded(one, unit.now) for one in proved]
     session = Session(
         id=ids.new("ses"),
         user_id=user.id,
@@ -109,8 +114,8 @@ def start(
         secret_generation=1,
         secret_changed_at=unit.now,
         binding_type="none",
-        authentications=[_recorded(authentication, unit.now)],
-        acr=authentication.acr,
+        authentications=recorded,
+        acr=level_of(recorded),
         auth_time=unit.now,
         created_at=unit.now,
         last_active_at=unit.now,
@@ -137,8 +142,8 @@ def start(
             user_id=user.id,
             session_id=session.id,
             ip=visit.ip,
-            method=authentication.method,
-            acr=authentication.acr,
+            method=proved[-1].method,
+            acr=session.acr,
             device=device.label,
         )
     )
@@ -181,7 +186,7 @@ def resume(unit: UnitOfWork, secret: str | None) -> Session | None:
         return None
     ran = timeouts.ran_out(idle_at=session.idle_at, expires_at=session.expires_at, now=unit.now)
     if ran is not None:
-        end(unit, [session.id], reason=ran, actor=SYSTEM)
+        end(unit, [session.id], reason=_why_over(ran, session.expiry_reason), actor=SYSTEM)
         return None
     until = unit.now + ROTATION_OVERLAP
     if session.secret_hash == hashed and (session.previous_until or 0) > until:
@@ -241,10 +246,11 @@ def rotate_if_old(unit: UnitOfWork, session: Session, presented: str) -> str | N
     return _rotate(unit, session, previous_until=session.expires_at)
 
 
-def reauthenticate(unit: UnitOfWork, session: Session, authentication: Authentication) -> str:
-    """Records a new proof by the same person; gives the new secret, the old one is dead."""
-    session.authentications = [*session.authentications, _recorded(authentication, unit.now)][-20:]
-    session.acr = authentication.acr
+def reauthenticate(unit: UnitOfWork, session: Session, proved: Sequence[Authentication]) -> str:
+    """Records new proofs by the same person; gives the new secret, the old one is dead."""
+    recorded = [*session.authentications, *(_recorded(one, unit.now) for one in proved)]
+    session.authentications = recorded[-PROOFS_KEPT:]
+    session.acr = level_of(session.authentications)
     session.auth_time = unit.now
     session.last_active_at = unit.now
     session.idle_at = unit.now + session.idle_timeout
@@ -259,11 +265,41 @@ def reauthenticate(unit: UnitOfWork, session: Session, authentication: Authentic
             actor_id=session.user_id,
             user_id=session.user_id,
             session_id=session.id,
-            method=authentication.method,
-            acr=authentication.acr,
+            method=proved[-1].method,
+            acr=session.acr,
         )
     )
     return secret
+
+
+def end_soon(
+    unit: UnitOfWork, user_id: str, *, keeping: str | None, at: Instant, actor: Actor
+) -> int:
+    """Gives a person's running sessions but `keeping` a nearer end, because of a new password.
+
+    Gives how many. No deadline moves later (row B5: grace for the others).
+    """
+    moved = unit.connection.execute(
+        update(Session)
+        .where(
+            Session.user_id == user_id,
+            Session.id != (keeping or ""),
+            Session.expires_at > at,
+            alive(unit.now),
+        )
+        .values(expires_at=at, expiry_reason="password_changed")
+    ).rowcount
+    unit.record(
+        SessionsEndSoon(
+            actor=actor.kind,
+            actor_id=actor.id,
+            user_id=user_id,
+            reason="password_changed",
+            kept=keeping,
+            count=moved,
+        )
+    )
+    return moved
 
 
 def rename(unit: UnitOfWork, session: Session, label: str, actor: Actor) -> None:
@@ -362,23 +398,10 @@ def end_all_of(
     return ended
 
 
-def rotate_soon(unit: UnitOfWork, event: UserChanged) -> None:
-    """Subscriber: a change of roles changes the secret of every session at its next use (row T7).
-
-    Not now: the browsers that hold the present secrets could not be told the new ones.
-    """
-    if "roles" in event.changed:
-        unit.connection.execute(
-            update(Session)
-            .where(Session.user_id == event.user_id, Session.ended_at.is_(None))
-            .values(secret_changed_at=0)
-        )
-
-
 def end_expired(unit: UnitOfWork, *, batch: int = EXPIRY_BATCH) -> int:
     """Ends sessions whose deadline has passed; gives how many. The worker calls it."""
     due = unit.orm.execute(
-        select(Session.id, Session.idle_at, Session.expires_at)
+        select(Session.id, Session.idle_at, Session.expires_at, Session.expiry_reason)
         .where(
             Session.ended_at.is_(None),
             or_(Session.idle_at <= unit.now, Session.expires_at <= unit.now),
@@ -389,7 +412,8 @@ def end_expired(unit: UnitOfWork, *, batch: int = EXPIRY_BATCH) -> int:
     for row in due:
         ran = timeouts.ran_out(idle_at=row.idle_at, expires_at=row.expires_at, now=unit.now)
         if ran is not None:
-            count += len(end(unit, [row.id], reason=ran, actor=SYSTEM))
+            why = _why_over(ran, row.expiry_reason)
+            count += len(end(unit, [row.id], reason=why, actor=SYSTEM))
     return count
 
 
@@ -444,12 +468,25 @@ def _rotate(unit: UnitOfWork, session: Session, *, previous_until: Instant | Non
     return secret if changed is not None else None
 
 
-def _recorded(authentication: Authentication, at: Instant) -> dict[str, object]:
+def _why_over(ran: timeouts.Ran, expiry_reason: str | None) -> EndReason:
+    if ran == "absolute_timeout" and expiry_reason == "password_changed":
+        return "password_changed"
+    return ran
+
+
+def level_of(recorded: Sequence[dict[str, Any]]) -> str:
+    """The level that recorded proofs earn."""
+    found = assurance.standing(assurance.proofs(recorded))
+    return found.acr if found is not None else assurance.LADDER[0]
+
+
+def _recorded(authentication: Authentication, at: Instant) -> dict[str, Any]:
     return {
         "method": authentication.method,
         "amr": list(authentication.amr),
         "acr": authentication.acr,
         "at": at,
+        "credential": authentication.credential,
     }
 
 

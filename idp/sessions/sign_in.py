@@ -1,38 +1,26 @@
-"""Signing in with a user name and a password.
+"""Signing in: what must be proved for a session to begin, and beginning it.
 
-Owns the order of the steps and the one answer to every failure. Three steps, because a hash must
-neither hold a transaction open nor come before the attempt is counted:
-
-1. a transaction that finds the user and counts the attempt (limits are reserved before the work);
-2. the hash, one for every attempt, outside any transaction;
-3. a transaction that looks at the user again and starts the session, or records why not.
-
-Between the steps a user may have been disabled or have a new password: the third decides.
-Specs: NIST SP 800-63B-4 sections 3.1.1.2 and 3.2.2; RFC 8176 (`amr`).
+Somebody with a second factor is asked for it whichever way they come (MF-01), unless this browser
+was trusted before; a passkey that verified its user is both in one. Until everything is proved there
+is no session, only a `Ceremony`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from sqlalchemy import bindparam, select
-
-from idp.errors import Refused, Unavailable
+from idp import ids
 from idp.events.actor import Actor
-from idp.events.catalogue import LoginFailed, LoginThrottled
-from idp.sessions import lifecycle
-from idp.sessions.device import Visit
-from idp.sessions.lifecycle import Authentication
-from idp.sessions.model import Session
-from idp.storage.database import HotStatement
+from idp.events.catalogue import SecondFactorAsked
+from idp.policy.assurance import Authentication
+from idp.sessions import ceremony as ceremonies
+from idp.sessions import lifecycle, prove
+from idp.sessions.ceremony import Ceremony
+from idp.sessions.device import Visit, describe
+from idp.sessions.prove import Rejected as Rejected
 from idp.storage.unit_of_work import UnitOfWork, Work
-from idp.users import names, throttle
-from idp.users import queries as users
-from idp.users.model import ACTIVE, User
+from idp.users import factors, trusted_devices
+from idp.users.model import User
 from idp.users.passwords import PasswordHasher
-from idp.users.throttle import Refusal, Reservation
-
-PASSWORD = Authentication(method="password", amr=("pwd",), acr="aal1")
-WRONG = "The user name or password is wrong."
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,162 +32,130 @@ class SignedIn:
     secret: str
     # False when the browser's own session went on, and only its person proved themselves again.
     is_new_session: bool
+    # For the cookie by which this browser is trusted from now on, if that was asked for.
+    trust: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
-    """Nobody is signed in: what to show, the HTTP status, and the seconds to wait if any."""
+class SecondFactor:
+    """A second factor must be shown: the ceremony so far, and the methods that would do."""
 
-    sentence: str
-    status: int
-    retry_after: int | None = None
+    ceremony: Ceremony
+    methods: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
-    """What step 1 found; `user_id` is None for a name that leads nowhere."""
-
-    user_id: str | None
-    password_hash: str | None
-    reservation: Reservation
-
-
-def sign_in(
-    work: Work,
-    hasher: PasswordHasher,
-    *,
-    name: str,
-    password: str,
-    visit: Visit,
-    current: str | None,
-    then: Callable[[UnitOfWork, SignedIn], None] | None = None,
-) -> SignedIn | Rejected:
-    """Signs in whoever `name` (user name or e-mail address) and `password` belong to.
+class Entry:
+    """Where somebody comes in.
 
     `current` is the secret of the browser's present session: if it lives and is the same person's,
     it goes on under a new secret; another person's ends. `then` is done in the transaction that
-    begins the session. Raises `Unavailable` when too many passwords are waiting; the attempt is not
-    counted then.
+    begins the session.
     """
-    with work.begin() as unit:
-        counted = _count(unit, name, visit)
-    if isinstance(counted, Refusal):
-        return _too_many(counted)
-    try:
-        matched = hasher.verify(counted.password_hash, password)
-    except Unavailable:
-        with work.begin() as unit:
-            throttle.take_back(unit, counted.reservation)
-        raise
-    right = counted.password_hash if matched else None
-    rehashed = _rehashed(hasher, right, password)
-    with work.begin() as unit:
-        # Locked, so that a disabling that commits meanwhile is seen or waits for us.
-        user = unit.orm.get(User, counted.user_id or "", with_for_update=True)
-        reason = _why_not(user, right)
-        if user is None or reason is not None:
-            unit.record(
-                LoginFailed(
-                    actor="user", user_id=user.id if user else None, ip=visit.ip, reason=reason
-                )
-            )
-            return Rejected(WRONG, 403)
-        throttle.succeeded(unit, counted.reservation)
-        if rehashed is not None:
-            user.password_hash = rehashed
-        signed_in = _admit(unit, user, visit, current)
-        if then is not None:
-            then(unit, signed_in)
-        return signed_in
+
+    visit: Visit
+    current: str | None
+    then: Callable[[UnitOfWork, SignedIn], None] | None = None
 
 
-def _count(unit: UnitOfWork, name: str, visit: Visit) -> _Candidate | Refusal:
-    user = users.by_identifier(unit, name)
-    outcome = throttle.reserve(
-        unit,
-        user_id=user.id if user is not None else None,
-        name_key=_name_key(name),
-        ip=visit.ip,
-        device=_known_device(unit, user, visit),
-    )
-    if isinstance(outcome, Refusal):
-        if outcome.is_noteworthy:
-            unit.record(
-                LoginThrottled(
-                    actor="user",
-                    user_id=user.id if user is not None else None,
-                    ip=visit.ip,
-                    reason=f"attempt {outcome.attempts}",
-                    scope=outcome.scope,
-                )
-            )
-        return outcome
-    if user is None:
-        return _Candidate(None, None, outcome)
-    return _Candidate(user.id, user.password_hash, outcome)
+def with_password(
+    work: Work, hasher: PasswordHasher, *, name: str, password: str, entry: Entry
+) -> SignedIn | SecondFactor | Rejected:
+    """Signs in whoever `name` and `password` belong to, or says which factors must follow.
+
+    Raises `Unavailable` when too many passwords are waiting.
+    """
+
+    def then(unit: UnitOfWork, user: User, proof: Authentication) -> SignedIn | SecondFactor:
+        able = factors.enrolled(unit, user.id)
+        if not factors.has_second(able):
+            return _admit(unit, user, [proof], entry)
+        if trusted_devices.recognises(unit, user.id, entry.visit.trust_hash):
+            return _admit(unit, user, [proof], entry)
+        unit.record(SecondFactorAsked(actor="user", user_id=user.id, ip=entry.visit.ip))
+        begun = ceremonies.begin(
+            unit.now,
+            purpose="sign_in",
+            browser_hash=entry.visit.device_hash or "",
+            user_id=user.id,
+        )
+        proved = replace(begun, proved=(proof,), password_changed_at=user.password_changed_at)
+        return SecondFactor(proved, methods_for(able))
+
+    return prove.password(work, hasher, name=name, password=password, visit=entry.visit, then=then)
 
 
-def _name_key(name: str) -> str:
-    try:
-        return names.canonical(name)
-    except Refused:
-        return name
-
-
-_FROM_DEVICE = HotStatement(
-    select(Session.id)
-    .where(Session.device_hash == bindparam("device"), Session.user_id == bindparam("person"))
-    .limit(1)
-)
-
-
-def _known_device(unit: UnitOfWork, user: User | None, visit: Visit) -> str | None:
-    """The digest of the visitor's device if this user has signed in with it before."""
-    if user is None or visit.device_hash is None:
-        return None
-    found = unit.run(_FROM_DEVICE, {"device": visit.device_hash, "person": user.id})
-    return visit.device_hash if found else None
-
-
-def _too_many(refusal: Refusal) -> Rejected:
-    minutes = -(-refusal.retry_after // 60)
-    unit = "minute" if minutes == 1 else "minutes"
-    return Rejected(
-        f"Too many attempts. Please wait {minutes} {unit} and try again.", 429, refusal.retry_after
+def with_code(
+    work: Work,
+    *,
+    ceremony: Ceremony,
+    method: prove.Code,
+    code: str,
+    entry: Entry,
+    trust: str | None,
+) -> SignedIn | Rejected:
+    """Goes on with a one-time or recovery code; see `_complete` for `trust`."""
+    return prove.code(
+        work,
+        ceremony=ceremony,
+        method=method,
+        code=code,
+        visit=entry.visit,
+        then=_complete(ceremony, entry, trust),
     )
 
 
-def _rehashed(hasher: PasswordHasher, right: str | None, password: str) -> str | None:
-    """A hash of today's cost where the right one has another; not worth a refused sign-in."""
-    if right is None or not hasher.needs_rehash(right):
-        return None
-    try:
-        return hasher.hash(password)
-    except Unavailable:
-        return None
+def with_passkey(
+    work: Work, *, ceremony: Ceremony, credential: str, entry: Entry, trust: str | None
+) -> SignedIn | Rejected:
+    """Signs in with a passkey: alone, or after the password that the ceremony holds."""
+    return prove.passkey(
+        work,
+        ceremony=ceremony,
+        credential=credential,
+        visit=entry.visit,
+        then=_complete(ceremony, entry, trust),
+    )
 
 
-def _why_not(user: User | None, right: str | None) -> str | None:
-    """Why this user may not come in, for the audit log; None when they may.
-
-    `right` is the stored hash that the password matched, None when it matched none.
-    """
-    if user is None:
-        return "unknown_name"
-    if user.status != ACTIVE:
-        return user.status
-    if user.password_hash is None:
-        return "no_password"
-    # A hash that was replaced while the password was being checked is no longer the right one.
-    return None if user.password_hash == right else "wrong_password"
+def methods_for(able: dict[str, str]) -> tuple[str, ...]:
+    """The second factors somebody has, the best first."""
+    return tuple(one for one in ("passkey", "totp", "recovery_code") if one in able)
 
 
-def _admit(unit: UnitOfWork, user: User, visit: Visit, current: str | None) -> SignedIn:
-    present = lifecycle.resume(unit, current)
+def _complete(
+    ceremony: Ceremony, entry: Entry, trust: str | None
+) -> Callable[[UnitOfWork, User, Authentication], SignedIn]:
+    """What a last proof leads to; `trust` is "device" where this browser shall be trusted."""
+
+    def then(unit: UnitOfWork, user: User, proof: Authentication) -> SignedIn:
+        signed_in = _admit(unit, user, [*ceremony.proved, proof], entry)
+        if trust != "device" or not ceremony.proved:
+            return signed_in
+        # A secret of its own, new at this moment: nobody can have planted it before.
+        secret = ids.new_secret()
+        trusted_devices.trust(
+            unit,
+            user,
+            device_hash=ids.digest(secret),
+            name=describe(entry.visit).label,
+            actor=Actor("user", signed_in.session_id),
+        )
+        return replace(signed_in, trust=secret)
+
+    return then
+
+
+def _admit(unit: UnitOfWork, user: User, proved: list[Authentication], entry: Entry) -> SignedIn:
+    present = lifecycle.resume(unit, entry.current)
     if present is not None and present.user_id == user.id:
-        secret = lifecycle.reauthenticate(unit, present, PASSWORD)
-        return SignedIn(present.id, user.id, secret, is_new_session=False)
-    if present is not None:
-        lifecycle.end(unit, [present.id], reason="replaced", actor=Actor("user", user.id))
-    started = lifecycle.start(unit, user, PASSWORD, visit)
-    return SignedIn(started.session.id, user.id, started.secret, is_new_session=True)
+        secret = lifecycle.reauthenticate(unit, present, proved)
+        signed_in = SignedIn(present.id, user.id, secret, is_new_session=False)
+    else:
+        if present is not None:
+            lifecycle.end(unit, [present.id], reason="replaced", actor=Actor("user", user.id))
+        started = lifecycle.start(unit, user, proved, entry.visit)
+        signed_in = SignedIn(started.session.id, user.id, started.secret, is_new_session=True)
+    if entry.then is not None:
+        entry.then(unit, signed_in)
+    return signed_in

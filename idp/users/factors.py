@@ -1,13 +1,16 @@
 """What a person has enrolled, all kinds together: the question sign-in and step-up ask.
 
-One statement, because it stands in the way of every sign-in.
+One statement, because it stands in the way of every sign-in. Also what all kinds need when one is
+added or removed.
 """
 
-from sqlalchemy import bindparam, func, null, select
+from sqlalchemy import bindparam, delete, func, null, select
 
+from idp.events.actor import Actor
 from idp.policy.assurance import LADDER
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
+from idp.users import trusted_devices
 from idp.users.credentials import Passkey, RecoveryCode, Totp
 from idp.users.model import User
 
@@ -58,3 +61,24 @@ def enrolled(unit: UnitOfWork, user_id: str) -> dict[str, str]:
 def has_second(able: dict[str, str]) -> bool:
     """Whether these methods include one beside the password, so that every sign-in asks for it."""
     return "passkey" in able or "totp" in able
+
+
+def hold(unit: UnitOfWork, user_id: str) -> None:
+    """Makes others who add or remove factors of this person wait until this transaction is over.
+
+    Called before any row of theirs is changed, because two orders are a deadlock on PostgreSQL.
+    """
+    unit.orm.execute(select(User.id).where(User.id == user_id).with_for_update())
+
+
+def tidy(unit: UnitOfWork, user_id: str, actor: Actor) -> None:
+    """After a factor was removed: without a second one, nothing of what hangs on it stays.
+
+    Recovery codes stand in for a second factor and trusted devices excuse from it; left behind,
+    they would come back to life with the next one.
+    """
+    hold(unit, user_id)  # so that of two who remove the last two, the later sees both gone
+    if has_second(enrolled(unit, user_id)):
+        return
+    unit.connection.execute(delete(RecoveryCode).where(RecoveryCode.user_id == user_id))
+    trusted_devices.forget_all(unit, user_id, actor)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 from argon2 import Parameters, extract_parameters
@@ -26,6 +26,7 @@ from argon2.low_level import ARGON2_VERSION, Type, hash_secret, verify_secret
 
 from idp.errors import Refused, Unavailable
 from idp.settings import PasswordSettings, Settings
+from idp.users import breached, strength
 
 MAXIMUM_BYTES = 4_096
 _SALT_BYTES = 16
@@ -35,6 +36,10 @@ _MEMORY_KIB_CAP = 262_144
 _TIME_CAP = 16
 _PARALLELISM_CAP = 16
 _INSTEAD = b"\x00 a password that nobody can have"
+# What must be left of a password without the names in it, in characters.
+_BESIDE_A_NAME = 8
+
+SecondFactor = Literal["none", "enrolled"]
 
 _Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
@@ -160,28 +165,48 @@ def _matches(stored: str, secret: bytes, kind: Type) -> bool:
 _TOO_LONG = f"A password has at most {MAXIMUM_BYTES} bytes."
 
 
-def problem_with(password: str, settings: Settings, words: Sequence[str]) -> str | None:
+def minimum_length(settings: Settings, second_factor: SecondFactor) -> int:
+    """How many characters a new password must have at least (NIST SP 800-63B-4 section 3.1.1.2)."""
+    if second_factor == "enrolled":
+        return settings.password.minimum_length_with_second_factor
+    return settings.password.minimum_length
+
+
+def problem_with(
+    password: str,
+    settings: Settings,
+    words: Sequence[str],
+    *,
+    second_factor: SecondFactor = "none",
+) -> str | None:
     """Why `password` is refused as a new one, as a sentence; None when it is good.
 
-    Length and known-bad lists only, no composition rules (NIST SP 800-63B-4 section 3.1.1.2).
-    `words` are those of the user: user name, e-mail address.
+    Length, known-bad lists and how soon it would be guessed; no composition rules (NIST SP
+    800-63B-4 section 3.1.1.2). Characters are code points after NFC. `words` are those of the user:
+    user name, e-mail address; `second_factor` says whether a passkey or codes stand beside it.
     """
     received = _received(password)
     if received is None:
         return _TOO_LONG
     normalized = received.decode("utf-8", "surrogatepass")
-    minimum = settings.password.minimum_length
+    minimum = minimum_length(settings, second_factor)
     if len(normalized) < minimum:
         return f"A password has at least {minimum} characters."
     folded = normalized.casefold()
     if folded in _common():
         return "This password is one of the most used ones; anybody would try it."
+    known = _context_words(settings, words)
     rest = folded
-    for word in sorted(_context_words(settings, words), key=len, reverse=True):
+    for word in sorted(known, key=len, reverse=True):
         rest = rest.replace(word, "")
     # A word inside a long sentence does no harm; one that the password is built on does.
-    if rest != folded and len(rest) < minimum:
+    if rest != folded and len(rest) < _BESIDE_A_NAME:
         return "This password is built on a name that anybody can guess; please choose another."
+    file = settings.password.breached_file
+    if file and breached.is_listed(file, received):
+        return "This password is known from a data breach; please choose another."
+    if strength.score(normalized, sorted(known)) < strength.LEAST_SCORE:
+        return "This password is too easy to guess; please choose another."
     return None
 
 

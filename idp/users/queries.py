@@ -16,6 +16,7 @@ from idp import ids
 from idp.errors import Refused
 from idp.events.actor import SYSTEM, Actor
 from idp.events.catalogue import (
+    EmailChanged,
     PasswordChanged,
     RuleChanged,
     UserChanged,
@@ -143,6 +144,7 @@ def set_password(unit: UnitOfWork, user: User, password_hash: str, actor: Actor)
 def set_email(unit: UnitOfWork, user: User, email: str | None, actor: Actor) -> None:
     """Replaces the address, which is unverified then; raises `Refused` as `create_user` does."""
     address = names.email(email) if email else None
+    previous = user.email
     name_key = names.canonical(user.username)
     key = names.canonical(address) if address is not None else None
     if "@" in name_key and key != name_key:
@@ -162,6 +164,12 @@ def set_email(unit: UnitOfWork, user: User, email: str | None, actor: Actor) -> 
     user.email_verified = 0
     _flush_names(unit)
     _changed(unit, user, actor, "email")
+    if address != previous:
+        # Sealed: the log is kept for ever, and only whoever tells the old address need read it.
+        sealed = unit.vault.seal_text(previous, f"email.changed:{user.id}") if previous else None
+        unit.record(
+            EmailChanged(actor=actor.kind, actor_id=actor.id, user_id=user.id, previous=sealed)
+        )
 
 
 def mark_email_verified(unit: UnitOfWork, user: User, actor: Actor) -> None:

@@ -3,6 +3,7 @@
 Owns reading, changing and auditing them; what a rule means is `idp.policy`.
 """
 
+import time
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
@@ -16,7 +17,7 @@ from idp.events.actor import Actor
 from idp.events.catalogue import RuleChanged
 from idp.policy import assurance, limits, timeouts
 from idp.storage.database import HotStatement
-from idp.storage.unit_of_work import UnitOfWork
+from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.users.model import Role, Rule
 
 Kind = Literal["timeouts", "limits", "assurance"]
@@ -85,6 +86,31 @@ def remove_rule(unit: UnitOfWork, kind: str, role: str | None, actor: Actor) -> 
         raise Refused("unknown_rule", "There is no such rule.", 404)
     unit.orm.delete(rule)
     unit.record(_changed(actor, kind=kind, role=role, before=rule.value, after=None))
+
+
+class AssuranceRules:
+    """The assurance rules for the authorization endpoint, read at most once a second.
+
+    A change by this process counts at once (`forget`), one by another within that second.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._read_at = -1.0
+        self._rules = assurance.Rules()
+
+    def current(self) -> assurance.Rules:
+        """The rules in force."""
+        now = time.monotonic()
+        if now - self._read_at > 1 or self._read_at < 0:
+            with self._work.read() as unit:
+                self._rules = assurance.rules_from(rules_of(unit, "assurance"))
+            self._read_at = now
+        return self._rules
+
+    def forget(self) -> None:
+        """A rule was changed."""
+        self._read_at = -1.0
 
 
 def _rule(unit: UnitOfWork, kind: str, role: str | None) -> Rule | None:

@@ -1,4 +1,4 @@
-"""Counting attempts, before the password is checked (row B6).
+"""Counting attempts, before a password, a code or a passkey is checked (row B6).
 
 Owns the counters. An attempt is reserved by one atomic upsert that adds one and gives the count, so
 that attempts that run side by side cannot pass one limit together (BF-02); they live in SQL, so
@@ -9,6 +9,12 @@ leads nowhere under a keyed digest of itself, with the same limit, so that count
 who exists (BF-10); a device that signed in to the account before under a count of its own, so that
 an attacker who spends the account's attempts does not lock its owner out (BF-07); and every attempt
 under its address.
+
+Passwords are counted twice: for a quarter of an hour, and for a month, so that a patient guesser
+does not go on for ever (NIST SP 800-63B-4 section 3.2.2: at most 100 in a row). Codes have one
+count per account, whatever kind they are and wherever they are asked for; who gets that far has
+shown a password or holds a session, so that strangers cannot spend it. A passkey cannot be guessed:
+only its address is counted.
 """
 
 import ipaddress
@@ -18,20 +24,23 @@ from typing import Any, Literal
 from sqlalchemy import bindparam, case, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from idp.clock import SECOND, Duration, Instant
+from idp.clock import DAY, SECOND, Duration, Instant
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.model import Throttle
 
-Scope = Literal["account", "device", "address"]
+# "ever" is an account's long count.
+Scope = Literal["account", "device", "address", "ever"]
+EVER = 30 * DAY
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """One attempt that was counted and may go on."""
+    """One attempt that was counted and may go on: under its address, and under an account."""
 
-    account_key: str
     address_key: str
+    # In the order they were counted in; none when it is not known whose attempt it is.
+    account_keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,28 +63,49 @@ class Refusal:
 def reserve(
     unit: UnitOfWork, *, user_id: str | None, name_key: str, ip: str | None, device: str | None
 ) -> Reservation | Refusal:
-    """Counts one attempt; must be committed before the password is looked at.
+    """Counts one try of a password; must be committed before the password is looked at.
 
     `user_id` is None for a name that leads nowhere, which is then counted by `name_key`; `device`
     is the digest of a device that signed in to this very account before, else None.
     """
     limits = unit.settings.throttle
-    address_key = f"address:{_network(ip)}"
-    # The address first: one that floods us must not spend the account's attempts as well. Whoever
-    # changes both rows keeps to this order, because two orders are a deadlock on PostgreSQL.
-    refusal = _count(unit, address_key, scope="address", limit=limits.per_address)
-    if refusal is not None:
-        return refusal
-    scope: Scope
+    address = reserve_address(unit, ip=ip)
+    if isinstance(address, Refusal):
+        return address
     if user_id is not None and device is not None:
-        account_key = f"account:{user_id}:device:{device[:32]}"
-        scope, limit = "device", limits.per_account_device
-    else:
-        account_key = f"account:{user_id}" if user_id is not None else _name_key(unit, name_key)
-        scope, limit = "account", limits.per_account
-    return _count(unit, account_key, scope=scope, limit=limit) or Reservation(
-        account_key, address_key
+        key = f"account:{user_id}:device:{device[:32]}"
+        refusal = _count(unit, key, scope="device", limit=limits.per_account_device)
+        return refusal or Reservation(address.address_key, (key,))
+    key = f"account:{user_id}" if user_id is not None else _name_key(unit, name_key)
+    ever = f"ever:{key}"
+    # The long count last: what the short one refuses is no guess, and an attacker could use up a
+    # month in a minute.
+    refusal = _count(unit, key, scope="account", limit=limits.per_account) or _count(
+        unit, ever, scope="ever", limit=limits.per_account_ever
     )
+    return refusal or Reservation(address.address_key, (key, ever))
+
+
+def reserve_code(unit: UnitOfWork, *, user_id: str, ip: str | None) -> Reservation | Refusal:
+    """Counts one try of a code of any kind; must be committed before the code is looked at."""
+    address = reserve_address(unit, ip=ip)
+    if isinstance(address, Refusal):
+        return address
+    key = f"codes:{user_id}"
+    limit = unit.settings.throttle.per_account_codes
+    return _count(unit, key, scope="account", limit=limit) or Reservation(
+        address.address_key, (key,)
+    )
+
+
+def reserve_address(unit: UnitOfWork, *, ip: str | None) -> Reservation | Refusal:
+    """Counts one attempt of which only the address is known, or matters."""
+    # Always the address first: one that floods us must not spend the account's attempts as well.
+    # Whoever changes several counts keeps to this order, because two orders are a deadlock on
+    # PostgreSQL.
+    key = f"address:{_network(ip)}"
+    limit = unit.settings.throttle.per_address
+    return _count(unit, key, scope="address", limit=limit) or Reservation(key)
 
 
 def succeeded(unit: UnitOfWork, reservation: Reservation) -> None:
@@ -84,13 +114,20 @@ def succeeded(unit: UnitOfWork, reservation: Reservation) -> None:
     Were the address forgotten too, an attacker could clear it by signing in as themselves.
     """
     _take_back(unit, reservation.address_key)
-    unit.run(_FORGET, {"counted": reservation.account_key})
+    for key in reservation.account_keys:
+        unit.run(_FORGET, {"counted": key})
 
 
 def take_back(unit: UnitOfWork, reservation: Reservation) -> None:
     """Uncounts an attempt whose password was never looked at."""
-    _take_back(unit, reservation.address_key)
-    _take_back(unit, reservation.account_key)
+    for key in (reservation.address_key, *reservation.account_keys):
+        _take_back(unit, key)
+
+
+def forgive(unit: UnitOfWork, *, user_id: str) -> None:
+    """Forgets wrong passwords for an account: they were tries of one that has been reset."""
+    for key in (f"account:{user_id}", f"ever:account:{user_id}"):
+        unit.run(_FORGET, {"counted": key})
 
 
 def forget_past(unit: UnitOfWork) -> int:
@@ -104,7 +141,8 @@ def forget_past(unit: UnitOfWork) -> int:
 
 
 def _count(unit: UnitOfWork, key: str, *, scope: Scope, limit: int) -> Refusal | None:
-    attempts, window_ends_at = _increment(unit, key, unit.settings.throttle.window * SECOND)
+    window = EVER if scope == "ever" else unit.settings.throttle.window * SECOND
+    attempts, window_ends_at = _increment(unit, key, window)
     if attempts <= limit:
         return None
     return Refusal(scope, attempts, limit, -(-(window_ends_at - unit.now) // SECOND))

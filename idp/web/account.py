@@ -1,8 +1,8 @@
 """The account page: a person's sessions, and every way to end them.
 
 Owns which sessions a click means and what the person sees afterwards. Ending itself is
-`lifecycle.end`. One session is ended at once; several are named on a page of their own first. After
-an end the browser is sent to the list again with the instant of the end, by which the page finds
+`lifecycle.end`. One session is ended at once; several are named on a page of their own first, and
+all of them need a fresh proof. After an end the browser is sent to the list again with the instant of the end, by which the page finds
 out what really happened (`receipts`).
 """
 
@@ -20,7 +20,7 @@ from idp.oauth import authorizations
 from idp.sessions import lifecycle, queries
 from idp.sessions.model import Session
 from idp.storage.unit_of_work import UnitOfWork
-from idp.web import cookies, errors, receipts, session_view
+from idp.web import cookies, elevation, errors, receipts, session_view
 from idp.web.http import PageRequest, WebContext, route
 from idp.web.local_path import ACCOUNT
 from idp.web.visitor import Visitor, find, visitor_route
@@ -115,6 +115,10 @@ def end_several(context: WebContext, request: PageRequest, visitor: Visitor) -> 
         raise Refused("nothing_selected", "Please tick at least one session first.", 400)
     if request.form.get("confirmed") != "yes":
         return _ask_back(context, request, visitor, what, chosen)
+    if what == "everywhere":
+        held = elevation.ask(context, request, visitor.session, "end_everything")
+        if held is not None:
+            return held
     with context.work.begin() as unit:
         if what == "selected":
             _end_selected(unit, visitor, chosen)

@@ -2,7 +2,8 @@
 
 A bearer token with the scope `sessions` speaks for one person and one session. The rules are those
 of the account page: only one's own, the truth about what ended, nothing without a name for it.
-Errors are problems (RFC 9457); what is unknown is refused, not ignored.
+Errors are problems (RFC 9457); what is unknown is refused, not ignored. Ending the own session, or
+all the others, needs a fresh proof as it does on our pages, asked for as RFC 9470 says.
 """
 
 import json
@@ -24,7 +25,7 @@ from idp.oauth.userinfo import BearerError, bearer_token
 from idp.sessions import lifecycle, queries
 from idp.sessions.model import Session
 from idp.storage.unit_of_work import UnitOfWork
-from idp.web import problems, receipts, session_view
+from idp.web import elevation, problems, receipts, session_view
 from idp.web.http import Handler, Kind, PageRequest, WebContext, route
 from idp.web.session_view import SessionRow
 
@@ -91,6 +92,8 @@ def end(context: WebContext, request: PageRequest, caller: Caller) -> Response:
     _takes_no_body(request)
     with context.work.begin() as unit:
         session = _own(unit, caller, request.params["id"])
+        if session.id == caller.session_id:
+            _require_fresh_proof(unit, caller)
         ended = lifecycle.end(unit, [session.id], reason="signed_out", actor=_actor(caller))
     return _result(context, ended)
 
@@ -100,6 +103,7 @@ def revoke_all(context: WebContext, request: PageRequest, caller: Caller) -> Res
     if request.body and _object(request):
         raise Refused("invalid_field", "This request takes no members.", 400)
     with context.work.begin() as unit:
+        _require_fresh_proof(unit, caller)
         ended = lifecycle.end_all_of(
             unit,
             caller.user_id,
@@ -133,23 +137,21 @@ def _for_caller(handler: ApiHandler) -> Handler:
         try:
             token = bearer_token(request.headers)
             caller = protected.authenticate(context.provider, token, scope=SCOPE)
+            if request.query:
+                raise Refused("invalid_parameter", "This address takes no parameters.", 400)
+            return handler(context, request, caller)
         except BearerError as error:
-            return _challenged(error)
-        if request.query:
-            raise Refused("invalid_parameter", "This address takes no parameters.", 400)
-        return handler(context, request, caller)
+            return problems.answer(
+                Refused(error.code or "token_required", error.description, error.status),
+                challenge=error.challenge(),
+            )
 
     return answer
 
 
-def _challenged(error: BearerError) -> Response:
-    challenge = error.challenge()
-    if error.code == "insufficient_scope":
-        challenge += f', scope="{SCOPE}"'
-    return problems.answer(
-        Refused(error.code or "token_required", error.description, error.status),
-        challenge=challenge,
-    )
+def _require_fresh_proof(unit: UnitOfWork, caller: Caller) -> None:
+    demand = elevation.demand(unit, caller.user_id, unit.settings, unit.now)
+    protected.require_proof(caller, demand, max_age=unit.settings.assurance.elevation)
 
 
 def _shown(row: SessionRow) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""The two cookies of the pages: the session's secret and the browser's own number.
+"""The three cookies of the pages: the session's secret, the browser's own number, and its trust.
 
-Owns their names, attributes and form. Both are opaque random values; only their digests are stored.
+Owns their names, attributes and form. All are opaque random values; only their digests are stored.
 The browser cookie says "a browser that was here before": it binds a sign-in under way, and the
 forms of people who are not signed in yet, to the browser that began them. It proves no identity.
+The trust cookie is made when somebody says "trust this device", and spares them a second factor.
 
 Over https the names carry `__Host-` (RFC 6265bis section 4.1.3.2), so that neither a sibling
 subdomain nor plain http can plant one. Loopback http cannot have that prefix: the plain names are
@@ -45,6 +46,16 @@ def session_secret(cookies: Mapping[str, str], settings: Settings) -> str | None
     return _well_formed(cookies.get(session_cookie(settings)))
 
 
+def trust_cookie(settings: Settings) -> str:
+    """The name of the cookie of a trusted device."""
+    return "__Host-idp_trust" if settings.is_secure else "idp_trust"
+
+
+def trust_secret(cookies: Mapping[str, str], settings: Settings) -> str | None:
+    """The secret of a trusted device, if it has the form of one."""
+    return _well_formed(cookies.get(trust_cookie(settings)))
+
+
 def browser_secret(cookies: Mapping[str, str], settings: Settings) -> str | None:
     """The browser's number, if it has the form of one."""
     return _well_formed(cookies.get(browser_cookie(settings)))
@@ -69,6 +80,13 @@ def forget_session(response: Response, settings: Settings) -> None:
 def keep_browser(response: Response, settings: Settings, secret: str) -> None:
     """Numbers the browser for a year."""
     response.headers.append("Set-Cookie", browser_header(settings, secret))
+
+
+def keep_trust(response: Response, settings: Settings, secret: str) -> None:
+    """Marks the browser as trusted for as long as the settings say."""
+    lasting = settings.assurance.trusted_device_days * 86_400
+    header = _header(settings, trust_cookie(settings), secret)
+    response.headers.append("Set-Cookie", f"{header}; Max-Age={lasting}")
 
 
 def session_header(settings: Settings, secret: str | None) -> str:

@@ -136,6 +136,7 @@ def page_request(context: WebContext, request: Request) -> PageRequest:
         headers[name] = f"{headers[name]}; {value}" if name in headers else value
     jar = cookies.jar(headers.get("cookie", ""))
     sent = cookies.browser_secret(jar, context.settings)
+    trusted = cookies.trust_secret(jar, context.settings)
     address = client_address(
         request.client.host if request.client is not None else None,
         request.headers.getlist("x-forwarded-for"),
@@ -149,7 +150,12 @@ def page_request(context: WebContext, request: Request) -> PageRequest:
         headers=headers,
         body=b"",
         form={},
-        visit=visit_of(headers, ip=address, device_hash=ids.digest(sent) if sent else None),
+        visit=visit_of(
+            headers,
+            ip=address,
+            device_hash=ids.digest(sent) if sent else None,
+            trust_hash=ids.digest(trusted) if trusted else None,
+        ),
         browser=sent or ids.new_secret(),
         browser_is_new=sent is None,
         session_secret=cookies.session_secret(jar, context.settings),

@@ -11,12 +11,12 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from idp.errors import Refused
-from idp.oauth import pushed
 from idp.oauth.pushed import Pending
-from idp.sessions import sign_in
-from idp.sessions.sign_in import Rejected, SignedIn
-from idp.storage.unit_of_work import UnitOfWork
-from idp.web import cookies, csrf, errors, visitor
+from idp.sessions import ceremony as ceremonies
+from idp.sessions import prove, sign_in
+from idp.sessions.sign_in import Rejected, SecondFactor, SignedIn
+from idp.users import passkeys
+from idp.web import csrf, entry, errors, factor_page, second_factor, visitor
 from idp.web.http import PageRequest, WebContext, route
 from idp.web.language import choose
 from idp.web.local_path import local_path
@@ -62,20 +62,20 @@ def show_for_app(context: WebContext, request: PageRequest) -> Response:
 
 
 def submit_for_app(context: WebContext, request: PageRequest) -> Response:
-    """POST /login: the buttons "Sign in" and "Cancel"."""
+    """POST /login: "Sign in", a passkey, or "Cancel"."""
     pending = find_pending(context, request, request.form)
     if pending is None:
         return unknown_request(context, request)
     if request.form.get("action") == "cancel":
-        with context.work.begin() as unit:
-            pushed.note_denial(unit, pending.id)
-        return back_to_authorize(context, request, pending)
+        return entry.cancelled(context, request, pending)
     outcome = _sign_in(context, request, pending)
+    if isinstance(outcome, SecondFactor):
+        return second_factor.ask(context, request, outcome, pending)
     if isinstance(outcome, _Form):
         present = visitor.find(context, request)
         return _page_for_app(context, request, pending, outcome, present)
     response = back_to_authorize(context, request, pending)
-    return _keeping(context, request, outcome, response)
+    return entry.keeping(context, request, outcome, response)
 
 
 def show_for_account(context: WebContext, request: PageRequest) -> Response:
@@ -91,33 +91,31 @@ def show_for_account(context: WebContext, request: PageRequest) -> Response:
 def submit_here(context: WebContext, request: PageRequest) -> Response:
     """POST /account/sign-in."""
     wanted = local_path(request.form.get("next"))
-    outcome = _sign_in(context, request)
+    outcome = _sign_in(context, request, None)
+    if isinstance(outcome, SecondFactor):
+        return second_factor.ask(context, request, outcome, None)
     if isinstance(outcome, _Form):
         return _page_for_account(context, request, wanted, outcome, None)
-    return _keeping(context, request, outcome, RedirectResponse(wanted, 303))
+    return entry.keeping(context, request, outcome, RedirectResponse(wanted, 303))
 
 
 def _sign_in(
-    context: WebContext, request: PageRequest, pending: Pending | None = None
-) -> SignedIn | _Form:
+    context: WebContext, request: PageRequest, pending: Pending | None
+) -> SignedIn | SecondFactor | _Form:
     # Nothing is refused here for how it looks: whatever is typed costs one hash (BF-11).
     name = request.form.get("username", "")
-    password = request.form.get("password", "")
-
-    def note(unit: UnitOfWork, signed_in: SignedIn) -> None:
-        if pending is not None:
-            pushed.note_authentication(unit, pending.id, signed_in.session_id)
-
+    outcome: SignedIn | SecondFactor | Rejected
     try:
-        outcome = sign_in.sign_in(
-            context.work,
-            context.hasher,
-            name=name,
-            password=password,
-            visit=request.visit,
-            current=request.session_secret,
-            then=note,
-        )
+        if request.form.get("action") == "passkey":
+            outcome = _with_passkey(context, request, pending)
+        else:
+            outcome = sign_in.with_password(
+                context.work,
+                context.hasher,
+                name=name,
+                password=request.form.get("password", ""),
+                entry=entry.at(context, request, pending),
+            )
     except Refused as refused:
         # Busy, or disabled this very moment: what was typed stays in the form.
         return _Form(name[:LONGEST_NAME], refused.sentence, refused.status, refused.retry_after)
@@ -126,12 +124,26 @@ def _sign_in(
     return outcome
 
 
-def _keeping(
-    context: WebContext, request: PageRequest, outcome: SignedIn, response: Response
-) -> Response:
-    cookies.keep_session(response, context.settings, outcome.secret)
-    cookies.keep_browser(response, context.settings, request.browser)
-    return response
+def _with_passkey(
+    context: WebContext, request: PageRequest, pending: Pending | None
+) -> SignedIn | Rejected:
+    ceremony = ceremonies.opened(
+        request.form.get(factor_page.FIELD, ""),
+        context.work.vault,
+        purpose="sign_in",
+        browser_hash=request.visit.device_hash or "",
+        now=context.work.clock.now(),
+    )
+    # One that holds proofs belongs to the second page.
+    if ceremony is None or ceremony.user_id is not None:
+        return Rejected(prove.NO_LONGER_CURRENT, 400)
+    return sign_in.with_passkey(
+        context.work,
+        ceremony=ceremony,
+        credential=request.form.get("credential", ""),
+        entry=entry.at(context, request, pending),
+        trust=None,
+    )
 
 
 def _page_for_app(
@@ -191,13 +203,26 @@ def _page(
     over: EndedSession | None,
     form_actions: tuple[str, ...],
 ) -> Response:
+    # Bound to the browser, whose number a first visit is given with this very answer.
+    ceremony = ceremonies.begin(
+        context.work.clock.now(), purpose="sign_in", browser_hash=request.browser_hash
+    )
+    with context.work.read() as unit:
+        options = passkeys.request_options(
+            unit, challenge=ceremonies.challenge(ceremony, context.work.vault), user_id=None
+        )
     response = context.renderer.page(
         "login.html",
         language=language,
         status=form.status,
         form_actions=form_actions,
         action=action,
-        hidden={**hidden, csrf.FIELD: csrf.for_browser(context.work.vault, request.browser)},
+        hidden={
+            **hidden,
+            csrf.FIELD: csrf.for_browser(context.work.vault, request.browser),
+            factor_page.FIELD: ceremonies.seal(ceremony, context.work.vault),
+        },
+        options=options,
         app=app,
         present=present,
         over=over,

@@ -306,9 +306,14 @@ class ProtocolEndpoints:
             values, repeated = opened, frozenset()
         try:
             requested = authorize.validate(values, repeated, facts.client, provider)
-            moment = authorize.moment(requested, facts if reference else _fresh(facts), now)
+            moment = authorize.moment(
+                requested,
+                facts if reference else _fresh(facts),
+                provider.assurance.current(),
+                now,
+            )
             if moment.is_denied:
-                raise authorize.denied(requested.redirect_uri)
+                raise authorize.refused(moment)
             step = authorize.next_step(moment)
             if step is not None and ("none" in requested.prompt or step.page == "none"):
                 error = step.error("The person must be asked first.")

@@ -18,7 +18,7 @@ from idp.sessions import lifecycle
 from idp.sessions.model import Session
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.model import User
-from idp.web import cookies, csrf
+from idp.web import cookies, csrf, elevation
 from idp.web.errors import refuse
 from idp.web.http import FORM, Handler, Kind, PageRequest, WebContext, route
 from idp.web.local_path import ACCOUNT
@@ -73,9 +73,15 @@ def visitor_route(
     handlers: Mapping[str, VisitorHandler],
     *,
     otherwise: Otherwise = to_sign_in,
+    operation: elevation.Operation | None = None,
 ) -> Route:
-    """A route for people who are signed in; others are answered by `otherwise`."""
+    """A route for people who are signed in; others are answered by `otherwise`.
+
+    A sensitive `operation` needs a fresh proof of who they are, also for seeing its form.
+    """
     kind = Kind(FORM, _guard_origin, refuse)
+    if operation is not None:
+        handlers = {method: _elevated(handler, operation) for method, handler in handlers.items()}
     guarded = {method: _for_visitor(handler, otherwise) for method, handler in handlers.items()}
     return route(context, path, kind, guarded)
 
@@ -112,6 +118,14 @@ def _for_visitor(handler: VisitorHandler, otherwise: Otherwise) -> Handler:
         if visitor.new_secret is not None:
             cookies.keep_session(response, context.settings, visitor.new_secret)
         return response
+
+    return answer
+
+
+def _elevated(handler: VisitorHandler, operation: elevation.Operation) -> VisitorHandler:
+    def answer(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
+        held = elevation.ask(context, request, visitor.session, operation)
+        return held if held is not None else handler(context, request, visitor)
 
     return answer
 

@@ -11,8 +11,8 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from clients.web_app import sessions
-from clients.web_app.app import SignedOut, WebApp, create_app
-from clients.web_app.config import Config
+from clients.web_app.api import Api, SignedOut
+from clients.web_app.app import create_app
 from clients.web_app.sessions import Session, Sessions, Trips
 
 ENVIRONMENT = {
@@ -62,38 +62,36 @@ def session(*, sid: str | None = "ses_1", sub: str = "usr_1", expires_in: int = 
 
 
 @pytest.fixture
-def app() -> WebApp:
-    made = WebApp(Config.from_environment())
-    made.provider = TokenEndpoint("refresh-0")
-    return made
+def api() -> Api:
+    return Api(TokenEndpoint("refresh-0"), ENVIRONMENT["API_URL"])
 
 
-def tokens_for_many(app: WebApp, of: Session, **asked: Any) -> list[str]:
+def tokens_for_many(api: Api, of: Session, **asked: Any) -> list[str]:
     async def ask() -> list[str]:
-        return await asyncio.gather(*(app._access_token(of, **asked) for _ in range(20)))
+        return await asyncio.gather(*(api.access_token(of, **asked) for _ in range(20)))
 
     return asyncio.run(ask())
 
 
-def test_a_token_that_lasts_is_used_as_it_is(app: WebApp) -> None:
-    assert set(tokens_for_many(app, session())) == {"access-0"}
-    assert app.provider.calls == 0
+def test_a_token_that_lasts_is_used_as_it_is(api: Api) -> None:
+    assert set(tokens_for_many(api, session())) == {"access-0"}
+    assert api.provider.calls == 0
 
 
-def test_parallel_requests_refresh_an_expired_token_once(app: WebApp) -> None:
-    assert set(tokens_for_many(app, session(expires_in=5))) == {"access-1"}
-    assert app.provider.calls == 1
+def test_parallel_requests_refresh_an_expired_token_once(api: Api) -> None:
+    assert set(tokens_for_many(api, session(expires_in=5))) == {"access-1"}
+    assert api.provider.calls == 1
 
 
-def test_parallel_requests_replace_a_refused_token_once(app: WebApp) -> None:
-    assert set(tokens_for_many(app, session(), refused="access-0")) == {"access-1"}
-    assert app.provider.calls == 1
+def test_parallel_requests_replace_a_refused_token_once(api: Api) -> None:
+    assert set(tokens_for_many(api, session(), refused="access-0")) == {"access-1"}
+    assert api.provider.calls == 1
 
 
-def test_a_refused_refresh_means_signed_out(app: WebApp) -> None:
-    app.provider.good = "another"
+def test_a_refused_refresh_means_signed_out(api: Api) -> None:
+    api.provider.good = "another"
     with pytest.raises(SignedOut):
-        asyncio.run(app._access_token(session(expires_in=0)))
+        asyncio.run(api.access_token(session(expires_in=0)))
 
 
 def test_a_logout_ends_the_session_it_names_and_no_other() -> None:

@@ -8,7 +8,7 @@ import base64
 import hashlib
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,8 @@ from idp.oauth import clients
 from idp.sessions import lifecycle
 from idp.sessions.device import Visit
 from idp.sessions.lifecycle import Authentication, Started
+from idp.sessions.model import Session
+from idp.sessions.prove import PASSWORD as BY_PASSWORD
 from idp.settings import Settings
 from idp.storage import migrations
 from idp.storage.unit_of_work import Work
@@ -121,14 +123,24 @@ class Idp:
             return Registered(client.id, secret, next(iter(client.redirect_uris), ""))
 
     def session(
-        self, user: User, *, agent: str = "Mozilla/5.0 test", ip: str = "192.0.2.1"
+        self,
+        user: User,
+        *,
+        agent: str = "Mozilla/5.0 test",
+        ip: str = "192.0.2.1",
+        proved: Sequence[Authentication] = (BY_PASSWORD,),
     ) -> Started:
         """A session of this person, begun now, without a browser."""
         with self.work.begin() as unit:
             fresh = unit.orm.get_one(User, user.id)
-            return lifecycle.start(
-                unit, fresh, Authentication("password", ("pwd",), "aal1"), Visit(ip=ip, agent=agent)
-            )
+            return lifecycle.start(unit, fresh, proved, Visit(ip=ip, agent=agent))
+
+    def prove(self, started: Started, *proved: Authentication) -> Started:
+        """The session after its person proved more just now, with its new secret."""
+        with self.work.begin() as unit:
+            session = unit.orm.get_one(Session, started.session.id)
+            secret = lifecycle.reauthenticate(unit, session, proved)
+            return Started(session, secret)
 
     def end(self, session_id: str, reason: Any = "signed_out") -> list[str]:
         """Ends a session as its person would."""

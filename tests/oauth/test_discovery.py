@@ -64,7 +64,12 @@ def test_every_supported_value_is_accepted(idp: Idp, document: dict[str, Any]) -
         {"claims": '{"userinfo":{"name":null}}'},
     ):
         browser = idp.signed_in_browser(started)
-        assert Request(idp, browser, app, **changes).step in ("code", "/login", "/consent"), changes
+        assert Request(idp, browser, app, **changes).step in (
+            "code",
+            "/login",
+            "/step-up",
+            "/consent",
+        ), changes
     for alg in document["id_token_signing_alg_values_supported"]:
         assert idp.grant(idp.register(id_token_signed_response_alg=alg), started)["id_token"]
     for method in document["token_endpoint_auth_methods_supported"]:

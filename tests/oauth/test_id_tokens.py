@@ -60,8 +60,10 @@ def test_without_a_nonce_there_is_none(idp: Idp) -> None:
 @pytest.mark.parametrize(
     ("asked", "outcome"),
     [
-        ('{"essential":true,"values":["aal3"]}', "unmet_authentication_requirements"),
-        ('{"essential":true,"value":"aal3"}', "unmet_authentication_requirements"),
+        ('{"essential":true,"values":["aal9"]}', "unmet_authentication_requirements"),
+        ('{"essential":true,"value":"aal9"}', "unmet_authentication_requirements"),
+        ('{"essential":true,"values":["aal3"]}', "interaction_required"),
+        ('{"essential":true,"value":"aal3"}', "interaction_required"),
         ('{"essential":true,"values":["aal3","aal1"]}', None),
         ('{"values":["aal3"]}', None),
         ("null", None),
@@ -73,5 +75,6 @@ def test_an_essential_acr_that_cannot_be_met_is_no_success(
     """OpenID Connect Core section 5.5.1.1: must be treated as a failed authentication."""
     browser = idp.signed_in_browser(idp.session(idp.person()))
     flow = Flow(idp.register())
-    answer = idp.authorize(browser, flow.parameters(claims=f'{{"id_token":{{"acr":{asked}}}}}'))
+    claims = f'{{"id_token":{{"acr":{asked}}}}}'
+    answer = idp.authorize(browser, flow.parameters(prompt="none", claims=claims))
     assert answer.get("error") == outcome

@@ -8,10 +8,10 @@ from idp.clock import SECOND
 from idp.errors import Unavailable
 from idp.events.actor import Actor
 from idp.events.model import EventRow
-from idp.sessions import lifecycle, sign_in
+from idp.sessions import lifecycle, prove, sign_in
 from idp.sessions.device import Visit
 from idp.sessions.model import Session
-from idp.sessions.sign_in import Rejected, SignedIn
+from idp.sessions.sign_in import Entry, Rejected, SecondFactor, SignedIn
 from idp.settings import PasswordSettings
 from idp.storage.unit_of_work import Work
 from idp.users import queries as users
@@ -61,9 +61,11 @@ def attempt(work: Work, hasher: PasswordHasher) -> Callable[..., SignedIn | Reje
         visit: Visit = AT_HOME,
         current: str | None = None,
     ) -> SignedIn | Rejected:
-        return sign_in.sign_in(
-            work, hasher, name=name, password=password, visit=visit, current=current
+        outcome = sign_in.with_password(
+            work, hasher, name=name, password=password, entry=Entry(visit, current)
         )
+        assert not isinstance(outcome, SecondFactor)
+        return outcome
 
     return attempt
 
@@ -221,7 +223,7 @@ def test_the_right_password_of_a_disabled_account_is_answered_like_a_wrong_one(
     people: dict[str, tuple[str, str]], hasher: PasswordHasher, attempt: Attempt, name: str
 ) -> None:
     before = hasher.computed
-    assert attempt(name, PASSWORD) == Rejected(sign_in.WRONG, 403)
+    assert attempt(name, PASSWORD) == Rejected(prove.NOT_THEM, 403)
     assert hasher.computed == before + 1
 
 
@@ -315,7 +317,7 @@ def test_an_attackers_own_success_does_not_clear_their_address(
     for number in range(99):
         attempt(f"name {number}", "wrong", visit=ELSEWHERE)
     signed_in(attempt("mallory", visit=ELSEWHERE))
-    assert attempt("name 99", "wrong", visit=ELSEWHERE) == Rejected(sign_in.WRONG, 403)
+    assert attempt("name 99", "wrong", visit=ELSEWHERE) == Rejected(prove.NOT_THEM, 403)
     refused = attempt("anna", visit=ELSEWHERE)
     assert isinstance(refused, Rejected)
     assert refused.status == 429
@@ -344,7 +346,7 @@ def test_waiting_out_the_window_lets_the_owner_in(
 def test_a_success_gives_the_account_its_attempts_back(anna: str, attempt: Attempt) -> None:
     for _ in range(3):
         for _ in range(9):
-            assert attempt("anna", "wrong", visit=ELSEWHERE) == Rejected(sign_in.WRONG, 403)
+            assert attempt("anna", "wrong", visit=ELSEWHERE) == Rejected(prove.NOT_THEM, 403)
         signed_in(attempt("anna", visit=ELSEWHERE))
 
 
@@ -382,7 +384,7 @@ def test_who_is_disabled_while_the_password_is_checked_does_not_get_in(
         return verify(stored, password)
 
     monkeypatch.setattr(hasher, "verify", disabled_meanwhile)
-    assert attempt("anna") == Rejected(sign_in.WRONG, 403)
+    assert attempt("anna") == Rejected(prove.NOT_THEM, 403)
     assert running(work, anna) == []
 
 
@@ -401,7 +403,7 @@ def test_a_password_that_was_replaced_while_it_was_checked_does_not_get_in(
         return verify(stored, password)
 
     monkeypatch.setattr(hasher, "verify", replaced_meanwhile)
-    assert attempt("anna") == Rejected(sign_in.WRONG, 403)
+    assert attempt("anna") == Rejected(prove.NOT_THEM, 403)
     assert running(work, anna) == []
 
 
@@ -419,7 +421,7 @@ def test_who_is_deleted_while_the_password_is_checked_does_not_get_in(
         return verify(stored, password)
 
     monkeypatch.setattr(hasher, "verify", deleted_meanwhile)
-    assert attempt("anna") == Rejected(sign_in.WRONG, 403)
+    assert attempt("anna") == Rejected(prove.NOT_THEM, 403)
 
 
 def stored_hash(work: Work, user_id: str) -> str | None:
@@ -434,7 +436,9 @@ def test_a_hash_of_an_older_cost_is_renewed_at_sign_in_and_only_by_the_right_pas
     dearer = PasswordHasher(PasswordSettings(memory_kib=9_216, time_cost=1, workers=2))
     before = stored_hash(work, anna)
     outcomes = [
-        sign_in.sign_in(work, dearer, name="anna", password=password, visit=AT_HOME, current=None)
+        sign_in.with_password(
+            work, dearer, name="anna", password=password, entry=Entry(AT_HOME, None)
+        )
         for password in ("wrong", PASSWORD, PASSWORD)
     ]
     assert [type(outcome) for outcome in outcomes] == [Rejected, SignedIn, SignedIn]

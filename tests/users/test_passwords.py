@@ -1,5 +1,6 @@
 import threading
 import unicodedata
+from random import Random
 
 import argon2
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from idp.errors import Refused, Unavailable
 from idp.settings import PasswordSettings, Settings
 from idp.users import passwords
-from idp.users.passwords import PasswordHasher
+from idp.users.passwords import PasswordHasher, SecondFactor
 
 CHEAP = PasswordSettings(memory_kib=8_192, time_cost=1, workers=2, queue=100)
 SETTINGS = Settings(url="https://login.meadow.example", name="Meadow", secret_key="x" * 40)
@@ -199,6 +200,29 @@ def test_beyond_the_queue_the_answer_is_busy_at_once_and_no_more_run_than_allowe
     assert hasher.verify(None, "x") is False
 
 
+ENROLLED: SecondFactor = "enrolled"
+
+
+@pytest.mark.parametrize(
+    "second_factor, least, configured",
+    [("none", 15, {}), ("enrolled", 8, {}), ("none", 20, {"minimum_length": 20})],
+)
+@pytest.mark.parametrize(
+    "letters",
+    ["hq7wzkvbnxtjrcgmpsdf", "ôüéçñåøžšłđğıțșќўґѓњ", "龍鳳龜麟鶴鷹狼豹熊鹿𠀀𠀁𠀂𠀃𠀄𠀅𠀆𠀇𠀈𠀉"],
+)
+def test_length_is_counted_in_code_points_by_what_stands_beside_the_password(
+    second_factor: SecondFactor, least: int, configured: dict[str, int], letters: str
+) -> None:
+    """ASVS 6.2.1, N-14: 15 alone, 8 beside a second factor, whatever bytes or forms they have."""
+    settings = SETTINGS.model_copy(update={"password": PasswordSettings(**configured)})
+    for form in ("NFC", "NFD"):
+        long, short = (unicodedata.normalize(form, letters[:count]) for count in (least, least - 1))
+        assert passwords.problem_with(long, settings, [], second_factor=second_factor) is None
+        refused = passwords.problem_with(short, settings, [], second_factor=second_factor)
+        assert refused == f"A password has at least {least} characters."
+
+
 @pytest.mark.parametrize(
     "password, sentence",
     [
@@ -218,10 +242,18 @@ def test_beyond_the_queue_the_answer_is_busy_at_once_and_no_more_run_than_allowe
         ("annameier1!", "built on a name"),
         ("annameier+annameier", "built on a name"),
         ("anna@mail.example", "built on a name"),
+        ("aaaaaaa!", "too easy to guess"),
+        ("x" * 256, "too easy to guess"),
+        ("P@$$w0rd1", "too easy to guess"),
+        ("qwertyuiop[]", "too easy to guess"),
+        ("abcdefghijklmnop", "too easy to guess"),
+        ("drowssap1990", "too easy to guess"),
     ],
 )
 def test_a_weak_new_password_is_refused_with_its_reason(password: str, sentence: str) -> None:
-    problem = passwords.problem_with(password, SETTINGS, ["annameier", "anna@mail.example"])
+    """ASVS 6.2.4, 6.2.11; NIST N-14."""
+    words = ["annameier", "anna@mail.example"]
+    problem = passwords.problem_with(password, SETTINGS, words, second_factor=ENROLLED)
     assert problem is not None
     assert sentence in problem
 
@@ -232,28 +264,48 @@ def test_a_weak_new_password_is_refused_with_its_reason(password: str, sentence:
         "tr0ub4dor and three",
         "susannameier likes meadows a lot",
         "ⅷ ⅸ ⅹ ⅺ ⅻ ⅼ ⅽ",
-        "🐎🔋📎✅🐎🔋📎✅",
-        "aaaaaaa!",
+        "🐎🔋📎✅🎷🪁🧂🪵",
+        "correct horse battery staple",
+        "nur kleine buchstaben",
         "        x       ",
-        "x" * 256,
+        "one sentence that is used as a password " * 6,
     ],
 )
 def test_a_password_without_digits_capitals_or_signs_is_as_good(password: str) -> None:
-    assert passwords.problem_with(password, SETTINGS, ["annameier"]) is None
+    words = ["annameier"]
+    assert passwords.problem_with(password, SETTINGS, words, second_factor=ENROLLED) is None
+
+
+GUESSED = "This password is too easy to guess; please choose another."
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=("Cs", "Cc")), min_size=16, max_size=64))
 def test_no_composition_rule_refuses_a_long_password(password: str) -> None:
+    """ASVS 6.2.5: whatever it is made of, only being guessed soon is a reason."""
     assume(len(unicodedata.normalize("NFC", password)) >= 16)
     assume("meadow" not in password.casefold())
+    assert passwords.problem_with(password, SETTINGS, ["annameier"]) in (None, GUESSED)
+
+
+@given(
+    st.sampled_from(["qhxzvkwj", "QHXZVKWJ", "7294", "龍鳳龜麟鶴", "~^#;", "αβγδεζ", "🐎🔋📎✅"]),
+    st.randoms(use_true_random=False),
+)
+def test_letters_of_one_kind_alone_make_a_good_password(alphabet: str, draw: Random) -> None:
+    """ASVS 6.2.5: drawn by chance from one kind of character, nothing else is asked for."""
+    password = "".join(draw.choice(alphabet) for _ in range(40))
+    assume(len({password[start : start + 4] for start in range(37)}) > 12)
     assert passwords.problem_with(password, SETTINGS, ["annameier"]) is None
 
 
 def test_the_list_of_common_passwords_has_three_thousand_that_the_length_rule_lets_through() -> (
     None
 ):
+    """ASVS 6.2.4: at the least length a deployment can have, and the list itself says so."""
     listed = passwords._common()
     assert len(listed) >= 3_000
     assert all(len(one) >= 8 and one == one.casefold() for one in listed)
     for one in sorted(listed)[:: len(listed) // 200]:
-        assert passwords.problem_with(one, SETTINGS, []) is not None
+        problem = passwords.problem_with(one, SETTINGS, [], second_factor=ENROLLED)
+        assert problem is not None
+        assert "most used" in problem

@@ -42,7 +42,7 @@ def test_a_row_says_what_is_known(idp: Idp, alice: Somebody, app: Registered) ->
         "Active now · signed in 15 Jan, 08:00 UTC with password · 1 app",
         "Notes",
         "after 60 minutes without activity, at the latest 16 Jan, 08:00 UTC",
-        "Level 1: one proof (password)",
+        "Level 1: one proof",
         "Windows NT 10.0; Win64; x64",
         f"…{alice.id[-6:]}",
         "Opened Notes",

@@ -1,0 +1,99 @@
+"""Notices: whatever changes how somebody signs in is told to them (ASVS 6.3.7).
+
+Owns which events are told, to which addresses, and what of them. Subscribed to the events by
+`idp.app`, so that a notice is owed in the transaction of the change: neither exists without the
+other. Security notices cannot be turned off. Somebody without an address gets none.
+"""
+
+from typing import Any
+
+from idp.events.catalogue import (
+    DeviceTrusted,
+    EmailChanged,
+    Event,
+    FactorAdded,
+    FactorRemoved,
+    FactorSuspended,
+    PasswordChanged,
+    RecoveryCodesMade,
+    RecoveryCodeUsed,
+)
+from idp.notify import messages
+from idp.sessions import queries as sessions
+from idp.storage.unit_of_work import UnitOfWork
+from idp.storage.vault import Unreadable
+from idp.users import queries as users
+from idp.users.model import User
+
+# The message each event becomes; an address that changed is told by two.
+_MESSAGES: dict[type[Event], str] = {
+    PasswordChanged: "password_changed",
+    EmailChanged: "email_changed",
+    FactorAdded: "factor_added",
+    FactorRemoved: "factor_removed",
+    FactorSuspended: "factor_suspended",
+    RecoveryCodesMade: "recovery_codes_made",
+    RecoveryCodeUsed: "recovery_code_used",
+    DeviceTrusted: "device_trusted",
+}
+TOLD = tuple(_MESSAGES)
+
+
+def tell(unit: UnitOfWork, event: Event) -> None:
+    """Owes the notice of one of the events in `TOLD`."""
+    user = users.by_id(unit, event.user_id) if event.user_id is not None else None
+    if user is None:
+        return
+    values = _circumstances(unit, event) | _particulars(unit, event)
+    if user.email is not None:
+        _owe(unit, event, user, to=user.email, message=_MESSAGES[type(event)], values=values)
+    if isinstance(event, EmailChanged) and event.previous is not None:
+        # Whoever took over an account would change the address first: the owner reads the old one.
+        previous = unit.vault.open_text(event.previous, f"email.changed:{user.id}")
+        _owe(unit, event, user, to=previous, message="email_left", values=values)
+
+
+def _owe(
+    unit: UnitOfWork, event: Event, user: User, *, to: str, message: str, values: dict[str, Any]
+) -> None:
+    messages.owe(
+        unit,
+        to=to,
+        message=message,
+        values=values,
+        language=user.locale,
+        user_id=user.id,
+        event_id=event.event_id,
+    )
+
+
+def _circumstances(unit: UnitOfWork, event: Event) -> dict[str, Any]:
+    """When, where and by whom, as far as it is known."""
+    device, ip = None, event.ip
+    session_id = event.session_id
+    if session_id is None and event.actor == "user":
+        session_id = event.actor_id
+    if session_id is not None and event.user_id is not None:
+        session = sessions.one_of(unit, event.user_id, session_id)
+        if session is not None:
+            try:
+                details = sessions.details(unit, session)
+            except Unreadable:  # a notice without a place is better than a change that fails
+                details = None
+            if details is not None:
+                # Not the name the person gave it, which might be a stranger's by now.
+                device, ip = details.default_label, ip or details.ip
+    return {"at": unit.now, "device": device, "ip": ip, "actor": event.actor}
+
+
+def _particulars(unit: UnitOfWork, event: Event) -> dict[str, Any]:
+    if isinstance(event, FactorAdded | FactorRemoved | FactorSuspended):
+        return {"kind": event.kind, "name": event.name}
+    if isinstance(event, RecoveryCodesMade):
+        return {"count": event.count}
+    if isinstance(event, RecoveryCodeUsed):
+        return {"left": event.left}
+    if isinstance(event, DeviceTrusted):
+        days = unit.settings.assurance.trusted_device_days
+        return {"trusted": event.device, "days": days}
+    return {}

@@ -1,0 +1,47 @@
+"""What a change of their person does to running sessions.
+
+Subscribers only; the changes themselves are made in `idp.users`.
+"""
+
+from sqlalchemy import select, update
+
+from idp.events.catalogue import FactorRemoved, FactorSuspended, UserChanged
+from idp.policy.assurance import LADDER
+from idp.sessions import lifecycle
+from idp.sessions.model import Session
+from idp.storage.unit_of_work import UnitOfWork
+
+
+def rotate_soon(unit: UnitOfWork, event: UserChanged) -> None:
+    """Subscriber: a change of roles changes the secret of every session at its next use (row T7).
+
+    Not now: the browsers that hold the present secrets could not be told the new ones.
+    """
+    if "roles" in event.changed:
+        unit.connection.execute(
+            update(Session)
+            .where(Session.user_id == event.user_id, Session.ended_at.is_(None))
+            .values(secret_changed_at=0)
+        )
+
+
+def void_proofs(unit: UnitOfWork, event: FactorRemoved | FactorSuspended) -> None:
+    """Subscriber: what a lost or removed credential proved counts for the lowest level from now on.
+
+    The sessions go on (the person may be removing an old key), at what their other proofs earn.
+    """
+    for session in unit.orm.scalars(
+        select(Session)
+        .where(Session.user_id == event.user_id, Session.ended_at.is_(None))
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ):
+        if any(one.get("credential") == event.credential for one in session.authentications):
+            session.authentications = [
+                one | {"method": "revoked", "acr": LADDER[0]}
+                if one.get("credential") == event.credential
+                else one
+                for one in session.authentications
+            ]
+            session.acr = lifecycle.level_of(session.authentications)
+    unit.flush()

@@ -1,0 +1,274 @@
+"""Proving who one is, by any method: the order of the steps, and the one answer to every failure.
+
+Three steps, because work must neither hold a transaction open nor come before it is counted:
+
+1. a transaction that finds the user and counts the attempt (limits are reserved before the work);
+2. the work that takes time, for passwords: one hash for every attempt, outside any transaction;
+3. a transaction that looks at the user again, and hands the proof to `then`, or records why not.
+
+Between the steps a user may have been disabled or have a new password: the third decides. What
+comes of a proof (a session, a higher level) is not decided here.
+Specs: NIST SP 800-63B-4 sections 3.1.1.2, 3.1.2, 3.1.4 and 3.2.2; RFC 8176 (`amr`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from sqlalchemy import bindparam, select
+
+from idp.errors import Refused, Unavailable
+from idp.events.catalogue import LoginFailed, LoginThrottled
+from idp.policy.assurance import Authentication
+from idp.sessions import ceremony as ceremonies
+from idp.sessions.ceremony import Ceremony
+from idp.sessions.device import Visit
+from idp.sessions.model import Session
+from idp.storage.database import HotStatement
+from idp.storage.unit_of_work import UnitOfWork, Work
+from idp.users import names, passkeys, recovery_codes, throttle, totp
+from idp.users import queries as users
+from idp.users.model import ACTIVE, User
+from idp.users.passwords import PasswordHasher
+from idp.users.throttle import Refusal, Reservation
+
+Code = Literal["totp", "recovery_code"]
+Result = TypeVar("Result")
+# What becomes of a proof, in the transaction that accepted it.
+Then = Callable[[UnitOfWork, User, Authentication], Result]
+
+PASSWORD = Authentication(method="password", amr=("pwd",), acr="aal1")
+NOT_THEM = "The user name or password is wrong."
+WRONG_CODE = "This code is wrong, or was used before. Please try the next one."
+WRONG_PASSKEY = "This passkey could not be used to sign in. Please try again."
+SUSPENDED = (
+    "There may be a copy of this passkey, so it is not taken any more. "
+    "Please use another way to sign in, and remove it."
+)
+NO_LONGER_CURRENT = "This page is no longer current. Please try again."
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Nothing was proved: what to show, the HTTP status, and the seconds to wait if any."""
+
+    sentence: str
+    status: int
+    retry_after: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """What step 1 found; `user_id` is None for a name that leads nowhere."""
+
+    user_id: str | None
+    password_hash: str | None
+    reservation: Reservation
+
+
+def password(
+    work: Work,
+    hasher: PasswordHasher,
+    *,
+    name: str,
+    password: str,
+    visit: Visit,
+    then: Then[Result],
+) -> Result | Rejected:
+    """Proof by password, by whoever `name` (user name or e-mail address) belongs to.
+
+    Raises `Unavailable` when too many passwords are waiting; the attempt is not counted then.
+    """
+    with work.begin() as unit:
+        counted = _count(unit, name, visit)
+    if isinstance(counted, Rejected):
+        return counted
+    try:
+        matched = hasher.verify(counted.password_hash, password)
+    except Unavailable:
+        with work.begin() as unit:
+            throttle.take_back(unit, counted.reservation)
+        raise
+    right = counted.password_hash if matched else None
+    rehashed = _rehashed(hasher, right, password)
+    with work.begin() as unit:
+        user = _locked(unit, counted.user_id)
+        reason = _why_not(user, right)
+        if user is None or reason is not None:
+            return _failed(unit, user, visit, reason or "unknown_name", NOT_THEM)
+        throttle.succeeded(unit, counted.reservation)
+        if rehashed is not None:
+            user.password_hash = rehashed
+        return then(unit, user, PASSWORD)
+
+
+def code(
+    work: Work, *, ceremony: Ceremony, method: Code, code: str, visit: Visit, then: Then[Result]
+) -> Result | Rejected:
+    """Proof by a one-time or recovery code, by the user of the ceremony, which it spends."""
+    if ceremony.user_id is None:
+        raise RuntimeError("a code is asked for once it is known whose")
+    with work.begin() as unit:
+        counted = throttle.reserve_code(unit, user_id=ceremony.user_id, ip=visit.ip)
+        if isinstance(counted, Refusal):
+            return _throttled(unit, counted, visit, ceremony.user_id)
+    verify = totp.verify if method == "totp" else recovery_codes.burn
+    with work.begin() as unit:
+        user = _locked(unit, ceremony.user_id)
+        reason = _why_not_on(ceremony, user)
+        if user is None or reason is not None:
+            return _failed(unit, user, visit, reason or "unknown_name", NO_LONGER_CURRENT)
+        proof = verify(unit, user.id, code)
+        if proof is None:
+            return _failed(unit, user, visit, f"wrong_{method}", WRONG_CODE)
+        if not ceremonies.spend(unit, ceremony):
+            return Rejected(NO_LONGER_CURRENT, 403)
+        throttle.succeeded(unit, counted)
+        return then(unit, user, proof)
+
+
+def passkey(
+    work: Work, *, ceremony: Ceremony, credential: str, visit: Visit, then: Then[Result]
+) -> Result | Rejected:
+    """Proof by a passkey, of the ceremony's user or, if it names none, of whom the passkey names."""
+    with work.begin() as unit:
+        counted = throttle.reserve_address(unit, ip=visit.ip)
+        if isinstance(counted, Refusal):
+            return _throttled(unit, counted, visit, ceremony.user_id)
+        # Right or wrong: a challenge is answered once.
+        if not ceremonies.spend(unit, ceremony):
+            return Rejected(NO_LONGER_CURRENT, 400)
+    with work.begin() as unit:
+        try:
+            verified = passkeys.verify(
+                unit,
+                credential=credential,
+                challenge=ceremonies.challenge(ceremony, unit.vault),
+                user_id=ceremony.user_id,
+            )
+        except Refused as refused:
+            reason = f"{refused.code}: {refused.detail}"
+            return _failed(unit, None, visit, reason, WRONG_PASSKEY, status=400)
+        user = _locked(unit, verified.user_id)
+        if isinstance(verified, passkeys.Suspended):
+            return _failed(unit, user, visit, "suspended_passkey", SUSPENDED)
+        why = _why_not_on(ceremony, user)
+        if user is None or why is not None:
+            return _failed(unit, user, visit, why or "unknown_name", WRONG_PASSKEY)
+        throttle.succeeded(unit, counted)
+        return then(unit, user, verified.authentication)
+
+
+def _count(unit: UnitOfWork, name: str, visit: Visit) -> _Candidate | Rejected:
+    user = users.by_identifier(unit, name)
+    outcome = throttle.reserve(
+        unit,
+        user_id=user.id if user is not None else None,
+        name_key=_name_key(name),
+        ip=visit.ip,
+        device=_known_device(unit, user, visit),
+    )
+    if isinstance(outcome, Refusal):
+        return _throttled(unit, outcome, visit, user.id if user is not None else None)
+    if user is None:
+        return _Candidate(None, None, outcome)
+    return _Candidate(user.id, user.password_hash, outcome)
+
+
+def _name_key(name: str) -> str:
+    try:
+        return names.canonical(name)
+    except Refused:
+        return name
+
+
+_FROM_DEVICE = HotStatement(
+    select(Session.id)
+    .where(Session.device_hash == bindparam("device"), Session.user_id == bindparam("person"))
+    .limit(1)
+)
+
+
+def _known_device(unit: UnitOfWork, user: User | None, visit: Visit) -> str | None:
+    """The digest of the visitor's device if this user has signed in with it before."""
+    if user is None or visit.device_hash is None:
+        return None
+    found = unit.run(_FROM_DEVICE, {"device": visit.device_hash, "person": user.id})
+    return visit.device_hash if found else None
+
+
+def _throttled(unit: UnitOfWork, refusal: Refusal, visit: Visit, user_id: str | None) -> Rejected:
+    if refusal.is_noteworthy:
+        unit.record(
+            LoginThrottled(
+                actor="user",
+                user_id=user_id,
+                ip=visit.ip,
+                reason=f"attempt {refusal.attempts}",
+                scope=refusal.scope,
+            )
+        )
+    minutes = -(-refusal.retry_after // 60)
+    unit_name = "minute" if minutes == 1 else "minutes"
+    return Rejected(
+        f"Too many attempts. Please wait {minutes} {unit_name} and try again.", 429, refusal.retry_after
+    )
+
+
+def _failed(
+    unit: UnitOfWork,
+    user: User | None,
+    visit: Visit,
+    reason: str,
+    sentence: str,
+    *,
+    status: int = 403,
+) -> Rejected:
+    unit.record(
+        LoginFailed(
+            actor="user", user_id=user.id if user else None, ip=visit.ip, reason=reason[:200]
+        )
+    )
+    return Rejected(sentence, status)
+
+
+def _locked(unit: UnitOfWork, user_id: str | None) -> User | None:
+    """The user, so that a disabling that commits meanwhile is seen or waits for us."""
+    return unit.orm.get(User, user_id or "", with_for_update=True)
+
+
+def _rehashed(hasher: PasswordHasher, right: str | None, password: str) -> str | None:
+    """A hash of today's cost where the right one has another; not worth a refused sign-in."""
+    if right is None or not hasher.needs_rehash(right):
+        return None
+    try:
+        return hasher.hash(password)
+    except Unavailable:
+        return None
+
+
+def _why_not(user: User | None, right: str | None) -> str | None:
+    """Why this user may not come in, for the audit log; None when they may.
+
+    `right` is the stored hash that the password matched, None when it matched none.
+    """
+    if user is None:
+        return "unknown_name"
+    if user.status != ACTIVE:
+        return user.status
+    if user.password_hash is None:
+        return "no_password"
+    # A hash that was replaced while the password was being checked is no longer the right one.
+    return None if user.password_hash == right else "wrong_password"
+
+
+def _why_not_on(ceremony: Ceremony, user: User | None) -> str | None:
+    """Why a ceremony must not go on for this user, for the audit log; None when it may."""
+    if user is None:
+        return "unknown_name"
+    if user.status != ACTIVE:
+        return user.status
+    rests_on_password = any(one.method == "password" for one in ceremony.proved)
+    if rests_on_password and user.password_changed_at != ceremony.password_changed_at:
+        return "password_changed"
+    return None

@@ -1,0 +1,95 @@
+"""Proving more in a session that runs (row T5).
+
+Each proof is recorded in the session at once and changes its secret; whether it is enough is asked
+again wherever something was demanded. Enrolling a factor proves nothing: it must be used (MF-04).
+"""
+
+from collections.abc import Callable
+
+from idp.policy.assurance import Authentication
+from idp.sessions import lifecycle, prove
+from idp.sessions.ceremony import Ceremony
+from idp.sessions.device import Visit
+from idp.sessions.model import Session
+from idp.sessions.prove import Rejected as Rejected
+from idp.storage.unit_of_work import UnitOfWork, Work
+from idp.users.model import User
+from idp.users.passwords import PasswordHasher
+
+# Done with the session in the transaction that records the proof.
+Note = Callable[[UnitOfWork, Session], None]
+
+
+def with_password(
+    work: Work,
+    hasher: PasswordHasher,
+    *,
+    session: Session,
+    name: str,
+    password: str,
+    visit: Visit,
+    note: Note,
+) -> str | Rejected:
+    """Records a password of the session's person, called `name`; gives the session's new secret."""
+    return prove.password(
+        work,
+        hasher,
+        name=name,
+        password=password,
+        visit=visit,
+        then=_recorded_in(session, note),
+    )
+
+
+def with_code(
+    work: Work,
+    *,
+    session: Session,
+    ceremony: Ceremony,
+    method: prove.Code,
+    code: str,
+    visit: Visit,
+    note: Note,
+) -> str | Rejected:
+    """Records a one-time or recovery code; gives the session's new secret."""
+    return prove.code(
+        work,
+        ceremony=ceremony,
+        method=method,
+        code=code,
+        visit=visit,
+        then=_recorded_in(session, note),
+    )
+
+
+def with_passkey(
+    work: Work,
+    *,
+    session: Session,
+    ceremony: Ceremony,
+    credential: str,
+    visit: Visit,
+    note: Note,
+) -> str | Rejected:
+    """Records a passkey; gives the session's new secret."""
+    return prove.passkey(
+        work,
+        ceremony=ceremony,
+        credential=credential,
+        visit=visit,
+        then=_recorded_in(session, note),
+    )
+
+
+def _recorded_in(
+    session: Session, note: Note
+) -> Callable[[UnitOfWork, User, Authentication], str | Rejected]:
+    def then(unit: UnitOfWork, user: User, proof: Authentication) -> str | Rejected:
+        present = unit.orm.get(Session, session.id, with_for_update=True)
+        if present is None or present.user_id != user.id or present.ended_at is not None:
+            return Rejected(prove.NO_LONGER_CURRENT, 403)
+        secret = lifecycle.reauthenticate(unit, present, [proof])
+        note(unit, present)
+        return secret
+
+    return then

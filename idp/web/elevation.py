@@ -1,0 +1,100 @@
+"""Sensitive operations: the fresh proof each needs, and keeping a form while it is given (row T5).
+
+Owns which operations there are and what they demand. Proving itself is `idp.web.step_up`. A form
+that came without a fresh enough proof is sealed, shown to nobody, and offered again afterwards; what
+was typed into password fields is left out of it.
+Specs: OWASP ASVS 5.0 sections 7.5.1 and 7.5.3.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+from urllib.parse import urlencode
+
+import orjson
+from starlette.responses import RedirectResponse, Response
+
+from idp.clock import SECOND, Instant
+from idp.policy import assurance
+from idp.policy.assurance import Demand
+from idp.sessions.model import Session
+from idp.settings import Settings
+from idp.storage.unit_of_work import UnitOfWork
+from idp.storage.vault import Unreadable, Vault
+from idp.users import factors
+from idp.web import csrf
+from idp.web.http import PageRequest, WebContext
+
+Operation = Literal[
+    "change_password", "change_email", "change_factors", "see_secrets", "end_everything"
+]
+OPERATIONS: tuple[Operation, ...] = get_args(Operation)
+STEP_UP = "/step-up"
+# Longer forms are not kept: nothing of ours has them.
+KEPT_MAXIMUM = 8_192
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A form that waits for a proof: where it goes, and its fields."""
+
+    path: str
+    form: dict[str, str]
+
+
+def demand(unit: UnitOfWork, user_id: str, settings: Settings, now: Instant) -> Demand:
+    """What a sensitive operation demands: everything the person can be asked for, and recently."""
+    able = factors.enrolled(unit, user_id)
+    acr = "aal2" if factors.has_second(able) else "aal1"
+    return Demand(acr, now - settings.assurance.elevation * SECOND)
+
+
+def ask(
+    context: WebContext, request: PageRequest, session: Session, operation: Operation
+) -> Response | None:
+    """The way to the step-up page, or None when the session's proofs are good enough."""
+    with context.work.read() as unit:
+        wanted = demand(unit, session.user_id, context.settings, unit.now)
+    if assurance.meets(assurance.proofs(session.authentications), wanted):
+        return None
+    where = {"for": operation, "next": request.path}
+    if request.method == "POST":
+        kept = _keep(context.work.vault, session, Kept(request.path, dict(request.form)))
+        if kept is None:
+            return RedirectResponse(f"{STEP_UP}?{urlencode(where)}", 303)
+        # A form, not an address, carries it: addresses are logged.
+        return context.renderer.page(
+            "step_up_first.html",
+            language=request.language,
+            action=STEP_UP,
+            hidden={
+                **where,
+                "kept": kept,
+                csrf.FIELD: csrf.for_session(context.work.vault, session),
+            },
+        )
+    if request.query:
+        where["next"] += "?" + urlencode(dict(request.query))
+    return RedirectResponse(f"{STEP_UP}?{urlencode(where)}", 303)
+
+
+def opened(vault: Vault, session: Session, sealed: str) -> Kept | None:
+    """A form that was kept for this very session."""
+    try:
+        values = orjson.loads(vault.open_text(sealed, _context(session)))
+    except Unreadable:
+        return None
+    return Kept(values["path"], values["form"])
+
+
+def _keep(vault: Vault, session: Session, kept: Kept) -> str | None:
+    form = {name: value for name, value in kept.form.items() if not _is_private(name)}
+    text = orjson.dumps({"path": kept.path, "form": form}).decode()
+    return vault.seal_text(text, _context(session)) if len(text) <= KEPT_MAXIMUM else None
+
+
+def _is_private(name: str) -> bool:
+    return name == csrf.FIELD or "password" in name or name in ("code", "credential")
+
+
+def _context(session: Session) -> str:
+    return f"kept:{session.id}"

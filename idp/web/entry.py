@@ -1,0 +1,51 @@
+"""What all ways of signing in share: where somebody comes in, and what their browser keeps."""
+
+from starlette.responses import RedirectResponse, Response
+
+from idp.oauth import pushed
+from idp.oauth.pushed import Pending
+from idp.sessions.sign_in import Entry, SignedIn
+from idp.storage.unit_of_work import UnitOfWork
+from idp.web import cookies, visitor
+from idp.web.http import PageRequest, WebContext
+from idp.web.pending import back_to_authorize
+
+
+def at(context: WebContext, request: PageRequest, pending: Pending | None) -> Entry:
+    """Where this request comes in; an app's request learns that somebody proved themselves."""
+    del context
+
+    def note(unit: UnitOfWork, signed_in: SignedIn) -> None:
+        if pending is not None:
+            pushed.note_authentication(unit, pending.id, signed_in.session_id)
+
+    return Entry(request.visit, request.session_secret, note)
+
+
+def keeping(
+    context: WebContext, request: PageRequest, outcome: SignedIn, response: Response
+) -> Response:
+    """The response with the cookies of somebody who is signed in now."""
+    cookies.keep_session(response, context.settings, outcome.secret)
+    cookies.keep_browser(response, context.settings, request.browser)
+    if outcome.trust is not None:
+        cookies.keep_trust(response, context.settings, outcome.trust)
+    return response
+
+
+def cancelled(context: WebContext, request: PageRequest, pending: Pending | None) -> Response:
+    """Somebody said "Cancel": an app is told so."""
+    if pending is None:
+        return RedirectResponse(visitor.SIGN_IN, 303)
+    with context.work.begin() as unit:
+        pushed.note_denial(unit, pending.id)
+    return back_to_authorize(context, request, pending)
+
+
+def begin_again(context: WebContext, request: PageRequest, pending: Pending | None) -> Response:
+    """A sign-in that took too long, or was begun elsewhere, begins again."""
+    del context
+    if pending is not None:
+        return RedirectResponse(f"/login?request={pending.id}", 303)
+    del request
+    return RedirectResponse(visitor.SIGN_IN, 303)

@@ -1,0 +1,171 @@
+"""How far somebody is on the way back to a safe account: the facts, as they are now.
+
+Owns when each step of "This wasn't me" counts as done. A password counts as changed when it is newer
+than everything that was disowned, because whoever signed in since knows it; before anything was
+disowned, when this very session changed it: a change by somebody else is what people come here for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from idp.clock import DAY, Duration, Instant
+from idp.events import queries as events
+from idp.events.model import EventRow
+from idp.oauth.authorizations import offline_of
+from idp.sessions import queries
+from idp.sessions.model import Session
+from idp.storage.unit_of_work import UnitOfWork
+from idp.users import passkeys, recovery_codes, totp, trusted_devices
+from idp.users.credentials import Passkey, Totp, TrustedDevice
+from idp.users.model import User
+from idp.web.visitor import Visitor
+
+# What happened before is another story.
+REMEMBERED: Duration = DAY
+_READ = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A session that may not be the person's."""
+
+    id: str
+    name: str
+    device_type: str
+    ip: str | None
+    created_at: Instant
+    last_active_at: Instant
+    ended_at: Instant | None
+    end_reason: str | None
+    is_current: bool
+
+    @property
+    def is_disowned(self) -> bool:
+        return self.end_reason == "disowned"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The four steps: what each is about, and whether it is done."""
+
+    suspect: Suspect | None
+    disowned: Sequence[Suspect]
+    others: Sequence[Suspect]
+    offline: int
+    has_password: bool
+    password_changed_at: Instant | None
+    passkeys: Sequence[Passkey]
+    totps: Sequence[Totp]
+    devices: Sequence[TrustedDevice]
+    codes_left: int
+    email: str | None
+    is_session_done: bool
+    is_password_done: bool
+    is_review_done: bool
+
+    @property
+    def are_others_done(self) -> bool:
+        return not self.others and not self.offline
+
+    @property
+    def has_factors(self) -> bool:
+        return bool(self.passkeys or self.totps or self.devices)
+
+    @property
+    def done(self) -> int:
+        """How many of the four steps."""
+        return sum(
+            (
+                self.is_session_done,
+                self.is_password_done,
+                self.is_review_done,
+                self.are_others_done,
+            )
+        )
+
+
+def state(
+    unit: UnitOfWork, visitor: Visitor, session_id: str | None, reviewed_at: Instant
+) -> State:
+    """Where the visitor stands; `session_id` is the session in question, if one is."""
+    user = unit.orm.get_one(User, visitor.user.id)
+    asked = queries.one_of(unit, user.id, session_id) if session_id is not None else None
+    suspect = _suspect(unit, asked, visitor) if asked is not None else None
+    said = [
+        row
+        for row in events.newest(unit, user_id=user.id, of_type="session.disowned", limit=_READ)
+        if row.at > unit.now - REMEMBERED
+    ]
+    disowned = _disowned(unit, visitor, said)
+    others = [
+        _suspect(unit, one, visitor)
+        for one in queries.running_of(unit, user.id)
+        if one.id != visitor.session.id
+    ]
+    mine = passkeys.of(unit, user.id)
+    apps = totp.of(unit, user.id)
+    devices = trusted_devices.of(unit, user.id)
+    is_over = suspect.ended_at is not None if suspect is not None else bool(disowned or not others)
+    return State(
+        suspect=suspect,
+        disowned=disowned,
+        others=others,
+        offline=len(offline_of(unit, user.id)),
+        has_password=user.password_hash is not None,
+        password_changed_at=user.password_changed_at,
+        passkeys=mine,
+        totps=apps,
+        devices=devices,
+        codes_left=recovery_codes.left(unit, user.id),
+        email=user.email,
+        is_session_done=is_over,
+        is_password_done=user.password_hash is None
+        or _is_password_new(unit, visitor, user, said, disowned),
+        is_review_done=_is_reviewed(unit, reviewed_at, [*mine, *apps, *devices]),
+    )
+
+
+def _suspect(unit: UnitOfWork, session: Session, visitor: Visitor) -> Suspect:
+    details = queries.details(unit, session)
+    return Suspect(
+        id=session.id,
+        name=details.name,
+        device_type=session.device_type,
+        ip=details.ip,
+        created_at=session.created_at,
+        last_active_at=session.last_active_at,
+        ended_at=session.ended_at,
+        end_reason=session.end_reason,
+        is_current=session.id == visitor.session.id,
+    )
+
+
+def _disowned(unit: UnitOfWork, visitor: Visitor, said: Sequence[EventRow]) -> list[Suspect]:
+    found = [queries.one_of(unit, visitor.user.id, row.session_id or "") for row in said]
+    return [_suspect(unit, one, visitor) for one in found if one is not None]
+
+
+def _is_password_new(
+    unit: UnitOfWork,
+    visitor: Visitor,
+    user: User,
+    said: Sequence[EventRow],
+    disowned: Sequence[Suspect],
+) -> bool:
+    if said:
+        begun = min(row.at for row in said)
+        newest = max((one.created_at for one in disowned), default=begun)
+        return (user.password_changed_at or 0) >= max(begun, newest)
+    changes = events.newest(unit, user_id=user.id, of_type="credential.changed", limit=1)
+    return any(
+        row.actor_id == visitor.session.id and row.at > unit.now - REMEMBERED for row in changes
+    )
+
+
+def _is_reviewed(
+    unit: UnitOfWork, at: Instant, theirs: Sequence[Passkey | Totp | TrustedDevice]
+) -> bool:
+    if not theirs:
+        return True
+    is_recent = unit.now - REMEMBERED < at <= unit.now
+    return is_recent and all(one.created_at <= at for one in theirs)

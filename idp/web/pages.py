@@ -1,0 +1,59 @@
+"""Every page and API of the browser side: the one list of what has routes."""
+
+from starlette.routing import Route
+
+from idp.web import (
+    account,
+    api,
+    apps,
+    authenticator_app,
+    consent,
+    dev_mail,
+    email,
+    end_session,
+    invitation,
+    login,
+    not_me,
+    passkeys,
+    password,
+    recover,
+    recovery_codes,
+    second_factor,
+    security,
+    setup,
+    signed_out,
+    step_up,
+    verify_email,
+    well_known,
+)
+from idp.web.http import WebContext
+
+_MODULES = (
+    login,
+    second_factor,
+    step_up,
+    consent,
+    account,
+    apps,
+    security,
+    passkeys,
+    authenticator_app,
+    recovery_codes,
+    not_me,
+    password,
+    email,
+    recover,
+    verify_email,
+    invitation,
+    setup,
+    api,
+    end_session,
+    signed_out,
+    dev_mail,
+    well_known,
+)
+
+
+def routes(context: WebContext) -> list[Route]:
+    """The routes of all of them."""
+    return [one for module in _MODULES for one in module.routes(context)]

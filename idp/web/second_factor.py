@@ -1,0 +1,140 @@
+"""The second page of a sign-in: a factor after the password, or a passkey instead of one.
+
+Owns /login/second for an app's request and for the account pages. Nobody is signed in here until
+the last proof is good; what was proved so far travels in the form (`idp.sessions.ceremony`).
+"""
+
+from typing import cast
+
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from idp.oauth.pushed import Pending
+from idp.sessions import ceremony as ceremonies
+from idp.sessions import prove, sign_in
+from idp.sessions.ceremony import Ceremony
+from idp.sessions.sign_in import Entry, Rejected, SecondFactor, SignedIn
+from idp.users import factors
+from idp.users import queries as users
+from idp.web import csrf, entry, errors, factor_page, visitor
+from idp.web.factor_page import Asked, Problem
+from idp.web.http import PageRequest, WebContext, route
+from idp.web.local_path import local_path
+from idp.web.pending import back_to_authorize, find_pending, leads_to, unknown_request
+
+PATH = "/login/second"
+
+
+def routes(context: WebContext) -> list[Route]:
+    """/login/second"""
+    return [route(context, PATH, errors.PUBLIC, {"GET": start_again, "POST": submit})]
+
+
+def start_again(context: WebContext, request: PageRequest) -> Response:
+    """GET /login/second: there is nothing to show without what was proved; back to the password."""
+    del context
+    return RedirectResponse(
+        f"/login?request={request.query['request']}"
+        if "request" in request.query
+        else visitor.SIGN_IN,
+        303,
+    )
+
+
+def ask(
+    context: WebContext, request: PageRequest, second: SecondFactor, pending: Pending | None
+) -> Response:
+    """The page after a right password; the answer to the form that carried it."""
+    method = factor_page.chosen(None, second.methods)
+    return _page(context, request, second.ceremony, pending, second.methods, method)
+
+
+def submit(context: WebContext, request: PageRequest) -> Response:
+    """POST /login/second: a code, a passkey, another method, or "Cancel"."""
+    pending = None
+    if "request" in request.form:
+        pending = find_pending(context, request, request.form)
+        if pending is None:
+            return unknown_request(context, request)
+    if request.form.get("action") == "cancel":
+        return entry.cancelled(context, request, pending)
+    ceremony = ceremonies.opened(
+        request.form.get(factor_page.FIELD, ""),
+        context.work.vault,
+        purpose="sign_in",
+        browser_hash=request.visit.device_hash or "",
+        now=context.work.clock.now(),
+    )
+    if ceremony is None or ceremony.user_id is None:
+        return entry.begin_again(context, request, pending)
+    with context.work.read() as unit:
+        methods = sign_in.methods_for(factors.enrolled(unit, ceremony.user_id))
+    if not methods:
+        return entry.begin_again(context, request, pending)
+    method = factor_page.chosen(request.form.get("method"), methods)
+    if request.form.get("action", "").startswith("use-"):
+        other = factor_page.chosen(request.form["action"].removeprefix("use-"), methods)
+        return _page(context, request, ceremony, pending, methods, other)
+    outcome = _proved(context, request, ceremony, method, entry.at(context, request, pending))
+    if isinstance(outcome, Rejected):
+        problem = Problem(outcome.sentence, outcome.status, outcome.retry_after)
+        fresh = ceremonies.again(ceremony) if method == "passkey" else ceremony
+        return _page(context, request, fresh, pending, methods, method, problem)
+    if pending is not None:
+        response = back_to_authorize(context, request, pending)
+    else:
+        response = RedirectResponse(local_path(request.form.get("next")), 303)
+    return entry.keeping(context, request, outcome, response)
+
+
+def _proved(
+    context: WebContext, request: PageRequest, ceremony: Ceremony, method: str, at: Entry
+) -> SignedIn | Rejected:
+    trust = "device" if request.form.get("trust") == "yes" else None
+    if method == "passkey":
+        return sign_in.with_passkey(
+            context.work,
+            ceremony=ceremony,
+            credential=request.form.get("credential", ""),
+            entry=at,
+            trust=trust,
+        )
+    return sign_in.with_code(
+        context.work,
+        ceremony=ceremony,
+        method=cast("prove.Code", method),
+        code=request.form.get("code", ""),
+        entry=at,
+        trust=trust,
+    )
+
+
+def _page(
+    context: WebContext,
+    request: PageRequest,
+    ceremony: Ceremony,
+    pending: Pending | None,
+    methods: tuple[str, ...],
+    method: str,
+    problem: Problem | None = None,
+) -> Response:
+    with context.work.read() as unit:
+        user = users.by_id(unit, ceremony.user_id or "")
+    hidden = {csrf.FIELD: csrf.for_browser(context.work.vault, request.browser)}
+    if pending is not None:
+        hidden["request"] = pending.id
+    else:
+        hidden["next"] = local_path(request.form.get("next"))
+    asked = Asked(
+        action=PATH,
+        hidden=hidden,
+        methods=methods,
+        method=method,
+        username=user.username if user is not None else "",
+        why="second_factor",
+        app=pending.client.name if pending is not None else None,
+        ceremony=ceremony,
+        trust="offered",
+        form_actions=leads_to(pending) if pending is not None else (),
+    )
+    return factor_page.show(context, request, asked, problem)

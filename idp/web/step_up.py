@@ -1,0 +1,231 @@
+"""The step-up page: proving more in a session that runs, and going on where it was asked for.
+
+Owns /step-up, which says why and for what, and offers only what would do. It serves an app's request
+(`request`), which /authorize decides again afterwards, and our own sensitive operations (`for`,
+`next`), with the form that was kept for them.
+Specs: RFC 9470, OpenID Connect Core section 3.1.2.3.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+from urllib.parse import urlencode
+
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from idp.oauth import demands, pushed
+from idp.oauth.pushed import Pending
+from idp.policy import assurance
+from idp.policy.assurance import Demand
+from idp.sessions import ceremony as ceremonies
+from idp.sessions import prove, step_up
+from idp.sessions.model import Session
+from idp.sessions.prove import Rejected
+from idp.storage.unit_of_work import UnitOfWork
+from idp.users import factors
+from idp.web import cookies, csrf, elevation, factor_page
+from idp.web.elevation import STEP_UP
+from idp.web.factor_page import Asked, Problem
+from idp.web.http import PageRequest, WebContext
+from idp.web.local_path import local_path
+from idp.web.pending import back_to_authorize, find_pending, leads_to, unknown_request
+from idp.web.visitor import Visitor, visitor_route
+
+
+@dataclass(frozen=True, slots=True)
+class _Aim:
+    """What the proof is for: an app's request, or an operation and the form kept for it."""
+
+    demand: Demand
+    pending: Pending | None
+    why: str
+    hidden: dict[str, str]
+
+
+def routes(context: WebContext) -> list[Route]:
+    """/step-up"""
+    return [visitor_route(context, STEP_UP, {"GET": show, "POST": submit})]
+
+
+def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
+    """GET /step-up?request=… or ?for=…&next=…"""
+    aim = _aim(context, request, visitor, request.query)
+    if aim is None:
+        return unknown_request(context, request)
+    return _next(context, request, visitor, aim, wanted=request.query.get("method"))
+
+
+def submit(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
+    """POST /step-up: a proof, another method, "Cancel", or a form that waits for a proof."""
+    aim = _aim(context, request, visitor, request.form)
+    if aim is None:
+        return unknown_request(context, request)
+    action = request.form.get("action", "")
+    if action == "cancel":
+        return _cancelled(context, request, aim)
+    if action == "begin" or action.startswith("use-"):
+        return _next(context, request, visitor, aim, wanted=action.removeprefix("use-"))
+    method = request.form.get("method", "")
+    outcome = _proved(context, request, visitor, aim, method)
+    if isinstance(outcome, Rejected):
+        problem = Problem(outcome.sentence, outcome.status, outcome.retry_after)
+        return _next(context, request, visitor, aim, wanted=method, problem=problem)
+    with context.work.read() as unit:
+        session = unit.orm.get_one(Session, visitor.session.id)
+    changed = Visitor(session, visitor.user, csrf.for_session(context.work.vault, session))
+    response = _next(context, request, changed, aim, wanted=None)
+    cookies.keep_session(response, context.settings, outcome)
+    return response
+
+
+def _aim(
+    context: WebContext, request: PageRequest, visitor: Visitor, fields: Mapping[str, str]
+) -> _Aim | None:
+    now = context.work.clock.now()
+    if "request" in fields:
+        pending = find_pending(context, request, fields)
+        if pending is None:
+            return None
+        demand = demands.of_pending(
+            pending, visitor.session, visitor.user, context.provider.assurance.current(), now
+        )
+        return _Aim(demand, pending, "app", {"request": pending.id})
+    operation = fields.get("for", "")
+    if operation not in elevation.OPERATIONS:
+        return None
+    with context.work.read() as unit:
+        demand = elevation.demand(unit, visitor.user.id, context.settings, now)
+    hidden = {"for": operation, "next": local_path(fields.get("next"))}
+    if "kept" in fields:
+        hidden["kept"] = fields["kept"]
+    return _Aim(demand, None, operation, hidden)
+
+
+def _next(
+    context: WebContext,
+    request: PageRequest,
+    visitor: Visitor,
+    aim: _Aim,
+    *,
+    wanted: str | None,
+    problem: Problem | None = None,
+) -> Response:
+    """What comes next: another proof, or where this was for."""
+    proofs = assurance.proofs(visitor.session.authentications)
+    if assurance.meets(proofs, aim.demand):
+        return _done(context, request, visitor, aim)
+    with context.work.read() as unit:
+        able = factors.enrolled(unit, visitor.user.id)
+    methods = assurance.offered(proofs, aim.demand, able)
+    if not methods:
+        return _nothing_will_do(context, request, visitor, aim)
+    asked = Asked(
+        action=STEP_UP,
+        hidden={**aim.hidden, csrf.FIELD: csrf.for_session(context.work.vault, visitor.session)},
+        methods=methods,
+        method=factor_page.chosen(wanted, methods),
+        username=visitor.user.username,
+        why=aim.why,
+        app=aim.pending.client.name if aim.pending is not None else None,
+        ceremony=ceremonies.begin(
+            context.work.clock.now(),
+            purpose="step_up",
+            browser_hash=request.visit.device_hash or "",
+            user_id=visitor.user.id,
+            session_id=visitor.session.id,
+        ),
+        form_actions=leads_to(aim.pending) if aim.pending is not None else (),
+    )
+    return factor_page.show(context, request, asked, problem)
+
+
+def _proved(
+    context: WebContext, request: PageRequest, visitor: Visitor, aim: _Aim, method: str
+) -> str | Rejected:
+    def note(unit: UnitOfWork, session: Session) -> None:
+        if aim.pending is not None:
+            pushed.note_authentication(unit, aim.pending.id, session.id)
+
+    if method == "password":
+        return step_up.with_password(
+            context.work,
+            context.hasher,
+            session=visitor.session,
+            name=visitor.user.username,
+            password=request.form.get("password", ""),
+            visit=request.visit,
+            note=note,
+        )
+    ceremony = ceremonies.opened(
+        request.form.get(factor_page.FIELD, ""),
+        context.work.vault,
+        purpose="step_up",
+        browser_hash=request.visit.device_hash or "",
+        now=context.work.clock.now(),
+    )
+    # Made for this very session: whoever signed in since began with nothing.
+    if ceremony is None or ceremony.session_id != visitor.session.id:
+        return Rejected(prove.NO_LONGER_CURRENT, 403)
+    if method == "passkey":
+        return step_up.with_passkey(
+            context.work,
+            session=visitor.session,
+            ceremony=ceremony,
+            credential=request.form.get("credential", ""),
+            visit=request.visit,
+            note=note,
+        )
+    if method not in ("totp", "recovery_code"):
+        return Rejected(prove.NO_LONGER_CURRENT, 400)
+    return step_up.with_code(
+        context.work,
+        session=visitor.session,
+        ceremony=ceremony,
+        method=cast("prove.Code", method),
+        code=request.form.get("code", ""),
+        visit=request.visit,
+        note=note,
+    )
+
+
+def _done(context: WebContext, request: PageRequest, visitor: Visitor, aim: _Aim) -> Response:
+    if aim.pending is not None:
+        return back_to_authorize(context, request, aim.pending)
+    kept = elevation.opened(context.work.vault, visitor.session, aim.hidden.get("kept", ""))
+    if kept is None:
+        return RedirectResponse(local_path(aim.hidden["next"]), 303)
+    fields = {**kept.form, csrf.FIELD: csrf.for_session(context.work.vault, visitor.session)}
+    return context.renderer.page(
+        "step_up_done.html",
+        language=request.language,
+        action=local_path(kept.path),
+        hidden=fields,
+        operation=aim.why,
+    )
+
+
+def _nothing_will_do(
+    context: WebContext, request: PageRequest, visitor: Visitor, aim: _Aim
+) -> Response:
+    """The page for somebody who has not enrolled what is demanded: how to, and the way back."""
+    back = f"{STEP_UP}?{urlencode(aim.hidden)}" if "kept" not in aim.hidden else STEP_UP
+    return context.renderer.page(
+        "step_up_unable.html",
+        language=request.language,
+        status=403,
+        action=STEP_UP,
+        hidden={**aim.hidden, csrf.FIELD: csrf.for_session(context.work.vault, visitor.session)},
+        app=aim.pending.client.name if aim.pending is not None else None,
+        acr=aim.demand.acr,
+        back=back,
+        form_actions=leads_to(aim.pending) if aim.pending is not None else (),
+    )
+
+
+def _cancelled(context: WebContext, request: PageRequest, aim: _Aim) -> Response:
+    if aim.pending is None:
+        return RedirectResponse("/account", 303)
+    with context.work.begin() as unit:
+        pushed.note_denial(unit, aim.pending.id)
+    return back_to_authorize(context, request, aim.pending)

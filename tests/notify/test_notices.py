@@ -1,0 +1,187 @@
+"""Every change of how somebody signs in is told to them, by real SMTP (ASVS 6.3.7)."""
+
+import re
+from typing import Any
+
+import pytest
+
+from idp.events.actor import Actor
+from idp.events.catalogue import (
+    DeviceTrusted,
+    EmailChanged,
+    Event,
+    FactorAdded,
+    FactorRemoved,
+    FactorSuspended,
+    PasswordChanged,
+    RecoveryCodesMade,
+    RecoveryCodeUsed,
+    UserChanged,
+)
+from idp.notify import notices
+from idp.users import queries
+from idp.users.model import User
+from tests.harness.mail import Received, owed
+from tests.harness.provider import ADMIN, ISSUER, Idp
+from tests.notify.conftest import Mailing
+
+NOT_ME = f"{ISSUER}/account/security/not-me"
+PASSKEY: dict[str, Any] = {"kind": "passkey", "name": "Blue key", "credential": "psk_1"}
+TOTP: dict[str, Any] = {"kind": "totp", "name": "Old phone", "credential": "otp_1"}
+CHROME = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/156.0.0.0 Safari/537.36"
+)
+
+NOTICES = [
+    (PasswordChanged, {}, "Your password was changed", "Acme ID account was changed"),
+    (FactorAdded, PASSKEY, "A passkey was added", "Blue key"),
+    (FactorAdded, TOTP, "A code generator was added", "Old phone"),
+    (FactorRemoved, PASSKEY, "A passkey was removed", "Blue key"),
+    (FactorRemoved, TOTP, "A code generator was removed", "Old phone"),
+    (FactorSuspended, PASSKEY, "A passkey is not accepted any more", "a copy of it"),
+    (RecoveryCodesMade, {"count": 10}, "New recovery codes were made", "10 new recovery codes"),
+    (RecoveryCodeUsed, {"left": 1}, "A recovery code was used", "1 of them is left"),
+    (RecoveryCodeUsed, {"left": 0}, "A recovery code was used", "None is left"),
+    (DeviceTrusted, {"device": "Safari 19 on iPhone"}, "A device is trusted now", "for 30 days"),
+]
+
+
+def links_of(mail: Received) -> set[str]:
+    """Every address in either part, wherever it stands."""
+    return {
+        found.rstrip(".,;")
+        for part in (mail.part("plain"), mail.part("html"))
+        for found in re.findall(r"[a-z]+://[^\s\"<>']+", part)
+    }
+
+
+def record(idp: Idp, event: Event) -> None:
+    with idp.work.begin() as unit:
+        unit.record(event)
+
+
+@pytest.mark.parametrize(("kind", "particulars", "subject", "sentence"), NOTICES)
+def test_a_change_is_told_in_text_and_html(
+    mailing: Mailing,
+    kind: type[Event],
+    particulars: dict[str, Any],
+    subject: str,
+    sentence: str,
+) -> None:
+    anna = mailing.idp.person("anna")
+    session = mailing.idp.session(anna, agent=CHROME, ip="198.51.100.9").session.id
+    record(
+        mailing.idp,
+        kind(actor="user", actor_id=session, user_id=anna.id, **particulars),
+    )
+    mailing.post.send()
+    (mail,) = mailing.server.received
+    message = mail.message
+    assert mail.recipients == ["anna@example.com"] == [message["To"]]
+    assert message["Subject"] == subject
+    assert message["From"] == "Acme ID <no-reply@localhost>"
+    assert message["Auto-Submitted"] == "auto-generated"
+    assert message["Date"].datetime.timestamp() == mailing.idp.clock.now() / 1_000_000
+    assert message.get_content_type() == "multipart/alternative"
+    for part in (mail.part("plain"), mail.part("html")):
+        assert sentence in part
+        assert "15 January 2027, 08:00 UTC" in part
+        assert "Chrome 156 on Windows" in part
+        assert "198.51.100.9" in part
+        assert NOT_ME in part
+    assert links_of(mail) == {NOT_ME}
+
+
+def test_a_changed_address_is_told_to_the_old_and_the_new_one(mailing: Mailing) -> None:
+    anna = mailing.idp.person("anna")
+    with mailing.idp.work.begin() as unit:
+        user = unit.orm.get_one(User, anna.id)
+        queries.set_email(unit, user, "new@example.net", Actor("user", anna.id))
+    mailing.post.send()
+    assert len(mailing.server.received) == 2
+    old, new = mailing.server.to("anna@example.com"), mailing.server.to("new@example.net")
+    assert old.message["Subject"] == new.message["Subject"] == "Your e-mail address was changed"
+    assert "does not use this e-mail address any more" in old.part("plain")
+    assert "uses this e-mail address from now on" in new.part("plain")
+    # The old one may be read by a stranger now, or the new one may be a stranger's.
+    assert b"new@example.net" not in old.raw
+    assert b"anna@example.com" not in new.raw
+
+
+def test_the_event_of_a_changed_address_holds_the_old_one_sealed(idp: Idp) -> None:
+    anna = idp.person("anna")
+    for address in ("anna@example.com", "new@example.net", None):
+        with idp.work.begin() as unit:
+            queries.set_email(unit, unit.orm.get_one(User, anna.id), address, ADMIN)
+    assert len(idp.events(UserChanged.type)) == 3
+    changes = idp.events(EmailChanged.type)
+    assert len(changes) == 2, "setting the same address changes nothing"
+    assert all("example" not in change["data"] for change in changes)
+    told = {(one.to, one.message) for one in owed(idp.work)}
+    assert told == {
+        ("anna@example.com", "email_left"),
+        ("new@example.net", "email_changed"),
+        ("new@example.net", "email_left"),
+    }
+
+
+def test_an_administrator_is_named_as_such(mailing: Mailing) -> None:
+    anna = mailing.idp.person("anna")
+    with mailing.idp.work.begin() as unit:
+        queries.set_password(unit, unit.orm.get_one(User, anna.id), "hash", ADMIN)
+    mailing.post.send()
+    (mail,) = mailing.server.received
+    assert "an administrator" in mail.part("plain")
+    assert "an administrator" in mail.part("html")
+    assert "Device" not in mail.part("plain")
+
+
+def test_somebody_without_an_address_or_who_is_gone_is_told_nothing(idp: Idp) -> None:
+    nobody = idp.person("nobody", email=None)
+    record(idp, PasswordChanged(user_id=nobody.id))
+    record(idp, PasswordChanged(user_id="usr_gone"))
+    record(idp, PasswordChanged())
+    assert owed(idp.work) == []
+
+
+def test_a_change_that_is_rolled_back_is_told_to_nobody(idp: Idp) -> None:
+    anna = idp.person("anna")
+
+    def failing() -> None:
+        with idp.work.begin() as unit:
+            queries.set_password(unit, unit.orm.get_one(User, anna.id), "hash", ADMIN)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        failing()
+    assert owed(idp.work) == []
+
+
+def test_another_persons_session_is_never_named(idp: Idp) -> None:
+    """AD-02: what a session of somebody else says of its device and address stays theirs."""
+    anna, bob = idp.person("anna"), idp.person("bob")
+    theirs = idp.session(bob, ip="203.0.113.77").session.id
+    record(idp, PasswordChanged(actor="user", actor_id=theirs, user_id=anna.id))
+    (mail,) = owed(idp.work)
+    assert mail.values["device"] is None
+    assert mail.values["ip"] is None
+
+
+def test_the_same_message_comes_at_most_ten_times_an_hour(either_idp: Idp) -> None:
+    """BF-13: whoever can make mail be sent cannot fill a mailbox with it."""
+    idp = either_idp
+    anna, bob = idp.person("anna"), idp.person("bob")
+    for _ in range(15):
+        record(idp, RecoveryCodeUsed(user_id=anna.id, left=3))
+    assert len(owed(idp.work)) == 10
+    record(idp, PasswordChanged(user_id=anna.id))
+    record(idp, RecoveryCodeUsed(user_id=bob.id, left=3))
+    assert len(owed(idp.work)) == 12
+    idp.clock.advance(61 * 60 * 1_000_000)
+    record(idp, RecoveryCodeUsed(user_id=anna.id, left=3))
+    assert len(owed(idp.work)) == 13
+
+
+def test_every_told_event_has_a_notice() -> None:
+    told = {kind for kind, _, _, _ in NOTICES} | {EmailChanged}
+    assert told == set(notices.TOLD)
