@@ -6,7 +6,20 @@ from typing import NoReturn
 
 import typer
 
-from idp.cli import client, config, db, doctor, events, keys, role, rules, serve, sessions, user
+from idp.cli import (
+    client,
+    config,
+    db,
+    doctor,
+    events,
+    factors,
+    keys,
+    role,
+    rules,
+    serve,
+    sessions,
+    user,
+)
 from idp.errors import Refused
 from idp.settings import SettingsError
 
@@ -25,6 +38,7 @@ app.command()(doctor.doctor)
 app.add_typer(user.app, name="user")
 app.add_typer(role.app, name="role")
 app.add_typer(client.app, name="client")
+app.add_typer(factors.app, name="factors")
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(rules.app, name="rules")
 app.add_typer(keys.app, name="keys")

@@ -44,7 +44,7 @@ from idp.storage.embedded import EmbeddedStore
 from idp.storage.store import Store
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.storage.vault import Vault
-from idp.users import spent, throttle
+from idp.users import spent, throttle, trusted_devices
 from idp.users.passwords import PasswordHasher
 from idp.users.rules import AssuranceRules
 from idp.web import errors, pages
@@ -136,7 +136,8 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
     )
     work.subscribers[SessionEnded].append(lambda unit, _: unit.after_commit(worker.wake))
     mail = MailWorker(work)
-    for kind in (LinkSent, *notices.TOLD):
+    mailed: tuple[type, ...] = (LinkSent, *notices.TOLD)
+    for kind in mailed:
         work.subscribers[kind].append(lambda unit, _: unit.after_commit(mail.wake))
     context = web_context(provider, PasswordHasher(work.settings.password))
     return App(
@@ -224,6 +225,11 @@ def _jobs(work: Work, store: Store) -> list[Job]:
         Job("delete old history", HOUR, in_unit(cleanup.delete_history, cleanup.BATCH)),
         Job("delete throttles", MINUTE, in_unit(throttle.forget_past)),
         Job("delete what was spent", MINUTE, in_unit(spent.forget_past, spent.BATCH)),
+        Job(
+            "delete old trusted devices",
+            HOUR,
+            in_unit(trusted_devices.forget_past, trusted_devices.BATCH),
+        ),
         Job("delete old deliveries", HOUR, in_unit(_forget_deliveries)),
         Job("checkpoint", SECOND, work.database.checkpoint),
     ]

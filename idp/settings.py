@@ -1,9 +1,9 @@
 """Deployment settings: values fixed for the life of a process.
 
 Order of precedence: arguments, environment (`IDP_…`, `__` between levels), `idp.toml` in the
-working directory, defaults. `IDP_SECRET_KEY` and `IDP_DATABASE_URL` may come from files named by
-`…_FILE`. Unknown keys and unsafe combinations refuse to start with a sentence that says how to fix
-them. What administrators change while running are Rules (`idp.policy`), not settings.
+working directory, defaults. `IDP_SECRET_KEY`, `IDP_DATABASE_URL` and `IDP_MAIL__SERVER` may come
+from files named by `…_FILE`. Unknown keys and unsafe combinations refuse to start with a sentence
+that says how to fix them. What administrators change while running are Rules (`idp.policy`).
 """
 
 import ipaddress
@@ -34,6 +34,8 @@ from pydantic_settings import (
 MINIMUM_SECRET_LENGTH = 32
 # Read by the demo and test commands, never by the server itself.
 _FOREIGN_KEYS = frozenset({"IDP_TEST_DATABASE_URL", "IDP_DEMO__PASSWORD"})
+# Files whose text is the setting of the same name.
+_SECRET_FILES = ("IDP_SECRET_KEY_FILE", "IDP_DATABASE_URL_FILE", "IDP_MAIL__SERVER_FILE")
 MAIL_SCHEMES = ("smtp", "smtps", "smtp+plain")
 # A half of the sender's address: RFC 5322 section 3.2.3, without quoting.
 _MAIL_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
@@ -347,18 +349,21 @@ def load(**overrides: Any) -> Settings:
 
 def _from_secret_files() -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for key in ("secret_key", "database_url"):
-        name = f"IDP_{key.upper()}_FILE"
+    for name in _SECRET_FILES:
         if name in os.environ:
             try:
-                values[key] = Path(os.environ[name]).read_text().strip()
+                text = Path(os.environ[name]).read_text().strip()
             except OSError as error:
                 raise SettingsError(f"{name} cannot be read: {error}") from None
+            section, _, key = (
+                name.removeprefix("IDP_").removesuffix("_FILE").lower().rpartition("__")
+            )
+            (values.setdefault(section, {}) if section else values)[key] = text
     return values
 
 
 def _known_environment_names() -> set[str]:
-    names = set(_FOREIGN_KEYS) | {"IDP_SECRET_KEY_FILE", "IDP_DATABASE_URL_FILE"}
+    names = set(_FOREIGN_KEYS) | set(_SECRET_FILES)
     for key, _ in describe():
         names.add(key)
     for field in Settings.model_fields:

@@ -26,24 +26,23 @@ class Api:
 
     def __init__(self, provider: Any, url: str) -> None:
         self.provider = provider
-        self.url = url
+        self.http = httpx2.AsyncClient(base_url=url, timeout=10)
 
     async def ask(
         self, session: Session, method: str, path: str, body: dict[str, str] | None = None
     ) -> httpx2.Response:
         """The API's answer; raises `SignedOut` when the provider gives no new token any more."""
-        async with httpx2.AsyncClient(base_url=self.url, timeout=10) as http:
 
-            async def send(token: str) -> httpx2.Response:
-                headers = {"Authorization": f"Bearer {token}"}
-                return await http.request(method, path, headers=headers, json=body)
+        async def send(token: str) -> httpx2.Response:
+            headers = {"Authorization": f"Bearer {token}"}
+            return await self.http.request(method, path, headers=headers, json=body)
 
-            token = await self.access_token(session)
-            answer = await send(token)
-            # A token that is good but not enough stays so: a refresh proves nothing.
-            if answer.status_code == 401 and asks_for_more(answer) is None:
-                # Refused before its time: whether the session still lives, a refresh will tell.
-                answer = await send(await self.access_token(session, refused=token))
+        token = await self.access_token(session)
+        answer = await send(token)
+        # A token that is good but not enough stays so: a refresh proves nothing.
+        if answer.status_code == 401 and asks_for_more(answer) is None:
+            # Refused before its time: whether the session still lives, a refresh will tell.
+            answer = await send(await self.access_token(session, refused=token))
         return answer
 
     async def access_token(self, session: Session, *, refused: str | None = None) -> str:

@@ -36,6 +36,7 @@ HERE = Path(__file__).parent
 SCOPE = "openid profile email payments"
 HEARTBEAT = 15
 TRY_AGAIN = "That sign-in could not be finished. Please try again."
+CLIENT = {"token_endpoint_auth_method": "client_secret_basic", "leeway": 0, "timeout": 10}
 OWN_PAGE = "Please use the button on this page."
 UNREACHABLE = "The provider cannot be reached."
 
@@ -53,13 +54,7 @@ class WebApp:
             client_id=config.client_id,
             client_secret=config.client_secret,
             server_metadata_url=f"{config.issuer}/.well-known/openid-configuration",
-            client_kwargs={
-                "scope": SCOPE,
-                "code_challenge_method": "S256",
-                "token_endpoint_auth_method": "client_secret_basic",
-                "leeway": 0,
-                "timeout": 10,
-            },
+            client_kwargs={"scope": SCOPE, "code_challenge_method": "S256", **CLIENT},
         )
         self.logout_tokens = LogoutTokens(
             issuer=config.issuer,
@@ -314,9 +309,8 @@ class WebApp:
         )
 
 
-def create_app() -> Starlette:
-    """The app, as its environment says."""
-    app = WebApp(Config.from_environment())
+def site(app: WebApp) -> Starlette:
+    """Where everything is."""
     return Starlette(
         routes=[
             Route("/", app.home),
@@ -334,6 +328,11 @@ def create_app() -> Starlette:
             Mount("/static", StaticFiles(directory=HERE / "static")),
         ]
     )
+
+
+def create_app() -> Starlette:
+    """The app, as its environment says."""
+    return site(WebApp(Config.from_environment()))
 
 
 def _is_of_own_page(request: Request) -> bool:

@@ -1,4 +1,4 @@
-"""`idp client`: the apps that sign people in through us."""
+"""`idp client`: the apps that sign people in through us, and APIs that check tokens."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,6 +6,24 @@ from typing import Annotated, Any
 import orjson
 import typer
 
+from idp.cli.client_options import (
+    AccessLifetime,
+    AssertionAudience,
+    Audience,
+    Backchannel,
+    ClientUri,
+    GrantTypes,
+    IdTokenAlg,
+    JwksFile,
+    JwksUri,
+    LogoutUris,
+    MinimumAcr,
+    Origins,
+    RedirectUris,
+    RefreshLifetime,
+    Scope,
+    TokenFormat,
+)
 from idp.cli.opened import ADMIN, change, look
 from idp.cli.terminal import AsJson, Confirmed, answer, confirm, fields, moment, table
 from idp.errors import Refused
@@ -13,7 +31,9 @@ from idp.oauth import clients
 from idp.oauth.model import Client
 from idp.storage.unit_of_work import UnitOfWork
 
-app = typer.Typer(no_args_is_help=True, help="Clients: create, show, disable, delete, secrets.")
+app = typer.Typer(
+    no_args_is_help=True, help="Clients: create, change, show, disable, delete, secrets, tokens."
+)
 
 ClientId = Annotated[str, typer.Argument(help="The client's id.")]
 _SHOWN = (
@@ -25,6 +45,7 @@ _SHOWN = (
     "post_logout_redirect_uris",
     "scope",
     "audience",
+    "minimum_acr",
     "backchannel_logout_uri",
     "client_uri",
     "jwks_uri",
@@ -35,50 +56,44 @@ _SHOWN = (
     "refresh_token_lifetime",
     "assertion_audience",
 )
+_MAY_BE_MISSING = frozenset(
+    {
+        "backchannel_logout_uri",
+        "client_uri",
+        "jwks_uri",
+        "access_token_lifetime",
+        "refresh_token_lifetime",
+        "minimum_acr",
+    }
+)
 
 
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="The name people see.")],
-    redirect_uri: Annotated[
-        list[str] | None, typer.Option(help="Where sign-ins return to; may be repeated.")
-    ] = None,
-    post_logout_redirect_uri: Annotated[
-        list[str] | None, typer.Option(help="Where sign-outs may return to; may be repeated.")
-    ] = None,
-    backchannel_logout_uri: Annotated[
-        str | None, typer.Option(help="Where we report ended sessions.")
-    ] = None,
-    grant_type: Annotated[
-        list[str] | None,
-        typer.Option(help="May be repeated; authorization_code and refresh_token if not said."),
-    ] = None,
+    redirect_uri: RedirectUris = None,
+    post_logout_redirect_uri: LogoutUris = None,
+    backchannel_logout_uri: Backchannel = None,
+    grant_type: GrantTypes = None,
     auth_method: Annotated[
         str,
         typer.Option(
             help="client_secret_basic, client_secret_post, private_key_jwt, or none (public)."
         ),
     ] = "client_secret_basic",
-    scope: Annotated[str, typer.Option(help="What it may ask for.")] = "openid profile email",
-    audience: Annotated[
-        list[str] | None, typer.Option(help="An API its tokens are for; may be repeated.")
-    ] = None,
+    scope: Scope = "openid profile email",
+    audience: Audience = None,
     application_type: Annotated[str, typer.Option(help="web or native.")] = "web",
-    client_uri: Annotated[str | None, typer.Option(help="The app's own address.")] = None,
-    allowed_origin: Annotated[
-        list[str] | None, typer.Option(help="A browser origin that may call us; may be repeated.")
-    ] = None,
-    jwks_file: Annotated[
-        Path | None, typer.Option(help="Its public keys, for private_key_jwt.")
-    ] = None,
-    jwks_uri: Annotated[str | None, typer.Option(help="Where its public keys are.")] = None,
-    access_token_format: Annotated[str, typer.Option(help="opaque or jwt.")] = "opaque",  # noqa: S107
-    id_token_alg: Annotated[str, typer.Option(help="ES256 or RS256.")] = "ES256",  # noqa: S107
-    access_token_lifetime: Annotated[int | None, typer.Option(help="Seconds.")] = None,
-    refresh_token_lifetime: Annotated[int | None, typer.Option(help="Seconds.")] = None,
-    assertion_audience: Annotated[
-        str, typer.Option(help="issuer (strict) or lenient, for private_key_jwt.")
-    ] = "issuer",
+    client_uri: ClientUri = None,
+    allowed_origin: Origins = None,
+    jwks_file: JwksFile = None,
+    jwks_uri: JwksUri = None,
+    access_token_format: TokenFormat = "opaque",  # noqa: S107
+    id_token_alg: IdTokenAlg = "ES256",  # noqa: S107
+    access_token_lifetime: AccessLifetime = None,
+    refresh_token_lifetime: RefreshLifetime = None,
+    assertion_audience: AssertionAudience = "issuer",
+    minimum_acr: MinimumAcr = None,
     client_id: Annotated[str | None, typer.Option(help="An id to keep, for imports.")] = None,
     first_party: Annotated[
         bool, typer.Option("--first-party", help="Our own app: people are not asked for consent.")
@@ -91,7 +106,10 @@ def create(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Register an app; its secret, if it has one, is shown this once."""
+    """Register an app; its secret, if it has one, is shown this once.
+
+    Without --grant-type it may sign people in and refresh: authorization_code, refresh_token.
+    """
     with change() as unit:
         client, secret = clients.create(
             unit,
@@ -100,17 +118,18 @@ def create(
             post_logout_redirect_uris=post_logout_redirect_uri or (),
             grant_types=grant_type or ("authorization_code", "refresh_token"),
             token_endpoint_auth_method=auth_method,
-            scope=scope,
+            scope=scope or "",
             audience=audience or (),
             jwks=_read_keys(jwks_file) if jwks_file is not None else None,
             jwks_uri=jwks_uri,
             backchannel_logout_uri=backchannel_logout_uri,
-            access_token_format=access_token_format,
-            id_token_signed_response_alg=id_token_alg,
+            access_token_format=access_token_format or "",
+            id_token_signed_response_alg=id_token_alg or "",
             access_token_lifetime=access_token_lifetime,
             refresh_token_lifetime=refresh_token_lifetime,
             require_pkce=0 if without_pkce else 1,
-            assertion_audience=assertion_audience,
+            assertion_audience=assertion_audience or "",
+            minimum_acr=minimum_acr,
             first_party=1 if first_party else 0,
             application_type=application_type,
             introspects_all=1 if introspects_all else 0,
@@ -122,6 +141,97 @@ def create(
         data = _described(client)
     if secret is not None:
         data["client_secret"] = secret
+    answer(data, fields(data), as_json=as_json)
+
+
+@app.command(name="change")
+def change_(
+    client_id: ClientId,
+    name: Annotated[str | None, typer.Option(help="The name people see.")] = None,
+    redirect_uri: RedirectUris = None,
+    post_logout_redirect_uri: LogoutUris = None,
+    backchannel_logout_uri: Backchannel = None,
+    grant_type: GrantTypes = None,
+    scope: Scope = None,
+    audience: Audience = None,
+    client_uri: ClientUri = None,
+    allowed_origin: Origins = None,
+    jwks_file: JwksFile = None,
+    jwks_uri: JwksUri = None,
+    access_token_format: TokenFormat = None,
+    id_token_alg: IdTokenAlg = None,
+    access_token_lifetime: AccessLifetime = None,
+    refresh_token_lifetime: RefreshLifetime = None,
+    assertion_audience: AssertionAudience = None,
+    minimum_acr: MinimumAcr = None,
+    first_party: Annotated[
+        bool | None,
+        typer.Option("--first-party/--third-party", help="Whether consent is not asked, or is."),
+    ] = None,
+    introspects_all: Annotated[
+        bool | None,
+        typer.Option("--introspects-all/--introspects-own", help="Whose tokens it may check."),
+    ] = None,
+    pkce: Annotated[
+        bool | None, typer.Option("--with-pkce/--without-pkce", help="Whether PKCE is required.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change what is named, and nothing else; a list is replaced as a whole.
+
+    An empty text takes a value away ("", for example --minimum-acr ""), and 0 a lifetime of its own.
+    """
+    given: dict[str, Any] = {
+        "name": name,
+        "redirect_uris": _list(redirect_uri),
+        "post_logout_redirect_uris": _list(post_logout_redirect_uri),
+        "backchannel_logout_uri": backchannel_logout_uri,
+        "grant_types": _list(grant_type),
+        "scope": scope,
+        "audience": _list(audience),
+        "client_uri": client_uri,
+        "allowed_origins": _list(allowed_origin),
+        "jwks": _read_keys(jwks_file) if jwks_file is not None else None,
+        "jwks_uri": jwks_uri,
+        "access_token_format": access_token_format,
+        "id_token_signed_response_alg": id_token_alg,
+        "access_token_lifetime": access_token_lifetime,
+        "refresh_token_lifetime": refresh_token_lifetime,
+        "assertion_audience": assertion_audience,
+        "minimum_acr": minimum_acr,
+        "first_party": None if first_party is None else int(first_party),
+        "introspects_all": None if introspects_all is None else int(introspects_all),
+        "require_pkce": None if pkce is None else int(pkce),
+    }
+    values = {
+        one: None if one in _MAY_BE_MISSING and not value else value
+        for one, value in given.items()
+        if value is not None
+    }
+    if not values:
+        raise typer.BadParameter("say what to change")
+    # The one way to give keys takes the place of the other.
+    if values.get("jwks") is not None:
+        values.setdefault("jwks_uri", None)
+    elif values.get("jwks_uri") is not None:
+        values["jwks"] = None
+    with change() as unit:
+        client = _found(unit, client_id)
+        clients.change(unit, client, actor=ADMIN, **values)
+        data = _described(client)
+    answer(data, fields(data), as_json=as_json)
+
+
+@app.command(name="revoke-tokens")
+def revoke_tokens(client_id: ClientId, yes: Confirmed = False, as_json: AsJson = False) -> None:
+    """Refuse every token a client got for itself (client_credentials) until now.
+
+    Those it got for people end with their sessions, or with `idp client disable`.
+    """
+    confirm(f"Refuse every token that {client_id} got for itself?", confirmed=yes)
+    with change() as unit:
+        clients.revoke_own_tokens(unit, _found(unit, client_id), actor=ADMIN)
+    data = {"client_id": client_id, "revoked": True}
     answer(data, fields(data), as_json=as_json)
 
 
@@ -200,6 +310,11 @@ def _found(unit: UnitOfWork, client_id: str) -> Client:
     if client is None:
         raise Refused("unknown_client", f"There is no client {client_id!r}.", 404)
     return client
+
+
+def _list(given: list[str] | None) -> list[str] | None:
+    """A list as it was given, where one empty text means an empty list; None when it was not."""
+    return None if not given else [one for one in given if one]
 
 
 def _read_keys(file: Path) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def _values(settings: Settings) -> dict[str, Any]:
         value = getattr(settings, name)
         if isinstance(value, BaseModel):
             for inner in type(value).model_fields:
-                values[f"IDP_{name.upper()}__{inner.upper()}"] = getattr(value, inner)
+                values[f"IDP_{name.upper()}__{inner.upper()}"] = _masked(getattr(value, inner))
         else:
             values[f"IDP_{name.upper()}"] = _masked(value)
     values["IDP_DATABASE_URL"] = make_url(settings.database_url).render_as_string(

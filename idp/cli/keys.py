@@ -39,16 +39,25 @@ def rotate(as_json: AsJson = False) -> None:
 
 @app.command()
 def reencrypt(as_json: AsJson = False) -> None:
-    """Seal everything stored with the newest secret key, so that an older one can be dropped."""
+    """Seal everything stored with the newest secret key, so that an older one can be dropped.
+
+    Recovery codes are digests and cannot be made anew: those from before the newest key die with
+    the older one.
+    """
     from idp.oauth import keys
     from idp.sessions import sealing
     from idp.users import queries as users
+    from idp.users import totp
 
     with product() as work:
         with work.begin() as unit:
-            data = {"keys": keys.reseal(unit), "users": 0, "sessions": 0}
+            data = {"keys": keys.reseal(unit), "users": 0, "sessions": 0, "codes": 0}
         # In batches, because a million sealed rows in one transaction would hold up every writer.
-        for name, reseal in (("users", users.reseal), ("sessions", sealing.reseal)):
+        for name, reseal in (
+            ("users", users.reseal),
+            ("sessions", sealing.reseal),
+            ("codes", totp.reseal),
+        ):
             after: str | None = ""
             while after is not None:
                 with work.begin() as unit:

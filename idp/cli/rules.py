@@ -1,4 +1,4 @@
-"""`idp rules`: timeouts and limits that hold while the product runs."""
+"""`idp rules`: timeouts, limits and levels of sign-in that hold while the product runs."""
 
 from typing import Annotated, Any
 
@@ -9,7 +9,10 @@ from idp.cli.terminal import AsJson, answer, fields, moment, table
 from idp.users import rules
 from idp.users.model import Rule
 
-app = typer.Typer(no_args_is_help=True, help="Rules: session timeouts and limits, per role.")
+app = typer.Typer(
+    no_args_is_help=True, help="Rules: session timeouts, limits, levels of sign-in; per role."
+)
+_SCOPE = "scope:"
 
 Kind = Annotated[str, typer.Argument(help=f"One of: {', '.join(rules.KINDS)}.")]
 ForRole = Annotated[str | None, typer.Option("--role", help="Only for people with this role.")]
@@ -30,13 +33,22 @@ def list_(as_json: AsJson = False) -> None:
 @app.command(name="set")
 def set_(
     kind: Kind,
-    value: Annotated[list[str], typer.Argument(help="name=number, such as idle=1800 maximum=5.")],
+    value: Annotated[
+        list[str],
+        typer.Argument(help="name=value, such as idle=1800, maximum=5, acr=aal2."),
+    ],
     role: ForRole = None,
     as_json: AsJson = False,
 ) -> None:
-    """Set a rule: `timeouts idle=SECONDS absolute=SECONDS` or `limits maximum=NUMBER`."""
+    """Set a rule, in place of the one there was.
+
+    `timeouts idle=SECONDS absolute=SECONDS`, `limits maximum=NUMBER`, or `assurance acr=LEVEL`: the
+    least level (aal1, aal2, aal3) people must prove to any app. For everybody, assurance also takes
+    `scope:NAME=LEVEL`, for apps that ask for that scope.
+    """
+    parsed = _levels(value, role) if kind == "assurance" else _numbers(value)
     with change() as unit:
-        data = _described(rules.set_rule(unit, kind, role, _parsed(value), ADMIN))
+        data = _described(rules.set_rule(unit, kind, role, parsed, ADMIN))
     answer(data, fields(data | {"value": _pairs(data["value"])}), as_json=as_json)
 
 
@@ -49,7 +61,24 @@ def remove(kind: Kind, role: ForRole = None, as_json: AsJson = False) -> None:
     answer(data, fields(data), as_json=as_json)
 
 
-def _parsed(pairs: list[str]) -> dict[str, int]:
+def _levels(pairs: list[str], role: str | None) -> dict[str, Any]:
+    """The value of an assurance rule; whether its levels are ours is checked where it is set."""
+    value: dict[str, Any] = {}
+    for pair in pairs:
+        # A scope may have "=" in it, a level not.
+        name, equals, level = pair.rpartition("=")
+        if not equals or not (name == "acr" or (name.startswith(_SCOPE) and name != _SCOPE)):
+            raise typer.BadParameter(f"{pair!r} is not acr=level or scope:name=level")
+        if name == "acr":
+            value["acr"] = level
+        elif role is not None:
+            raise typer.BadParameter("what a scope needs holds for everybody: leave --role out")
+        else:
+            value.setdefault("scopes", {})[name.removeprefix(_SCOPE)] = level
+    return value
+
+
+def _numbers(pairs: list[str]) -> dict[str, int]:
     value = {}
     for pair in pairs:
         name, equals, number = pair.partition("=")
@@ -60,7 +89,9 @@ def _parsed(pairs: list[str]) -> dict[str, int]:
 
 
 def _pairs(value: dict[str, Any]) -> str:
-    return " ".join(f"{name}={number}" for name, number in value.items())
+    scopes = {f"{_SCOPE}{name}": level for name, level in value.get("scopes", {}).items()}
+    shown = {name: one for name, one in value.items() if name != "scopes"} | scopes
+    return " ".join(f"{name}={one}" for name, one in shown.items())
 
 
 def _described(rule: Rule) -> dict[str, Any]:

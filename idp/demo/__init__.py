@@ -55,6 +55,7 @@ def _port_base() -> int:
 
 def _summary(demo: Demo) -> str:
     urls = {app["name"]: app["url"] for app in demo.facts["apps"]}
+    security = f"{demo.settings.issuer}/account/security"
     people = [person["username"] for person in demo.facts["people"]]
     return f"""
   The demo is running. Ctrl-C stops it.
@@ -72,6 +73,9 @@ def _summary(demo: Demo) -> str:
     2. Keep both open. On your page, find the one session with both apps in it, and click
        "Sign out": both apps say at once that you were signed out.
     3. Take another browser as a second device, and "Sign out other devices" from the first.
+    4. "Make a payment" in App One: the API wants two proofs, both of the last five minutes, and
+       you have one, a password. Add a passkey at {security},
+       pay again, and use it: you come back to the very payment.
 
   Ids and secrets of the clients: {_shown(demo.folder / "demo.json")}; logs beside it.
 """

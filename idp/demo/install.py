@@ -154,7 +154,8 @@ def _web_app(name: str, url: str, api: str) -> dict[str, Any]:
         "post_logout_redirect_uris": [f"{url}/signed-out"],
         "backchannel_logout_uri": f"{url}/backchannel-logout",
         "client_uri": url,
-        "scope": "openid profile email roles",
+        # "payments" is the API's own; what it needs beyond the scope, it says itself.
+        "scope": "openid profile email roles payments",
         "audience": [api],
         # Our own apps: consent is not asked.
         "first_party": 1,

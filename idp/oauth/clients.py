@@ -22,6 +22,7 @@ from idp.oauth.client_auth import METHODS
 from idp.oauth.keys import ALGORITHMS
 from idp.oauth.model import Client
 from idp.oauth.server import GRANT_TYPES
+from idp.policy.assurance import LADDER
 from idp.settings import is_loopback_host
 from idp.storage.unit_of_work import UnitOfWork
 from idp.work.outbound import problem_with_url
@@ -35,27 +36,13 @@ _SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]{1,80}")
 # What an administrator may change of a client that exists.
 CHANGEABLE = frozenset(
     {
-        "name",
-        "redirect_uris",
-        "post_logout_redirect_uris",
-        "scope",
-        "audience",
-        "backchannel_logout_uri",
-        "access_token_format",
-        "access_token_lifetime",
-        "refresh_token_lifetime",
-        "id_token_signed_response_alg",
-        "first_party",
-        "allowed_origins",
-        "client_uri",
-        "jwks",
-        "jwks_uri",
-        "require_pkce",
-        "assertion_audience",
-        "introspects_all",
-        "grant_types",
+        "name", "redirect_uris", "post_logout_redirect_uris", "scope", "audience",
+        "backchannel_logout_uri", "access_token_format", "access_token_lifetime",
+        "refresh_token_lifetime", "id_token_signed_response_alg", "first_party", "allowed_origins",
+        "client_uri", "jwks", "jwks_uri", "require_pkce", "assertion_audience", "introspects_all",
+        "grant_types", "minimum_acr",
     }
-)
+)  # fmt: skip
 
 
 def create(
@@ -82,6 +69,7 @@ def create(
     introspects_all: int = 0,
     allowed_origins: Sequence[str] = (),
     client_uri: str | None = None,
+    minimum_acr: str | None = None,
     client_id: str | None = None,
     actor: Actor,
 ) -> tuple[Client, str | None]:
@@ -116,6 +104,7 @@ def create(
         introspects_all=introspects_all,
         allowed_origins=list(allowed_origins),
         client_uri=client_uri,
+        minimum_acr=minimum_acr,
         token_generation=1,
         created_at=unit.now,
     )
@@ -243,6 +232,7 @@ def _problems(client: Client) -> list[str | None]:
         _one_of("application_type", kind, ("web", "native")),
         _one_of("access_token_format", client.access_token_format, ("opaque", "jwt")),
         _one_of("assertion_audience", client.assertion_audience, ("issuer", "lenient")),
+        None if client.minimum_acr is None else _one_of("minimum_acr", client.minimum_acr, LADDER),
         _one_of("id_token_signed_response_alg", client.id_token_signed_response_alg, ALGORITHMS),
         *(_one_of("grant_types", one, GRANT_TYPES) for one in client.grant_types),
         None if client.grant_types else "A client needs at least one grant type.",

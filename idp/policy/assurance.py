@@ -91,7 +91,8 @@ def standing(found: Sequence[Proof], *, since: Instant = 0) -> Standing | None:
 
     Of the ways to that level the freshest counts.
     """
-    newest = sorted((proof for proof in found if proof.at >= since), key=lambda one: -one.at)
+    fresh = [proof for proof in reversed(found) if proof.at >= since]
+    newest = sorted(fresh, key=lambda proof: -proof.at)
     best: Standing | None = None
     # From the newest backwards: each step may earn a higher level, at the price of its age.
     for count, oldest in enumerate(newest, start=1):

@@ -118,6 +118,11 @@ def challenge(ceremony: Ceremony, vault: Vault) -> bytes:
     return vault.mac(said.encode(), "webauthn challenge")
 
 
+def take_back(unit: UnitOfWork, ceremony: Ceremony) -> None:
+    """Undoes `spend`, in the same transaction: the answer was wrong and may be given again."""
+    spent.take_back(unit, ids.digest(ceremony.key))
+
+
 def spend(unit: UnitOfWork, ceremony: Ceremony) -> bool:
     """Whether this ceremony was not spent before; see `idp.users.spent`."""
     return spent.spend(unit, ids.digest(ceremony.key), expires_at=ceremony.expires_at)

@@ -45,6 +45,10 @@ SUSPENDED = (
     "There may be a copy of this passkey, so it is not taken any more. "
     "Please use another way to sign in, and remove it."
 )
+TOO_MANY_EVER = (
+    "There were too many wrong tries. Please use a device you signed in on before, "
+    "a passkey, or choose a new password with “Forgot your password?”."
+)
 NO_LONGER_CURRENT = "This page is no longer current. Please try again."
 
 
@@ -109,7 +113,9 @@ def code(
     if ceremony.user_id is None:
         raise RuntimeError("a code is asked for once it is known whose")
     with work.begin() as unit:
-        counted = throttle.reserve_code(unit, user_id=ceremony.user_id, ip=visit.ip)
+        counted = throttle.reserve_code(
+            unit, user_id=ceremony.user_id, ip=visit.ip, kind=method
+        )
         if isinstance(counted, Refusal):
             return _throttled(unit, counted, visit, ceremony.user_id)
     verify = totp.verify if method == "totp" else recovery_codes.burn
@@ -118,11 +124,13 @@ def code(
         reason = _why_not_on(ceremony, user)
         if user is None or reason is not None:
             return _failed(unit, user, visit, reason or "unknown_name", NO_LONGER_CURRENT)
-        proof = verify(unit, user.id, code)
-        if proof is None:
-            return _failed(unit, user, visit, f"wrong_{method}", WRONG_CODE)
+        # Spent before the code is looked at, so that a form sent twice costs no recovery code.
         if not ceremonies.spend(unit, ceremony):
             return Rejected(NO_LONGER_CURRENT, 403)
+        proof = verify(unit, user.id, code)
+        if proof is None:
+            ceremonies.take_back(unit, ceremony)
+            return _failed(unit, user, visit, f"wrong_{method}", WRONG_CODE)
         throttle.succeeded(unit, counted)
         return then(unit, user, proof)
 
@@ -208,10 +216,14 @@ def _throttled(unit: UnitOfWork, refusal: Refusal, visit: Visit, user_id: str | 
                 scope=refusal.scope,
             )
         )
+    if refusal.scope == "ever":
+        return Rejected(TOO_MANY_EVER, 429, refusal.retry_after)
     minutes = -(-refusal.retry_after // 60)
     unit_name = "minute" if minutes == 1 else "minutes"
     return Rejected(
-        f"Too many attempts. Please wait {minutes} {unit_name} and try again.", 429, refusal.retry_after
+        f"Too many attempts. Please wait {minutes} {unit_name} and try again.",
+        429,
+        refusal.retry_after,
     )
 
 

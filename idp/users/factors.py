@@ -28,6 +28,11 @@ _ENROLLED = HotStatement(
         .select_from(Passkey)
         .where(*_USABLE, Passkey.user_verified == 1, Passkey.backup_eligible == 0)
         .scalar_subquery(),
+        # Suspended ones too.
+        select(func.count())
+        .select_from(Passkey)
+        .where(Passkey.user_id == bindparam("person"))
+        .scalar_subquery(),
         select(func.count())
         .select_from(Totp)
         .where(Totp.user_id == bindparam("person"))
@@ -43,9 +48,12 @@ _ENROLLED = HotStatement(
 def enrolled(unit: UnitOfWork, user_id: str) -> dict[str, str]:
     """The methods somebody can prove themselves by, each with the most it can earn alone.
 
-    Recovery codes count only beside a second factor: they stand in for one that was lost.
+    Recovery codes count only beside a second factor: they stand in for one that was lost, or was
+    suspended, so that whoever copied a passkey does not thereby get rid of the second factor.
     """
-    password, passkeys, verified, bound, totps, codes = unit.run(_ENROLLED, {"person": user_id})[0]
+    password, passkeys, verified, bound, held, totps, codes = unit.run(
+        _ENROLLED, {"person": user_id}
+    )[0]
     able: dict[str, str] = {}
     if passkeys:
         able["passkey"] = LADDER[2] if bound else LADDER[1] if verified else LADDER[0]
@@ -53,14 +61,14 @@ def enrolled(unit: UnitOfWork, user_id: str) -> dict[str, str]:
         able["password"] = LADDER[0]
     if totps:
         able["totp"] = LADDER[0]
-    if codes and (passkeys or totps):
+    if codes and (held or totps):
         able["recovery_code"] = LADDER[0]
     return able
 
 
 def has_second(able: dict[str, str]) -> bool:
     """Whether these methods include one beside the password, so that every sign-in asks for it."""
-    return "passkey" in able or "totp" in able
+    return "passkey" in able or "totp" in able or "recovery_code" in able
 
 
 def hold(unit: UnitOfWork, user_id: str) -> None:

@@ -30,6 +30,14 @@ def spend(unit: UnitOfWork, key: str, *, expires_at: Instant) -> bool:
     return bool(unit.run(_INSERT[unit.is_sqlite], {"spent": key, "until": expires_at}))
 
 
+_DELETE = HotStatement(delete(Spent).where(Spent.key == bindparam("spent")))
+
+
+def take_back(unit: UnitOfWork, key: str) -> None:
+    """Undoes a `spend` of this transaction."""
+    unit.run(_DELETE, {"spent": key})
+
+
 def forget_past(unit: UnitOfWork) -> int:
     """Deletes what has run out; gives how many. The worker calls it."""
     past = select(Spent.key).where(Spent.expires_at <= unit.now).limit(BATCH)

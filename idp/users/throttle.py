@@ -86,16 +86,24 @@ def reserve(
     return refusal or Reservation(address.address_key, (key, ever))
 
 
-def reserve_code(unit: UnitOfWork, *, user_id: str, ip: str | None) -> Reservation | Refusal:
-    """Counts one try of a code of any kind; must be committed before the code is looked at."""
+def reserve_code(
+    unit: UnitOfWork, *, user_id: str, ip: str | None, kind: Literal["totp", "recovery_code"]
+) -> Reservation | Refusal:
+    """Counts one try of a code; must be committed before the code is looked at.
+
+    Six digits also have the long count (NIST SP 800-63B-4 section 3.2.2); recovery codes cannot be
+    guessed, and must still work for an owner whose password and digits somebody tries for weeks.
+    """
     address = reserve_address(unit, ip=ip)
     if isinstance(address, Refusal):
         return address
-    key = f"codes:{user_id}"
-    limit = unit.settings.throttle.per_account_codes
-    return _count(unit, key, scope="account", limit=limit) or Reservation(
-        address.address_key, (key,)
-    )
+    limits = unit.settings.throttle
+    key, ever = f"codes:{user_id}", f"ever:totp:{user_id}"
+    refusal = _count(unit, key, scope="account", limit=limits.per_account_codes)
+    if kind == "recovery_code":
+        return refusal or Reservation(address.address_key, (key,))
+    refusal = refusal or _count(unit, ever, scope="ever", limit=limits.per_account_ever)
+    return refusal or Reservation(address.address_key, (key, ever))
 
 
 def reserve_address(unit: UnitOfWork, *, ip: str | None) -> Reservation | Refusal:
@@ -125,7 +133,10 @@ def take_back(unit: UnitOfWork, reservation: Reservation) -> None:
 
 
 def forgive(unit: UnitOfWork, *, user_id: str) -> None:
-    """Forgets wrong passwords for an account: they were tries of one that has been reset."""
+    """Forgets wrong passwords for an account: they were tries of one that has been reset.
+
+    Not those of codes: whoever reads the mail gets no new tries of them.
+    """
     for key in (f"account:{user_id}", f"ever:account:{user_id}"):
         unit.run(_FORGET, {"counted": key})
 

@@ -18,7 +18,7 @@ from idp.users.labels import label
 from idp.users.model import User
 
 DEFAULT_NAME = "Browser"
-_BATCH = 1_000
+BATCH = 1_000
 
 
 def trust(
@@ -124,7 +124,7 @@ def forget_past(unit: UnitOfWork) -> int:
 
     A day, so that a node whose clock is ahead takes nothing that still counts on another.
     """
-    past = select(TrustedDevice.id).where(TrustedDevice.expires_at <= unit.now - DAY).limit(_BATCH)
+    past = select(TrustedDevice.id).where(TrustedDevice.expires_at <= unit.now - DAY).limit(BATCH)
     return unit.connection.execute(delete(TrustedDevice).where(TrustedDevice.id.in_(past))).rowcount
 
 

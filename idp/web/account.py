@@ -2,8 +2,8 @@
 
 Owns which sessions a click means and what the person sees afterwards. Ending itself is
 `lifecycle.end`. One session is ended at once; several are named on a page of their own first, and
-all of them need a fresh proof. After an end the browser is sent to the list again with the instant of the end, by which the page finds
-out what really happened (`receipts`).
+all of them need a fresh proof. After an end the browser is sent to the list again with the instant
+of the end, by which the page finds out what really happened (`receipts`).
 """
 
 import re

@@ -91,11 +91,7 @@ def state(
     user = unit.orm.get_one(User, visitor.user.id)
     asked = queries.one_of(unit, user.id, session_id) if session_id is not None else None
     suspect = _suspect(unit, asked, visitor) if asked is not None else None
-    said = [
-        row
-        for row in events.newest(unit, user_id=user.id, of_type="session.disowned", limit=_READ)
-        if row.at > unit.now - REMEMBERED
-    ]
+    said = _said(unit, user.id)
     disowned = _disowned(unit, visitor, said)
     others = [
         _suspect(unit, one, visitor)
@@ -123,6 +119,16 @@ def state(
         or _is_password_new(unit, visitor, user, said, disowned),
         is_review_done=_is_reviewed(unit, reviewed_at, [*mine, *apps, *devices]),
     )
+
+
+def is_under_way(unit: UnitOfWork, user_id: str) -> bool:
+    """Whether somebody disowned a session lately, so that other pages show the way back here."""
+    return bool(_said(unit, user_id))
+
+
+def _said(unit: UnitOfWork, user_id: str) -> list[EventRow]:
+    rows = events.newest(unit, user_id=user_id, of_type="session.disowned", limit=_READ)
+    return [row for row in rows if row.at > unit.now - REMEMBERED]
 
 
 def _suspect(unit: UnitOfWork, session: Session, visitor: Visitor) -> Suspect:

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from idp.clock import Instant
 from idp.errors import Refused
 from idp.users import trusted_devices
-from idp.web import security_view
+from idp.web import not_me_view, security_view
 from idp.web.factor_changes import SECURITY, address, back_of, by, changing
 from idp.web.http import PageRequest, WebContext
 from idp.web.visitor import Visitor, visitor_route
@@ -40,6 +40,7 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         changed = security_view.changed_at(
             unit, visitor, instant(request.query.get("done")), request.query.get("changed")
         )
+        is_securing = not_me_view.is_under_way(unit, visitor.user.id)
         signal = security_view.signal(unit, visitor, overview) if changed.passkeys else None
     back = back_of(request.query)
     return context.renderer.page(
@@ -48,6 +49,7 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         visitor=visitor,
         overview=overview,
         changed=changed,
+        is_securing=is_securing,
         signal=signal,
         back=back,
         new_passkey=address(f"{SECURITY}/passkeys/new", back=back),

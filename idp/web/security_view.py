@@ -49,7 +49,12 @@ class Overview:
     codes_left: int
     codes: int
     devices: Sequence[TrustedDevice]
-    others: int
+    # Running sessions, this one among them, and apps that have access without one.
+    active: int
+
+    @property
+    def others(self) -> int:
+        return self.active - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ def overview(unit: UnitOfWork, visitor: Visitor) -> Overview:
         codes_left=left,
         codes=recovery_codes.COUNT,
         devices=trusted_devices.of(unit, user.id),
-        others=factor_changes.others(unit, visitor),
+        active=1 + factor_changes.others(unit, visitor),
     )
 
 

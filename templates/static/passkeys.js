@@ -1,1 +1,98 @@
-// Passkeys in forms.
+// Passkeys: signing in with one (also from the name field's autofill), adding one, and telling the
+// browser which ones are still taken. The server makes the options and checks every answer; here
+// they are only handed on. Sentences stand in data attributes, so that they can be translated.
+const able = globalThis.PublicKeyCredential;
+const KINDS = {
+  get: { parse: "parseRequestOptionsFromJSON", call: (asked) => navigator.credentials.get(asked) },
+  create: { parse: "parseCreationOptionsFromJSON", call: (asked) => navigator.credentials.create(asked) },
+};
+// What a person who changed their mind leaves behind; a request that gave way to another, too.
+const CANCELLED = ["AbortError", "NotAllowedError"];
+
+function prepare(form) {
+  const kind = KINDS[form.dataset.passkey];
+  const button = form.querySelector("[data-passkey-button]");
+  if (!kind || !able?.[kind.parse]) {
+    for (const note of form.querySelectorAll("[data-passkey-unsupported]")) note.hidden = false;
+    return;
+  }
+  const isCreate = form.dataset.passkey === "create";
+  let waiting = null;
+
+  async function ask(more = {}) {
+    const publicKey = able[kind.parse](JSON.parse(form.dataset.options));
+    const credential = await kind.call({ publicKey, ...more });
+    form.elements.namedItem("credential").value = JSON.stringify(credential.toJSON());
+    if (!isCreate) {
+      const action = document.createElement("input");
+      form.append(Object.assign(action, { type: "hidden", name: "action", value: "passkey" }));
+    }
+    // Not `requestSubmit()`: name and password need not be filled in beside a passkey.
+    HTMLFormElement.prototype.submit.call(form);
+  }
+
+  // Waits until a passkey is chosen among the suggestions of the name field, or somebody clicks.
+  async function suggest() {
+    if (isCreate || !("conditional" in form.dataset)) return;
+    if (!await able.isConditionalMediationAvailable?.()) return;
+    waiting = new AbortController();
+    // Nobody asked for this one, so nobody is told that it did not work.
+    await ask({ mediation: "conditional", signal: waiting.signal }).catch(() => {});
+  }
+
+  async function click() {
+    if (button?.disabled || (isCreate && !form.reportValidity())) return;
+    if (button) button.disabled = true;
+    tell(form, null);
+    // A browser takes one request at a time.
+    waiting?.abort();
+    try {
+      await ask();
+    } catch (error) {
+      if (button) button.disabled = false;
+      if (!CANCELLED.includes(error.name)) tell(form, error);
+      suggest();
+    }
+  }
+
+  if (button) {
+    button.hidden = false;
+    button.addEventListener("click", (event) => {
+      event.preventDefault();
+      click();
+    });
+  }
+  if (isCreate) {
+    // Enter in the field for its name does what the button does.
+    form.addEventListener("submit", (event) => {
+      if (event.submitter && event.submitter !== button) return;
+      event.preventDefault();
+      click();
+    });
+  }
+  suggest();
+}
+
+function tell(form, error) {
+  const problem = form.querySelector("[data-passkey-problem]");
+  if (!problem) return;
+  const isAlready = error?.name === "InvalidStateError" && problem.dataset.already;
+  problem.hidden = error === null;
+  problem.textContent = error === null ? "" : isAlready || problem.dataset.failed || "";
+}
+
+// Password managers then offer no passkey that was removed, under no name that was changed.
+function signal({ rpId, userId, accepted, name, displayName }) {
+  const quietly = (promise) => promise?.catch(() => {});
+  quietly(able?.signalAllAcceptedCredentials?.({ rpId, userId, allAcceptedCredentialIds: accepted }));
+  quietly(able?.signalCurrentUserDetails?.({ rpId, userId, name, displayName }));
+}
+
+for (const form of document.querySelectorAll("form[data-passkey]")) prepare(form);
+for (const element of document.querySelectorAll("[data-passkey-signal]")) {
+  signal(JSON.parse(element.dataset.passkeySignal));
+}
+// A page that comes back by "Back" holds a challenge that was answered.
+addEventListener("pageshow", (event) => {
+  if (event.persisted) location.reload();
+});

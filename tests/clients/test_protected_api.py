@@ -1,14 +1,14 @@
-"""Which tokens the example API takes, and how it says no (RFC 6750 section 3)."""
+"""Which tokens the example API takes, how it says no (RFC 6750), and asks for more (RFC 9470)."""
 
+import time
 from typing import Any
 
 import httpx2
 import pytest
 from starlette.applications import Starlette
-from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from clients.protected_api.app import ProtectedApi
+from clients.protected_api.app import ProtectedApi, Refused, require_proof, routes
 
 ISSUER = "https://id.example.com"
 GOOD = {
@@ -55,7 +55,7 @@ def api(provider: Provider) -> TestClient:
         }
     )
     made.http = httpx2.AsyncClient(transport=httpx2.MockTransport(provider))
-    return TestClient(Starlette(routes=[Route("/whoami", made.whoami)]))
+    return TestClient(Starlette(routes=routes(made)))
 
 
 def test_a_good_token_is_told_whom_it_stands_for(api: TestClient, provider: Provider) -> None:
@@ -126,3 +126,105 @@ def test_a_provider_that_fails_is_not_taken_for_an_answer(
     provider.status = 500
     answer = api.get("/whoami", headers=BEARER)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+# --- payments: a route that needs more -----------------------------------------------------------
+
+PAYMENT = {"amount": "12.50", "note": "Rent"}
+CHALLENGE = (
+    'Bearer realm="api", error="insufficient_user_authentication", '
+    'error_description="This needs a surer or a more recent sign-in.", '
+    'acr_values="aal2", max_age="300"'
+)
+
+
+@pytest.fixture
+def paying(provider: Provider) -> Provider:
+    """The provider when the token's person just proved two things."""
+    provider.answer |= {
+        "scope": "openid profile payments",
+        "acr": "aal2",
+        "auth_time": int(time.time()),
+    }
+    return provider
+
+
+def test_a_payment_of_somebody_who_proved_enough_is_made(api: TestClient, paying: Provider) -> None:
+    for acr in ("aal2", "aal3"):
+        paying.answer["acr"] = acr
+        answer = api.post("/payments", headers=BEARER, json=PAYMENT)
+        assert answer.status_code == 201
+        assert answer.json()["paid"] == PAYMENT
+        assert answer.json()["by"]["acr"] == acr
+    assert api.get("/payments", headers=BEARER).json() == {"payments": [PAYMENT, PAYMENT]}
+    paying.answer |= {"sub": "usr_2", "acr": "aal1"}
+    assert api.get("/payments", headers=BEARER).json() == {"payments": []}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"acr": "aal1"},
+        {"acr": None},
+        {"acr": "aal4"},
+        {"acr": ["aal2"]},
+        {"auth_time": None},
+        {"auth_time": "now"},
+        {"auth_time": 0},
+        {"acr": "aal3", "auth_time": 1},
+        {"acr": "aal1", "auth_time": 2**40},
+    ],
+    ids=str,
+)
+def test_who_proved_too_little_or_too_long_ago_is_told_what_is_needed(
+    api: TestClient, paying: Provider, changed: dict[str, Any]
+) -> None:
+    """MF-02: a level without its age is nothing, and an age without its level neither."""
+    paying.answer |= changed
+    answer = api.post("/payments", headers=BEARER, json=PAYMENT)
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, CHALLENGE)
+    assert answer.json()["error"] == "insufficient_user_authentication"
+    assert api.get("/payments", headers=BEARER).json() == {"payments": []}
+
+
+def test_a_proof_counts_to_the_last_second(paying: Provider) -> None:
+    token = {"acr": "aal2", "auth_time": 1_000}
+    require_proof(token, level="aal2", max_age=300, now=1_300)
+    with pytest.raises(Refused):
+        require_proof(token, level="aal2", max_age=300, now=1_300.5)
+
+
+def test_the_scope_is_asked_for_before_the_proof(api: TestClient, paying: Provider) -> None:
+    paying.answer |= {"scope": "openid profile", "acr": "aal1"}
+    for method in ("GET", "POST"):
+        answer = api.request(method, "/payments", headers=BEARER)
+        assert (answer.status_code, answer.json()["scope"]) == (403, "payments")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"[" * 4_000,
+        b'{"amount": "1"}',
+        b'{"amount": 1, "note": ""}',
+        b'{"amount": "0", "note": ""}',
+        b'{"amount": "0.00", "note": ""}',
+        b'{"amount": "-1", "note": ""}',
+        b'{"amount": "1e9", "note": ""}',
+        b'{"amount": "12.5", "note": ""}',
+        b'{"amount": "\xd9\xa1", "note": ""}',
+        b'{"amount": "1\\n", "note": ""}',
+        b'{"amount": "1", "note": "\\ud800"}',
+        b'{"amount": "1", "note": "", "to": "me"}',
+        b'{"amount": "1", "note": "' + b"x" * 141 + b'"}',
+        b" " * 5_000,
+    ],
+)
+def test_a_payment_that_is_not_exactly_right_is_refused(
+    api: TestClient, paying: Provider, body: bytes
+) -> None:
+    answer = api.post("/payments", headers=BEARER, content=body)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+    assert api.get("/payments", headers=BEARER).json() == {"payments": []}

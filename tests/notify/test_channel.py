@@ -12,10 +12,10 @@ from sqlalchemy import select
 from idp.clock import HOUR, SECOND, SystemClock
 from idp.events import delivery
 from idp.events.catalogue import MailDelivered, MailGivenUp
-from idp.events.delivery import HORIZON
+from idp.events.delivery import HORIZON, Outcome
 from idp.events.model import Delivery
 from idp.notify import messages
-from idp.notify.channel import THREADS, MailWorker, bounded
+from idp.notify.channel import THREADS, MailChannel, MailWorker, bounded
 from idp.settings import MailSettings
 from idp.storage.unit_of_work import Work
 from idp.storage.vault import Vault
@@ -176,6 +176,29 @@ def test_what_a_stopped_worker_had_in_hand_is_given_back(
         post.send()
     idp.close()
     assert len(server.received) == 1
+
+
+def test_a_channel_that_is_closed_begins_nothing_more(
+    tmp_path: Path, templates: Templates, clock: ManualClock, server: MailServer
+) -> None:
+    settings = settings_for(templates.sqlite(tmp_path / "idp.db"))
+    idp = Idp(with_server(settings, server, timeout=0.5), clock)
+    server.hangs = True
+    for number in range(THREADS + 5):
+        owe(idp.work, to=f"person{number}@example.com")
+    with idp.work.begin() as unit:
+        waiting = delivery.due(unit, delivery.Reach([messages.CHANNEL]), limit=100)
+        claimed = delivery.claim(unit, [one for one, _ in waiting], lease=HOUR)
+    channel = MailChannel(idp.work)
+    reported: list[Outcome] = []
+    channel.send(claimed, lambda _, outcome: reported.append(outcome))
+    while server.connections < THREADS:
+        threading.Event().wait(0.01)
+    channel.close()
+    for thread in channel._threads:
+        thread.join(10)
+    idp.close()
+    assert server.connections == len(reported) == THREADS
 
 
 def test_a_claim_outlasts_a_mail(mailing: Mailing) -> None:

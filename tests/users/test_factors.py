@@ -100,12 +100,15 @@ def test_of_several_passkeys_the_best_counts(
     assert enrolled(idp, alice)["passkey"] == level
 
 
-def test_a_suspended_passkey_does_not_count(idp: Idp) -> None:
+def test_a_suspended_passkey_cannot_be_used_and_is_still_asked_for(idp: Idp) -> None:
+    """Whoever copied a passkey does not get rid of the second factor by having it suspended."""
     alice = idp.person("alice")
     with idp.work.begin() as unit:
         add_passkey(unit, alice, suspended_at=unit.now)
-        recovery_codes.make(unit, alice, ACTOR)
     assert enrolled(idp, alice) == {"password": "aal1"}
+    with idp.work.begin() as unit:
+        recovery_codes.make(unit, alice, ACTOR)
+    assert enrolled(idp, alice) == {"password": "aal1", "recovery_code": "aal1"}
 
 
 def test_recovery_codes_count_only_while_some_are_left(idp: Idp) -> None:
@@ -125,7 +128,7 @@ def test_recovery_codes_count_only_while_some_are_left(idp: Idp) -> None:
     [
         ({}, False),
         ({"password": "aal1"}, False),
-        ({"password": "aal1", "recovery_code": "aal1"}, False),
+        ({"password": "aal1", "recovery_code": "aal1"}, True),
         ({"password": "aal1", "totp": "aal1"}, True),
         ({"passkey": "aal1"}, True),
     ],

@@ -203,6 +203,7 @@ def test_changes_are_recorded_with_who_made_them(work: Work) -> None:
         ("user.changed", "admin", user_id),
         ("credential.changed", "admin", user_id),
         ("user.changed", "admin", user_id),
+        ("user.email_changed", "admin", user_id),
         ("user.changed", "admin", user_id),
         ("user.changed", "admin", user_id),
         ("user.deleted", "admin", user_id),

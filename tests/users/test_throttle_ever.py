@@ -52,9 +52,11 @@ def reserve(
         return throttle.reserve(unit, user_id=user_id, name_key=name_key, ip=ip, device=device)
 
 
-def reserve_code(work: Work, *, user_id: str = "usr_anna", ip: str | None = "192.0.2.1") -> Outcome:
+def reserve_code(
+    work: Work, *, user_id: str = "usr_anna", ip: str | None = "192.0.2.1", kind: str = "totp"
+) -> Outcome:
     with work.begin() as unit:
-        return throttle.reserve_code(unit, user_id=user_id, ip=ip)
+        return throttle.reserve_code(unit, user_id=user_id, ip=ip, kind=kind)
 
 
 def reserve_address(work: Work, *, ip: str | None = "192.0.2.1") -> Outcome:
@@ -167,7 +169,7 @@ def test_an_attempt_that_was_not_looked_at_is_taken_back_everywhere(work: Work) 
         with work.begin() as unit:
             throttle.take_back(unit, one)
     assert set(counts(work).values()) == {0}
-    assert len(counts(work)) == 4
+    assert len(counts(work)) == 5
 
 
 @pytest.mark.attack("BF-07")

@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 from httpx2 import Response
 
-from idp.clock import MINUTE
+from idp.clock import MINUTE, SECOND
+from idp.sessions.prove import PASSWORD
+from idp.users import totp
+from tests.harness.enrolled import with_totp
 from tests.harness.provider import Idp, Registered
 from tests.web.conftest import PHONE, Somebody
 
@@ -275,3 +278,70 @@ def test_the_audit_log_knows_by_which_session(idp: Idp, alice: Somebody, call: C
     (event,) = idp.events("session.ended")
     assert (event["actor"], event["actor_id"]) == ("user", alice.id)
     assert (event["user_id"], event["session_id"]) == (alice.user.id, other)
+
+
+# --- what needs a fresh proof ---------------------------------------------------------------------
+
+STALE = 301 * SECOND
+
+
+def asks_for(response: Response, acr: str) -> bool:
+    """Whether a problem is the challenge of RFC 9470 section 3 for this level."""
+    assert problem(response) == (401, "insufficient_user_authentication")
+    return response.headers["www-authenticate"] == (
+        'Bearer error="insufficient_user_authentication", '
+        'error_description="This needs a surer or a more recent sign-in.", '
+        f'acr_values="{acr}", max_age="300"'
+    )
+
+
+@pytest.fixture
+def patient(idp: Idp) -> Registered:
+    """An app whose access tokens outlive a fresh proof."""
+    return idp.register(access_token_lifetime=3_600)
+
+
+def test_ending_everything_long_after_the_sign_in_is_challenged(
+    idp: Idp, alice: Somebody, patient: Registered
+) -> None:
+    call, other = Caller(alice, patient), alice.elsewhere()
+    idp.clock.advance(STALE)
+    for method, path in (("POST", "/revoke-all"), ("DELETE", f"/{alice.id}")):
+        assert asks_for(call(method, path), "aal1")
+    assert alice.is_running(alice.id)
+    assert alice.is_running(other)
+    # One of the others is ended at once: that is what helps when a device was lost.
+    assert call("DELETE", f"/{other}").json()["ended"] == [other]
+
+
+def test_a_proof_counts_for_the_token_that_was_asked_for_after_it(
+    idp: Idp, alice: Somebody, patient: Registered
+) -> None:
+    call = Caller(alice, patient)
+    idp.clock.advance(STALE)
+    alice.session = idp.prove(alice.session, PASSWORD)
+    assert asks_for(call("POST", "/revoke-all"), "aal1")
+    alice.browser = idp.signed_in_browser(alice.session)
+    assert Caller(alice, patient)("DELETE", f"/{alice.id}").status_code == 200
+
+
+def test_who_has_a_second_factor_must_have_shown_it(
+    idp: Idp, alice: Somebody, patient: Registered
+) -> None:
+    """MF-02: a password of this moment does not stand for two proofs."""
+    factors = with_totp(idp, alice.user)
+    alice.session = idp.prove(alice.session, PASSWORD)
+    alice.browser = idp.signed_in_browser(alice.session)
+    call = Caller(alice, patient)
+    assert asks_for(call("POST", "/revoke-all"), "aal2")
+    with idp.work.begin() as unit:
+        shown = totp.verify(unit, alice.user.id, factors.code())
+    assert shown is not None
+    alice.session = idp.prove(alice.session, shown)
+    alice.browser = idp.signed_in_browser(alice.session)
+    assert Caller(alice, patient)("POST", "/revoke-all").status_code == 200
+    # Both proofs must be fresh: a code of now does not renew the password of then.
+    idp.clock.advance(STALE)
+    alice.session = idp.prove(alice.session, shown)
+    alice.browser = idp.signed_in_browser(alice.session)
+    assert asks_for(Caller(alice, patient)("POST", "/revoke-all"), "aal2")

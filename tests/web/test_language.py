@@ -68,7 +68,8 @@ def test_every_template_compiles_and_an_unknown_name_is_an_error() -> None:
     renderer = Renderer(settings, ManualClock())
     environment = renderer._environments["en"]
     for name in environment.list_templates(extensions=["html"]):
-        environment.get_template(name)
+        if not name.startswith("mail/"):  # letters have an environment of their own
+            environment.get_template(name)
     with pytest.raises(UndefinedError):
         renderer.page("login.html", language="en")
 

@@ -8,11 +8,12 @@ import sqlalchemy as sa
 from httpx2 import Response
 from starlette.testclient import TestClient
 
-from idp.clock import HOUR, MINUTE
+from idp.clock import HOUR, MINUTE, SECOND
 from idp.errors import Unavailable
 from idp.notify import recovery
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.passwords import PasswordHasher
+from tests.harness.enrolled import with_totp
 from tests.harness.mails import linked, owed
 from tests.harness.provider import PASSWORD, Idp
 from tests.web.conftest import Somebody, sign_in
@@ -29,6 +30,7 @@ def ask(idp: Idp, identifier: str, browser: TestClient | None = None) -> Respons
 
 def mailed(idp: Idp, identifier: str = "alice") -> str:
     """The path of a reset link that was asked for and mailed."""
+    idp.clock.advance(SECOND)
     assert ask(idp, identifier).status_code == 202
     recovery.answer(idp.work)
     return linked(idp, "reset_password")
@@ -173,6 +175,7 @@ def test_an_account_gets_three_mails_an_hour_and_the_answer_stays_the_same(idp: 
     idp.person("alice")
     answers = set()
     for _ in range(6):
+        idp.clock.advance(SECOND)
         answers.add(ask(idp, "alice").content)
         recovery.answer(idp.work)
     assert len(answers) == 1
@@ -231,25 +234,16 @@ def test_a_weak_password_is_refused_with_its_reason_and_the_link_stays_good(idp:
 
 
 def test_beside_a_second_factor_eight_characters_do(idp: Idp) -> None:
-    enrol(idp, idp.person("alice").id)
+    with_totp(idp, idp.person("alice"))
     path, browser = mailed(idp), idp.browser()
     assert "At least 8 characters" in Page(browser.get(path)).text
     assert reset(browser, path, "vwkzqhxj").status_code == 303
 
 
-def enrol(idp: Idp, user_id: str) -> None:
-    """Gives somebody a code generator, as a row: what is asked for hangs on its being there."""
-    idp.execute(
-        "INSERT INTO totps (id, user_id, name, secret, last_step, created_at)"
-        " VALUES ('otp_1', :user, 'Phone', 'x', 0, 0)",
-        user=user_id,
-    )
-
-
 def test_a_reset_opens_no_session_and_asks_for_the_second_factor_all_the_same(idp: Idp) -> None:
     """ASVS 6.4.3, AR-03: a mailbox is not two factors."""
     alice = idp.person("alice")
-    enrol(idp, alice.id)
+    with_totp(idp, alice)
     browser = idp.browser()
     response = reset(browser, mailed(idp))
     assert "idp_session" not in response.headers.get("set-cookie", "")
@@ -264,7 +258,7 @@ def test_a_reset_opens_no_session_and_asks_for_the_second_factor_all_the_same(id
 def test_a_reset_makes_every_trusted_browser_ask_again(idp: Idp) -> None:
     """ASVS 6.4.3: a mailbox and a borrowed computer are not two factors either."""
     alice = idp.person("alice")
-    enrol(idp, alice.id)
+    with_totp(idp, alice)
     idp.execute(
         "INSERT INTO trusted_devices (id, user_id, device_hash, name, created_at, last_used_at,"
         " expires_at) VALUES ('dev_1', :user, 'x', 'Laptop', 0, 0, :until)",

@@ -1,0 +1,78 @@
+"""Ending every session from the account page, which needs a fresh proof (row T5)."""
+
+import pytest
+
+from idp.clock import MINUTE, SECOND
+from idp.users.model import User
+from tests.flows.pages import Person
+from tests.harness.enrolled import with_totp
+from tests.harness.provider import PASSWORD, Idp
+
+STALE = 301 * SECOND
+
+
+@pytest.fixture
+def user(idp: Idp) -> User:
+    return idp.person("alice")
+
+
+@pytest.fixture
+def alice(idp: Idp, user: User) -> Person:
+    """Signed in, at her sessions, with another session elsewhere."""
+    idp.session(user)
+    return Person(idp).open("/account/sessions").sign_in("alice")
+
+
+def running(idp: Idp) -> int:
+    with idp.work.read() as unit:
+        return int(
+            unit.connection.exec_driver_sql(
+                "SELECT count(*) FROM sessions WHERE ended_at IS NULL"
+            ).scalar()
+            or 0
+        )
+
+
+def ask(person: Person, what: str) -> Person:
+    return person.press(f"end-{what}").press("end-confirm")
+
+
+def test_soon_after_the_sign_in_nothing_more_is_asked(idp: Idp, alice: Person) -> None:
+    idp.clock.advance(4 * MINUTE)
+    assert ask(alice, "everywhere").at == "/signed-out"
+    assert running(idp) == 0
+
+
+def test_later_a_proof_is_asked_for_and_the_question_is_kept(idp: Idp, alice: Person) -> None:
+    idp.clock.advance(STALE)
+    ask(alice, "everywhere")
+    assert running(idp) == 2
+    alice.press("step-up-begin")
+    assert alice.page is not None
+    assert "sign out everywhere" in alice.page.text
+    assert running(idp) == 2
+    alice.press("factor-submit", password="wrong").press("factor-submit", password=PASSWORD)
+    assert running(idp) == 2
+    assert alice.press("step-up-continue").at == "/signed-out"
+    assert running(idp) == 0
+
+
+def test_a_second_factor_is_asked_for_where_there_is_one(
+    idp: Idp, user: User, alice: Person
+) -> None:
+    """MF-02: however fresh the password is."""
+    factors = with_totp(idp, user)
+    ask(alice, "everywhere").press("step-up-begin")
+    assert alice.page is not None
+    assert "Enter a code" in alice.page.text
+    alice.press("factor-submit", code=factors.code())
+    assert running(idp) == 2
+    assert alice.press("step-up-continue").at == "/signed-out"
+    assert running(idp) == 0
+
+
+def test_ending_the_others_stays_instant(idp: Idp, alice: Person) -> None:
+    """Whoever lost a device is not sent away first."""
+    idp.clock.advance(STALE)
+    assert ask(alice, "others").at == "/account/sessions"
+    assert running(idp) == 1
