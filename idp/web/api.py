@@ -3,7 +3,7 @@
 A bearer token with the scope `sessions` speaks for one person and one session. The rules are those
 of the account page: only one's own, the truth about what ended, nothing without a name for it.
 Errors are problems (RFC 9457); what is unknown is refused, not ignored. Ending the own session, or
-all the others, needs a fresh proof as it does on our pages, asked for as RFC 9470 says.
+all the others at once, needs a fresh proof, asked for as RFC 9470 section 3 says.
 """
 
 import json
@@ -88,7 +88,10 @@ def extend(context: WebContext, request: PageRequest, caller: Caller) -> Respons
 
 
 def end(context: WebContext, request: PageRequest, caller: Caller) -> Response:
-    """DELETE: ends one session; its tokens are dead when the answer is sent."""
+    """DELETE: ends one session; its tokens are dead when the answer is sent.
+
+    The own one needs a fresh proof; another one does not, because a lost device cannot wait.
+    """
     _takes_no_body(request)
     with context.work.begin() as unit:
         session = _own(unit, caller, request.params["id"])
@@ -99,7 +102,10 @@ def end(context: WebContext, request: PageRequest, caller: Caller) -> Response:
 
 
 def revoke_all(context: WebContext, request: PageRequest, caller: Caller) -> Response:
-    """POST: ends every session but the one the token belongs to, and stray offline grants."""
+    """POST: ends every session but the one the token belongs to, and stray offline grants.
+
+    Needs a fresh proof.
+    """
     if request.body and _object(request):
         raise Refused("invalid_field", "This request takes no members.", 400)
     with context.work.begin() as unit:

@@ -7,9 +7,12 @@ import pytest
 
 from idp import ids
 from idp.clock import MINUTE, SECOND
+from idp.errors import Refused
 from idp.events.actor import Actor
 from idp.users import passkeys, totp, trusted_devices
 from idp.users.model import User
+from idp.web.factor_changes import changing
+from idp.web.visitor import Visitor
 from tests.harness.authenticator import Authenticator
 from tests.harness.provider import Idp
 from tests.web.conftest import Somebody
@@ -284,28 +287,14 @@ def test_a_secret_is_not_chosen_by_whoever_sends_the_form(idp: Idp, alice: Someb
     assert factors_of(idp) == 0
 
 
-def test_a_session_that_ended_meanwhile_enrols_nothing(
-    idp: Idp, alice: Somebody, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_session_that_ended_meanwhile_changes_nothing(idp: Idp, alice: Somebody) -> None:
     """MF-13: "This wasn't me" on one device beats a form that is under way on another."""
-    fields, options = passkey_form(alice)
-    register = passkeys.registration_options
-    credential = Authenticator().create(options)
-
-    from idp.sessions import ceremony  # noqa: PLC0415
-
-    spend = ceremony.spend
-
-    def spend_then_end(unit: object, one: ceremony.Ceremony) -> bool:
-        first = spend(unit, one)  # type: ignore[arg-type]
-        unit.after_commit(lambda: idp.end(alice.id, "disowned"))  # type: ignore[attr-defined]
-        return first
-
-    monkeypatch.setattr(ceremony, "spend", spend_then_end)
-    response = alice.browser.post(f"{SECURITY}/passkeys", data=fields | {"credential": credential})
-    assert register is passkeys.registration_options
-    assert response.status_code == 403
-    assert factors_of(idp) == 0
+    visitor = Visitor(alice.session.session, alice.user, "token")
+    with idp.work.begin() as unit:
+        assert changing(unit, visitor).id == alice.user.id
+    idp.end(alice.id, "disowned")
+    with idp.work.begin() as unit, pytest.raises(Refused):
+        changing(unit, visitor)
 
 
 def test_another_persons_factors_are_unknown(
@@ -360,10 +349,7 @@ def test_no_name_and_no_parameter_becomes_markup(idp: Idp, guarded: Somebody) ->
     with idp.work.read() as unit:
         (passkey,) = passkeys.of(unit, guarded.user.id)
         (app,) = totp.of(unit, guarded.user.id)
-    query = "&".join(
-        f"{name}={quote(MARKER, safe='')}"
-        for name in ("back", "done", "changed", "session", "reviewed", "name", "credential")
-    )
+    names = ("back", "done", "changed", "session", "reviewed", "name", "credential")
     for path in (
         SECURITY,
         f"{SECURITY}?done={idp.clock.now()}",
@@ -373,7 +359,8 @@ def test_no_name_and_no_parameter_becomes_markup(idp: Idp, guarded: Somebody) ->
         f"{SECURITY}/not-me",
         f"{SECURITY}/not-me?session={other}",
     ):
-        response = guarded.browser.get(f"{path}{'&' if '?' in path else '?'}{query}")
+        further = [f"{name}={quote(MARKER, safe='')}" for name in names if f"{name}=" not in path]
+        response = guarded.browser.get(f"{path}{'&' if '?' in path else '?'}{'&'.join(further)}")
         assert response.status_code == 200, path
         for dangerous in ("<script src=//evil", "<img src=x", "\"'><"):
             assert dangerous not in response.text, path

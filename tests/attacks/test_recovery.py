@@ -212,7 +212,6 @@ def test_no_walk_through_the_pages_sets_a_password_without_that_persons_link(
     assert before in facts(idp), "alice is who she was"
     changed = idp.events("credential.changed")
     used = idp.events("link.used")
-    print("CHANGES", len(changed), len(walker.forms), len(walker.tokens))
     assert changed, "a walk that never gets to a reset proves nothing"
     assert {row["user_id"] for row in changed} <= {mallory.id}
     assert [row["user_id"] for row in used] == [row["user_id"] for row in changed]

@@ -104,6 +104,12 @@ def test_without_a_command_it_shows_what_there_is_and_counts_as_misused(idp_cli:
         ("user", "create", "anna", "--generate-password", "--password-stdin"),
         ("rules", "set", "limits", "maximum"),
         ("rules", "set", "limits", "maximum=many"),
+        ("rules", "set", "assurance", "aal2"),
+        ("rules", "set", "assurance", "level=aal2"),
+        ("rules", "set", "assurance", "scope:=aal2"),
+        ("rules", "set", "assurance", "scope:payments=aal2", "--role", "admin"),
+        ("client", "change", "shop"),
+        ("factors", "remove", "anna"),
     ],
 )
 def test_a_wrong_call_ends_with_two(ready: Terminal, arguments: tuple[str, ...]) -> None:
@@ -307,9 +313,93 @@ def test_a_clients_secret_is_shown_when_it_is_made_and_never_again(
     assert all(row["actor_id"] == "cli" for row in idp.events("client.created", "client.changed"))
 
 
+def test_a_client_is_changed_in_what_is_named_and_nothing_else(ready: Terminal, idp: Idp) -> None:
+    made = ready.ok(
+        "client", "create", "Shop", "--redirect-uri", "https://shop.example/callback",
+        "--audience", "https://api.example", "--minimum-acr", "aal2",
+        "--access-token-lifetime", "60",
+    )  # fmt: skip
+    made.pop("client_secret")
+    client_id = made["client_id"]
+    assert (made["minimum_acr"], made["access_token_lifetime"]) == ("aal2", 60)
+    changed = ready.ok(
+        "client", "change", client_id, "--name", "Store", "--first-party", "--minimum-acr", "aal3",
+        "--redirect-uri", "https://store.example/a", "--redirect-uri", "https://store.example/b",
+    )  # fmt: skip
+    assert changed == made | {
+        "name": "Store",
+        "first_party": True,
+        "minimum_acr": "aal3",
+        "redirect_uris": ["https://store.example/a", "https://store.example/b"],
+    }
+    emptied = ready.ok(
+        "client", "change", client_id, "--third-party", "--minimum-acr", "", "--audience", "",
+        "--access-token-lifetime", "0",
+    )  # fmt: skip
+    assert emptied == changed | {
+        "first_party": False,
+        "minimum_acr": None,
+        "audience": [],
+        "access_token_lifetime": None,
+    }
+    assert ready.ok("client", "show", client_id) == emptied
+
+
+def test_a_change_of_a_client_is_checked_as_its_creation_is(ready: Terminal) -> None:
+    made = ready.ok("client", "create", "Shop", "--redirect-uri", "https://shop.example/callback")
+    for wrong in (
+        ("--redirect-uri", "https://*.example/"),
+        ("--redirect-uri", ""),
+        ("--minimum-acr", "gold"),
+        ("--name", ""),
+        ("--grant-type", "password"),
+        ("--id-token-alg", ""),
+    ):
+        ready.refused("client", "change", made["client_id"], *wrong)
+    assert ready("client", "change", made["client_id"]).code == 2
+    assert "no client" in ready.refused("client", "change", "cli_nothing", "--name", "x")
+    made.pop("client_secret")
+    assert ready.ok("client", "show", made["client_id"]) == made
+
+
+def test_a_clients_keys_are_given_in_one_way_at_a_time(ready: Terminal, tmp_path: Path) -> None:
+    from joserfc.jwk import ECKey, KeySet
+
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps(KeySet([ECKey.generate_key("P-256")]).as_dict(private=False)))
+    made = ready.ok(
+        "client", "create", "Job", "--grant-type", "client_credentials", "--auth-method",
+        "private_key_jwt", "--jwks-file", str(file), "--scope", "profile",
+    )  # fmt: skip
+    uri = "https://job.example/keys"
+    assert ready.ok("client", "change", made["client_id"], "--jwks-uri", uri)["jwks_uri"] == uri
+    back = ready.ok("client", "change", made["client_id"], "--jwks-file", str(file))
+    assert back["jwks_uri"] is None
+    assert "needs jwks or jwks_uri" in ready.refused(
+        "client", "change", made["client_id"], "--jwks-file", str(file), "--jwks-uri", uri
+    )
+
+
+def test_the_tokens_a_client_got_for_itself_are_revoked(ready: Terminal, idp: Idp) -> None:
+    robot, observer = idp.register(scope="read"), idp.register(introspects_all=1)
+    before = idp.token(robot, grant_type="client_credentials")[1]["access_token"]
+    assert ready("client", "revoke-tokens", robot.id, typed="n\n").code == 1
+    assert idp.is_active(observer, before)
+    assert ready.ok("client", "revoke-tokens", robot.id, "--yes") == {
+        "client_id": robot.id,
+        "revoked": True,
+    }
+    assert not idp.is_active(observer, before)
+    after = idp.token(robot, grant_type="client_credentials")[1]["access_token"]
+    assert idp.is_active(observer, after)
+    assert idp.events("client.changed")[-1]["actor_id"] == "cli"
+
+
 def test_a_client_that_would_be_refused_at_use_is_not_registered(ready: Terminal) -> None:
     ready.refused("client", "create", "Shop", "--redirect-uri", "https://*.example/callback")
     ready.refused("client", "create", "Shop")
+    shop = ("client", "create", "Shop", "--redirect-uri", "https://shop.example/callback")
+    assert "aal1, aal2, aal3" in ready.refused(*shop, "--minimum-acr", "gold")
     ready.refused("client", "create", "Shop", "--jwks-file", "missing.json")
     assert ready.ok("client", "list") == []
 
@@ -362,6 +452,33 @@ def test_rules_are_set_listed_and_removed(ready: Terminal, idp: Idp) -> None:
     assert "no role" in ready.refused("rules", "set", "limits", "maximum=2", "--role", "nobody")
     ready.ok("rules", "remove", "limits", "--role", "kiosk")
     assert len(ready.ok("rules", "list")) == 1
+
+
+def test_levels_are_ruled_for_everybody_for_a_role_and_for_a_scope(
+    ready: Terminal, idp: Idp
+) -> None:
+    ready.ok("role", "define", "admin")
+    ready.ok("rules", "set", "assurance", "acr=aal3", "--role", "admin")
+    ready.ok("rules", "set", "assurance", "acr=aal1", "scope:payments=aal2", "scope:a=b=aal3")
+    listed = [(one["role"], one["value"]) for one in ready.ok("rules", "list")]
+    assert listed == [
+        (None, {"acr": "aal1", "scopes": {"payments": "aal2", "a=b": "aal3"}}),
+        ("admin", {"acr": "aal3"}),
+    ]
+    assert "acr=aal1 scope:payments=aal2" in ready("rules", "list").out
+    with idp.work.read() as unit:
+        from idp.policy import assurance
+        from idp.users import rules
+
+        found = assurance.rules_from(rules.rules_of(unit, "assurance"))
+    assert found.least(roles=[], scopes=["payments"]) == "aal2"
+    assert found.least(roles=["admin"], scopes=[]) == "aal3"
+    # What is set takes the place of what was.
+    ready.ok("rules", "set", "assurance", "scope:payments=aal2")
+    assert "acr" not in ready.ok("rules", "list")[0]["value"]
+    assert "aal1, aal2, aal3" in ready.refused("rules", "set", "assurance", "acr=gold")
+    ready.ok("rules", "remove", "assurance", "--role", "admin")
+    ready.ok("rules", "remove", "assurance")
 
 
 def test_rotating_keys_activates_the_next_ones(ready: Terminal, idp: Idp) -> None:

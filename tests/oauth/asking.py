@@ -6,7 +6,11 @@ from starlette.testclient import TestClient
 
 from idp.oauth import consent, pushed
 from idp.oauth.model import Client
+from idp.policy.assurance import Authentication
+from idp.sessions import lifecycle
 from idp.sessions.lifecycle import Started
+from idp.sessions.model import Session
+from idp.sessions.prove import PASSWORD
 from tests.harness.provider import Flow, Idp, Registered, answer_of
 
 
@@ -24,7 +28,7 @@ class Request:
 
     @property
     def step(self) -> str:
-        """ "/login" or "/consent", or the answer to the app: "code", or the error."""
+        """ "/login", "/step-up" or "/consent", or the answer to the app: "code", or the error."""
         if self.location.startswith("/"):
             return urlsplit(self.location).path
         answer = answer_of(self.location)
@@ -36,9 +40,18 @@ class Request:
     def reference(self) -> str:
         return parse_qs(urlsplit(self.location).query)["request"][0]
 
-    def authenticated(self, session_id: str) -> "Request":
-        """As the sign-in page does once the password was right."""
+    @property
+    def answer(self) -> dict[str, str]:
+        """What the app was told."""
+        return answer_of(self.location)
+
+    def authenticated(self, session_id: str, *proved: Authentication) -> "Request":
+        """As our pages do once a proof (a password, if none is named) was good."""
         with self._idp.work.begin() as unit:
+            session = unit.orm.get(Session, session_id)
+            if session is not None:
+                secret = lifecycle.reauthenticate(unit, session, proved or [PASSWORD])
+                self._browser.cookies.set("idp_session", secret, domain="localhost.local")
             pushed.note_authentication(unit, self.reference, session_id)
         return self._again()
 

@@ -62,6 +62,7 @@ def test_looking_changes_nothing(idp: Idp, alice: Somebody) -> None:
 def test_the_four_steps(idp: Idp, alice: Somebody) -> None:
     stranger, phone = alice.elsewhere(), alice.elsewhere()
     add_totp(alice)
+    idp.clock.advance(SECOND)
     page = page_of(alice, asked(stranger))
     assert done(page) == []
     assert "0 of 4 steps done." in page.text
@@ -137,7 +138,7 @@ def test_without_a_session_in_question_all_others_are_shown(idp: Idp, alice: Som
     first, second = alice.elsewhere(), alice.elsewhere()
     page = page_of(alice, PATH)
     assert page.has(first)
-    form = [one for one in page.forms if ("", "end", second) in one.buttons][0]
+    form = next(one for one in page.forms if ("", "end", second) in one.buttons)
     response = alice.browser.post(form.action, data=form.fields | {"end": second})
     page = page_of(alice, response.headers["location"])
     assert 1 in done(page)
