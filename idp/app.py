@@ -20,9 +20,11 @@ from idp.errors import Refused
 from idp.events import delivery
 from idp.events import log as event_log
 from idp.events.catalogue import (
+    EmailChanged,
     FactorRemoved,
     FactorSuspended,
     LinkSent,
+    PasswordChanged,
     RuleChanged,
     SessionEnded,
     SessionsEndSoon,
@@ -30,7 +32,7 @@ from idp.events.catalogue import (
     UserChanged,
 )
 from idp.logout import backchannel
-from idp.notify import notices
+from idp.notify import notices, recovery
 from idp.notify.channel import MailWorker
 from idp.oauth import authorizations, cleanup, keys, pushed
 from idp.oauth.authorize import PageError
@@ -44,7 +46,7 @@ from idp.storage.embedded import EmbeddedStore
 from idp.storage.store import Store
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.storage.vault import Vault
-from idp.users import spent, throttle, trusted_devices
+from idp.users import links, spent, throttle, trusted_devices
 from idp.users.passwords import PasswordHasher
 from idp.users.rules import AssuranceRules
 from idp.web import errors, pages
@@ -78,6 +80,8 @@ def assemble(settings: Settings, *, clock: Clock | None = None) -> Work:
     work.subscribers[SignedOutEverywhere].append(authorizations.end_outlived)
     work.subscribers[SessionsEndSoon].append(authorizations.end_outlived)
     work.subscribers[UserChanged].append(aftermath.rotate_soon)
+    work.subscribers[PasswordChanged].append(links.void_after_password)
+    work.subscribers[EmailChanged].append(links.void_after_email)
     work.subscribers[FactorRemoved].append(aftermath.void_proofs)
     work.subscribers[FactorSuspended].append(aftermath.void_proofs)
     for kind in notices.TOLD:
@@ -224,6 +228,8 @@ def _jobs(work: Work, store: Store) -> list[Job]:
         Job("delete unused grants", HOUR, partial(cleanup.delete_unused_grants, work)),
         Job("delete old history", HOUR, in_unit(cleanup.delete_history, cleanup.BATCH)),
         Job("delete throttles", MINUTE, in_unit(throttle.forget_past)),
+        Job("answer recovery requests", SECOND, partial(recovery.answer, work)),
+        Job("delete old links", MINUTE, in_unit(links.forget_past, links.BATCH)),
         Job("delete what was spent", MINUTE, in_unit(spent.forget_past, spent.BATCH)),
         Job(
             "delete old trusted devices",

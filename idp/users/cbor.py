@@ -13,26 +13,15 @@ _DEEPEST = 4
 SIMPLE = object()
 
 
-class Malformed(ValueError):  # noqa: N818
-    """These bytes are no item of the allowed form."""
-
-
 def whole(data: bytes) -> Any:
-    """The one item that `data` is; raises `Malformed`."""
+    """The one item that `data` is; raises `ValueError` or, where it is cut short, `IndexError`."""
     found, end = item(data, 0)
     _require(end == len(data), "bytes behind the item")
     return found
 
 
-def item(data: bytes, at: int) -> tuple[Any, int]:
-    """The item that begins at `at`, and where it ends; raises `Malformed`."""
-    try:
-        return _item(data, at, 0)
-    except (IndexError, UnicodeDecodeError) as error:
-        raise Malformed(repr(error)) from None
-
-
-def _item(data: bytes, at: int, depth: int) -> tuple[Any, int]:
+def item(data: bytes, at: int, depth: int = 0) -> tuple[Any, int]:
+    """The item that begins at `at`, and where it ends; raises as `whole` does."""
     major, short = data[at] >> 5, data[at] & 31
     if major == 7:
         _require(short in (20, 21, 22), "a float or an unknown value")
@@ -50,16 +39,16 @@ def _item(data: bytes, at: int, depth: int) -> tuple[Any, int]:
     if major == 4:
         items = []
         for _ in range(value):
-            one, at = _item(data, at, depth + 1)
+            one, at = item(data, at, depth + 1)
             items.append(one)
         return items, at
     _require(major == 5, "a tag")
     found: dict[int | str, Any] = {}
     for _ in range(value):
-        key, at = _item(data, at, depth + 1)
+        key, at = item(data, at, depth + 1)
         _require(isinstance(key, int | str), "a key that is no number or text")
         _require(key not in found, "a key came twice")
-        found[key], at = _item(data, at, depth + 1)
+        found[key], at = item(data, at, depth + 1)
     return found, at
 
 
@@ -78,4 +67,4 @@ def _argument(data: bytes, at: int, short: int) -> tuple[int, int]:
 
 def _require(holds: bool, check: str) -> None:
     if not holds:
-        raise Malformed(f"CBOR: {check}")
+        raise ValueError(f"CBOR: {check}")

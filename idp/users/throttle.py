@@ -139,6 +139,8 @@ def forgive(unit: UnitOfWork, *, user_id: str) -> None:
     """
     for key in (f"account:{user_id}", f"ever:account:{user_id}"):
         unit.run(_FORGET, {"counted": key})
+    of_devices = Throttle.key.startswith(f"account:{user_id}:device:", autoescape=True)
+    unit.connection.execute(delete(Throttle).where(of_devices))
 
 
 def forget_past(unit: UnitOfWork) -> int:

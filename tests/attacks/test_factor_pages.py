@@ -216,6 +216,9 @@ def test_a_form_is_good_only_in_the_session_that_saw_it(
     proposal = page.form(button="totp-submit").fields["proposal"]
     code = code_of(idp, secret_of(page))
     for one in (alice, second):
+        # Even at the very computer where mallory began.
+        device = mallory.browser.cookies["idp_device"]
+        one.browser.cookies.set("idp_device", device, domain="localhost.local", path="/")
         token = page_of(one).forms[0].fields["csrf"]
         response = one.browser.post(
             f"{SECURITY}/passkeys",

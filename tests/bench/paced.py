@@ -69,7 +69,12 @@ class Line:
         connection.waiting = future = loop.create_future()
         assert connection.transport is not None
         connection.transport.write(request)
-        answer = await asyncio.wait_for(future, PATIENCE_SECONDS)
+        try:
+            answer = await asyncio.wait_for(future, PATIENCE_SECONDS)
+        except TimeoutError:
+            connection.waiting = None
+            connection.transport.abort()
+            raise
         self._idle.append(connection)
         return answer
 

@@ -28,6 +28,8 @@ from tests.interop import provider
 
 SCOPE = "openid profile email"
 HONEST_RATE = 20.0
+# Whose tokens are refreshed: nobody has so many sessions that one of them must end.
+APP_USERS = [f"user{number}" for number in range(50)]
 
 
 @dataclass(slots=True)
@@ -104,7 +106,7 @@ def _served(folder: Path) -> Iterator[tuple[Server, Target]]:
     registered = provider.prepare(
         folder,
         port,
-        people=[*PEOPLE, "agent"],
+        people=[*PEOPLE, *APP_USERS],
         registrations={
             "opaque": {
                 "redirect_uris": [REDIRECT_URI],
@@ -123,7 +125,7 @@ def _served(folder: Path) -> Iterator[tuple[Server, Target]]:
             port=port,
             clients={"opaque": RegisteredClient(app["client_id"], app["client_secret"], SCOPE)},
             login_fields=lambda name: {"username": name, "password": provider.PASSWORD},
-            usernames=["agent"],
+            usernames=APP_USERS,
             keeps_sessions=True,
         )
         target.discover()

@@ -19,7 +19,7 @@ class Request:
 
     def __init__(self, idp: Idp, browser: TestClient, client: Registered, **changes: str | None):
         self._idp = idp
-        self._browser = browser
+        self.browser = browser
         self.client = client
         self.flow = Flow(client)
         response = browser.get("/authorize", params=self.flow.parameters(**changes))
@@ -51,7 +51,7 @@ class Request:
             session = unit.orm.get(Session, session_id)
             if session is not None:
                 secret = lifecycle.reauthenticate(unit, session, proved or [PASSWORD])
-                self._browser.cookies.set("idp_session", secret, domain="localhost.local")
+                self.browser.cookies.set("idp_session", secret, domain="localhost.local")
             pushed.note_authentication(unit, self.reference, session_id)
         return self._again()
 
@@ -70,7 +70,7 @@ class Request:
         return self._again()
 
     def _again(self) -> "Request":
-        response = self._browser.get(pushed.return_url(self.reference, self.client.id))
+        response = self.browser.get(pushed.return_url(self.reference, self.client.id))
         assert response.status_code == 303, response.text
         self.location = response.headers["location"]
         return self

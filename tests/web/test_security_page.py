@@ -169,6 +169,9 @@ def test_a_claim_of_a_change_that_never_was_shows_nothing(idp: Idp, alice: Someb
     for query in ("?done=1", f"?done={idp.clock.now()}", "?done=x", "?done=²", "?changed=password"):
         idp.execute("UPDATE users SET password_changed_at = NULL")
         assert not page_of(alice, SECURITY + query).has("changed")
+    add_passkey(alice)
+    assert page_of(alice, f"{SECURITY}?done={idp.clock.now()}").has("changed")
+    assert not page_of(alice, f"{SECURITY}?done={idp.clock.now() - SECOND}").has("changed")
 
 
 def test_the_last_way_to_sign_in_stays(idp: Idp, alice: Somebody) -> None:
