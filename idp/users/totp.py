@@ -60,7 +60,7 @@ def propose(settings: Settings, user: User) -> Proposal:
     secret = base64.b32encode(secrets.token_bytes(_SECRET_BYTES)).decode()
     generator = pyotp.TOTP(secret, name=user.username[:_ACCOUNT_MAXIMUM], issuer=settings.name)
     uri = generator.provisioning_uri()
-    return Proposal(secret, uri, _drawn(uri))
+    return Proposal(secret, uri, drawn(uri))
 
 
 def enrol(unit: UnitOfWork, user: User, *, secret: str, code: str, name: str, actor: Actor) -> Totp:
@@ -238,7 +238,7 @@ def _context(totp_id: str) -> str:
     return f"totp.secret:{totp_id}"
 
 
-def _drawn(uri: str) -> str:
+def drawn(uri: str) -> str:
     """The QR code as SVG to stand in a page: black on white in dark mode too, for the scanners."""
     code = qrcode.QRCode(error_correction=ERROR_CORRECT_M, border=_BORDER, box_size=10)
     code.add_data(uri)

@@ -347,7 +347,7 @@ def test_no_name_and_no_parameter_becomes_markup(idp: Idp, guarded: Somebody) ->
     changes(idp, guarded)
     other = idp.session(guarded.user, agent=f"Mozilla {MARKER}").session.id
     for table in ("passkeys", "totps", "trusted_devices"):
-        idp.execute(f"UPDATE {table} SET name = :n", n=MARKER)
+        idp.execute(f"UPDATE {table} SET name = :n", n=MARKER[:60])
     idp.execute("UPDATE users SET username = :n, email = :e", n=MARKER, e=f"{MARKER}@x.example")
     with idp.work.read() as unit:
         (passkey,) = passkeys.of(unit, guarded.user.id)

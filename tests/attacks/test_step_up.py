@@ -16,7 +16,6 @@ from starlette.testclient import TestClient
 
 import idp as product
 from idp.clock import MINUTE, SECOND
-from idp.policy.assurance import Authentication
 from idp.sessions import ceremony as ceremonies
 from idp.sessions import sign_in, step_up
 from idp.sessions.ceremony import Ceremony
@@ -143,8 +142,7 @@ def test_a_trusted_device_excuses_from_being_asked_and_proves_nothing(
         idp.work, idp.hasher, name="alice", password=PASSWORD, entry=Entry(visit, None)
     )
     assert isinstance(outcome, SignedIn)
-    browser = idp.browser()
-    browser.cookies.set("idp_session", outcome.secret, domain="localhost.local")
+    browser = holder(idp, outcome.secret)
     assert level(idp) == "aal1"
     assert error(idp, browser, app) == "interaction_required"
 
@@ -170,8 +168,7 @@ def test_a_passkey_that_did_not_verify_its_user_is_one_factor(idp: Idp, app: Reg
     device = with_passkey(idp, bob)
     started = idp.session(bob)
     idp.clock.advance(10 * MINUTE)
-    assert not isinstance(step_up_by_passkey(idp, started, device, flags=UP), Rejected)
-    browser = holder(idp, started)
+    browser = holder(idp, step_up_by_passkey(idp, started, device, flags=UP))
     # Beside a password it is the second factor, but not where the password is too old.
     assert error(idp, browser, app) is None
     assert error(idp, browser, app, max_age="300") == "interaction_required"
@@ -196,8 +193,7 @@ def test_a_removed_generator_takes_its_level_along(
     idp: Idp, app: Registered, alice: Factors
 ) -> None:
     started = idp.session(alice.user)
-    assert not isinstance(step_up_by_code(idp, started, alice.code()), Rejected)
-    browser = holder(idp, started)
+    browser = holder(idp, step_up_by_code(idp, started, alice.code()))
     assert error(idp, browser, app) is None
     with idp.work.begin() as unit:
         for generator in totp.of(unit, alice.user.id):
@@ -442,13 +438,12 @@ def level(idp: Idp) -> str:
     return str(row[0])
 
 
-def holder(idp: Idp, started: Started) -> TestClient:
-    """A browser that holds a session whose secret has changed since it began."""
-    fresh = idp.prove(started, Authentication("password", ("pwd",), "aal1"))
-    with idp.work.begin() as unit:
-        session = unit.orm.get_one(Session, started.session.id)
-        session.authentications = session.authentications[:-1]
-    return idp.signed_in_browser(fresh)
+def holder(idp: Idp, proved: str | Rejected) -> TestClient:
+    """A browser that holds the session's new secret, which a proof led to."""
+    assert isinstance(proved, str)
+    browser = idp.browser()
+    browser.cookies.set("idp_session", proved, domain="localhost.local")
+    return browser
 
 
 def stepping(idp: Idp, started: Started) -> Ceremony:
