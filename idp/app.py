@@ -82,8 +82,8 @@ def assemble(settings: Settings, *, clock: Clock | None = None) -> Work:
     work.subscribers[UserChanged].append(aftermath.rotate_soon)
     work.subscribers[PasswordChanged].append(links.void_after_password)
     work.subscribers[EmailChanged].append(links.void_after_email)
-    work.subscribers[FactorRemoved].append(aftermath.void_proofs)
-    work.subscribers[FactorSuspended].append(aftermath.void_proofs)
+    for removed in (FactorRemoved, FactorSuspended):
+        work.subscribers[removed] += [aftermath.void_proofs, authorizations.lower]
     for kind in notices.TOLD:
         work.subscribers[kind].append(notices.tell)
     return work

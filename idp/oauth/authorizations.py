@@ -16,12 +16,15 @@ from idp.clock import Instant
 from idp.events.actor import Actor
 from idp.events.catalogue import (
     AuthorizationEnded,
+    FactorRemoved,
+    FactorSuspended,
     ReuseDetected,
     SessionEnded,
     SessionsEndSoon,
     SignedOutEverywhere,
 )
 from idp.oauth.model import Authorization, Client
+from idp.policy import assurance
 from idp.sessions.lifecycle import EXPIRY
 from idp.sessions.model import Session
 from idp.storage.database import HotStatement, Write
@@ -212,6 +215,32 @@ def end_outlived(unit: UnitOfWork, event: SignedOutEverywhere | SessionsEndSoon)
         )
     ).all()
     end(unit, outlived, reason="signed_out", actor=Actor(event.actor, event.actor_id))
+
+
+def lower(unit: UnitOfWork, event: FactorRemoved | FactorSuspended) -> None:
+    """Subscriber: no grant says more than its session still proves (after `aftermath.void_proofs`).
+
+    Access tokens that are JWTs say it until they expire.
+    """
+    unit.flush()
+    held = select(Authorization.session_id).where(
+        Authorization.user_id == event.user_id, Authorization.ended_at.is_(None)
+    )
+    for session in unit.orm.scalars(select(Session).where(Session.id.in_(held))):
+        found = assurance.standing(assurance.proofs(session.authentications))
+        least = assurance.LADDER[0]
+        # What outlived its session has nothing to be measured by: the lowest.
+        is_over = session.ended_at is not None
+        acr = least if found is None or is_over else found.acr
+        unit.connection.execute(
+            update(Authorization)
+            .where(
+                Authorization.session_id == session.id,
+                Authorization.ended_at.is_(None),
+                Authorization.acr.in_([one for one in assurance.LADDER if one > acr]),
+            )
+            .values(acr=acr, amr=list(found.amr) if found is not None and not is_over else [])
+        )
 
 
 def end_all_of(

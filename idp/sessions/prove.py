@@ -113,9 +113,7 @@ def code(
     if ceremony.user_id is None:
         raise RuntimeError("a code is asked for once it is known whose")
     with work.begin() as unit:
-        counted = throttle.reserve_code(
-            unit, user_id=ceremony.user_id, ip=visit.ip, kind=method
-        )
+        counted = throttle.reserve_code(unit, user_id=ceremony.user_id, ip=visit.ip, kind=method)
         if isinstance(counted, Refusal):
             return _throttled(unit, counted, visit, ceremony.user_id)
     verify = totp.verify if method == "totp" else recovery_codes.burn

@@ -17,7 +17,7 @@ from idp.clock import Duration, Instant
 from idp.sessions import lifecycle
 from idp.sessions.model import Session
 from idp.storage.unit_of_work import UnitOfWork
-from idp.users.model import User
+from idp.users.model import ACTIVE, User
 from idp.web import cookies, csrf, elevation
 from idp.web.errors import refuse
 from idp.web.http import FORM, Handler, Kind, PageRequest, WebContext, route
@@ -148,6 +148,6 @@ def _resumed(unit: UnitOfWork, request: PageRequest) -> Visitor | None:
     if session is None:
         return None
     user = unit.orm.get(User, session.user_id)
-    if user is None:
+    if user is None or user.status != ACTIVE:
         return None
     return Visitor(session, user, csrf.for_session(unit.vault, session))

@@ -114,6 +114,29 @@ def test_a_passkey_steps_up_and_its_removal_steps_down(
     assert answer["error"] == "interaction_required"
 
 
+def test_what_an_app_holds_says_no_more_than_is_still_proved(
+    idp: Idp, app: Registered, totp: Factors, browser: TestClient
+) -> None:
+    """ASVS 6.5.6: also the grants that were given on the strength of a removed passkey."""
+    device = with_passkey(idp, totp.user)
+    flow = Flow(app)
+    page = Page(begin(browser, app, acr_values="aal3"))
+    back_at_app(browser, with_assertion(browser, page, device))
+    answer = idp.authorize(browser, flow.parameters(prompt="none"))
+    _, tokens = idp.token(
+        app,
+        grant_type="authorization_code",
+        code=answer["code"],
+        redirect_uri=app.redirect_uri,
+        code_verifier=flow.verifier,
+    )
+    assert idp.post("/introspect", app, token=tokens["access_token"])[1]["acr"] == "aal3"
+    with idp.work.begin() as unit:
+        passkeys.remove(unit, unit.orm.query(Passkey).one(), SYSTEM)
+    said = idp.post("/introspect", app, token=tokens["access_token"])[1]
+    assert (said["active"], said["acr"], said["amr"]) == (True, "aal1", ["hwk", "user"])
+
+
 def test_another_persons_proof_is_not_taken(
     idp: Idp, app: Registered, totp: Factors, browser: TestClient
 ) -> None:
