@@ -32,6 +32,7 @@ from pydantic_settings import (
 )
 
 MINIMUM_SECRET_LENGTH = 32
+_ORIGIN = re.compile(r"https://[a-z0-9.-]+(:[0-9]{1,5})?")
 # Read by the demo and test commands, never by the server itself.
 _FOREIGN_KEYS = frozenset({"IDP_TEST_DATABASE_URL", "IDP_DEMO__PASSWORD"})
 # Files whose text is the setting of the same name.
@@ -293,6 +294,18 @@ class Settings(BaseSettings):
                 raise ValueError(
                     "IDP_SECRET_KEY must have at least 32 characters; make one with: "
                     "python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+                )
+        rp_id = self.passkeys.rp_id
+        if rp_id and parts.hostname != rp_id and not parts.hostname.endswith(f".{rp_id}"):
+            raise ValueError(
+                f"IDP_PASSKEYS__RP_ID must be {parts.hostname} or a parent domain of it; "
+                "browsers refuse any other"
+            )
+        for origin in self.passkeys.origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"IDP_PASSKEYS__ORIGINS: {origin!r} must be an origin such as "
+                    "https://example.com, without a path"
                 )
         for network in self.trusted_proxies:
             ipaddress.ip_network(network)

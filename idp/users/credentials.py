@@ -4,7 +4,7 @@ Owns the rows; what each kind means and how it is checked is in `passkeys`, `tot
 `recovery_codes` and `trusted_devices`.
 """
 
-from sqlalchemy import ForeignKey, Index, Integer, LargeBinary, String, Text
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from idp.clock import Instant
@@ -26,7 +26,8 @@ class Passkey(Base):
     name: Mapped[str] = mapped_column(String(NAME_MAXIMUM))
     # COSE_Key.
     public_key: Mapped[bytes] = mapped_column(LargeBinary)
-    sign_count: Mapped[int] = mapped_column(Integer, default=0)
+    # Unsigned, 32 bits.
+    sign_count: Mapped[int] = mapped_column(BigInteger, default=0)
     transports: Mapped[list[str]] = mapped_column(Json, default=list)
     # Whether the key may be copied to other devices (BE), and whether it was (BS).
     backup_eligible: Mapped[int] = mapped_column(Integer)

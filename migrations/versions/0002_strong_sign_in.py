@@ -61,7 +61,7 @@ def upgrade() -> None:
         sa.Column("user_id", sa.String(length=40), nullable=False),
         sa.Column("name", sa.String(length=60), nullable=False),
         sa.Column("public_key", sa.LargeBinary(), nullable=False),
-        sa.Column("sign_count", sa.Integer(), nullable=False),
+        sa.Column("sign_count", sa.BigInteger(), nullable=False),
         sa.Column("transports", sa.Text(), nullable=False),
         sa.Column("backup_eligible", sa.Integer(), nullable=False),
         sa.Column("backed_up", sa.Integer(), nullable=False),

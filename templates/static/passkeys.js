@@ -6,8 +6,8 @@ const KINDS = {
   get: { parse: "parseRequestOptionsFromJSON", call: (asked) => navigator.credentials.get(asked) },
   create: { parse: "parseCreationOptionsFromJSON", call: (asked) => navigator.credentials.create(asked) },
 };
-// What a person who changed their mind leaves behind; a request that gave way to another, too.
-const CANCELLED = ["AbortError", "NotAllowedError"];
+// What is left of a request that gave way to another.
+const GAVE_WAY = "AbortError";
 
 function prepare(form) {
   const kind = KINDS[form.dataset.passkey];
@@ -50,7 +50,7 @@ function prepare(form) {
       await ask();
     } catch (error) {
       if (button) button.disabled = false;
-      if (!CANCELLED.includes(error.name)) tell(form, error);
+      if (error.name !== GAVE_WAY) tell(form, error);
       suggest();
     }
   }
@@ -76,9 +76,11 @@ function prepare(form) {
 function tell(form, error) {
   const problem = form.querySelector("[data-passkey-problem]");
   if (!problem) return;
-  const isAlready = error?.name === "InvalidStateError" && problem.dataset.already;
-  problem.hidden = error === null;
-  problem.textContent = error === null ? "" : isAlready || problem.dataset.failed || "";
+  // Browsers do not say whether somebody changed their mind, waited too long, or was not recognised.
+  const said = { InvalidStateError: "already", NotAllowedError: "cancelled" }[error?.name];
+  const { dataset } = problem;
+  problem.textContent = error === null ? "" : dataset[said] ?? dataset.failed ?? "";
+  problem.hidden = problem.textContent === "";
 }
 
 // Password managers then offer no passkey that was removed, under no name that was changed.

@@ -166,22 +166,20 @@ def test_a_nul_in_any_field_is_refused(door: Door) -> None:
 
 
 @pytest.mark.attack("MF-16")
-def test_an_answer_that_was_taken_is_not_taken_again(door: Door, alice: Alice) -> None:
-    """MF-16: neither by the same form, nor by the next one of the same browser."""
-    credential, sent = door.answer(), door.fields
-    browser, action = door.browser, door.action
-    assert browser.post(action, data={**sent, "credential": credential}).status_code in (200, 303)
+def test_a_challenge_that_was_answered_is_not_answered_again(door: Door, alice: Alice) -> None:
+    """MF-16: neither by the same answer, nor by another good one to the same challenge."""
+    taken, another = door.answer(), door.answer()
+    sent, browser, action = door.fields, door.browser, door.action
+    require_taken(browser.post(action, data={**sent, "credential": taken}))
     alice.before = alice.state()
     if door.name in ("login", "account", "second"):
         browser.cookies.delete("idp_session")
-    passkeys_before = alice.idp.count("passkeys")
-    for _ in range(3):
+    for credential in (taken, another, taken):
         response = browser.post(action, data={**sent, "credential": credential})
         assert "idp_session=" not in response.headers.get("set-cookie", "")
         # Whoever stepped up is where they wanted to be, whatever they send.
         assert 400 <= response.status_code < 500 or door.name == "step-up"
         assert alice.state() == alice.before
-    assert alice.idp.count("passkeys") == passkeys_before
     assert alice.idp.events("factor.suspended") == []
 
 

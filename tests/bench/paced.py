@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from tests.bench.wire import Answer, Reader
 
 PATIENCE_SECONDS = 30.0
+# The server closes what was idle for five; a request must not meet that.
+IDLE_SECONDS = 3.0
 Send = Callable[[float], Awaitable[None]]
 
 
@@ -39,6 +41,7 @@ class _Connection(asyncio.Protocol):
         self.reader = Reader()
         self.waiting: asyncio.Future[Answer] | None = None
         self.transport: asyncio.Transport | None = None
+        self.idle_since = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -75,14 +78,18 @@ class Line:
             connection.waiting = None
             connection.transport.abort()
             raise
+        connection.idle_since = time.perf_counter()
         self._idle.append(connection)
         return answer
 
     async def _taken(self) -> _Connection:
         while self._idle:
             connection = self._idle.pop()
-            if connection.transport is not None:
+            if connection.transport is None:
+                continue
+            if time.perf_counter() - connection.idle_since < IDLE_SECONDS:
                 return connection
+            connection.transport.close()
         loop = asyncio.get_running_loop()
         _, made = await loop.create_connection(_Connection, "127.0.0.1", self._port)
         return made

@@ -56,6 +56,8 @@ class Result:
     server_cpu: float
     load_cpu: float
     hashes: int
+    # Of one account, at most.
+    hashes_of_one: int
     throttles: int
     megabytes: tuple[float, float]
     log: str
@@ -157,10 +159,17 @@ def run(*, seconds: float, rate: float, calm: float, addresses: Addresses = "man
             server_cpu=(watch.cpu() - spent) / took,
             load_cpu=(time.process_time() - ours) / took,
             hashes=_failed(database) - failed + busy.sign_in.statuses["good"],
+            hashes_of_one=_scalar(database, _OF_ONE),
             throttles=_scalar(database, "SELECT count(*) FROM throttles"),
             megabytes=(size, _megabytes(database)),
             log=server.log.read_text(),
         )
+
+
+_OF_ONE = (
+    "SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM events "
+    "WHERE type = 'login.failed' AND user_id IS NOT NULL GROUP BY user_id)"
+)
 
 
 def _failed(database: Path) -> int:
@@ -195,7 +204,8 @@ def report(result: Result) -> str:
         "",
         f"wrong sign-ins: {wrong.statuses.total()}; answered {answered}",
         f"  p50 {quantile(wrong.latencies, 0.5) * 1e3:.0f} ms, "
-        f"p99 {quantile(wrong.latencies, 0.99) * 1e3:.0f} ms; passwords checked {result.hashes}",
+        f"p99 {quantile(wrong.latencies, 0.99) * 1e3:.0f} ms; passwords checked {result.hashes}, "
+        f"of one account at most {result.hashes_of_one}",
         f"honest sign-ins that were not good: {dict(result.flood.sign_in.statuses)}",
         f"memory of the server: {result.memory_before:.0f} MB before, "
         f"{result.memory_peak:.0f} at most, {result.memory_after:.0f} after",

@@ -86,10 +86,10 @@ class Person:
         assert answer.status == 200, answer
         return answer
 
-    def showing(self, browser: Browser, page: Answer, method: str, code: str) -> bytes:
+    def showing(self, browser: Browser, page: Answer, method: str, code: str, **more: str) -> bytes:
         """The bytes that answer the second page with a code."""
         fields = page.hidden_fields() | {"method": method, "code": code, "action": "prove"}
-        return browser.posting(SECOND, fields)
+        return browser.posting(SECOND, fields | more)
 
     def with_key(self, browser: Browser, device: Authenticator) -> bytes:
         """The bytes that sign in with a passkey alone."""
