@@ -26,6 +26,7 @@ from idp.events.catalogue import (
     LinkSent,
     PasswordChanged,
     RuleChanged,
+    SessionDisowned,
     SessionEnded,
     SessionsEndSoon,
     SignedOutEverywhere,
@@ -80,8 +81,15 @@ def assemble(settings: Settings, *, clock: Clock | None = None) -> Work:
     work.subscribers[SignedOutEverywhere].append(authorizations.end_outlived)
     work.subscribers[SessionsEndSoon].append(authorizations.end_outlived)
     work.subscribers[UserChanged].append(aftermath.rotate_soon)
-    work.subscribers[PasswordChanged].append(links.void_after_password)
-    work.subscribers[EmailChanged].append(links.void_after_email)
+    for secured in (
+        PasswordChanged,
+        EmailChanged,
+        SignedOutEverywhere,
+        SessionDisowned,
+        UserChanged,
+    ):
+        work.subscribers[secured].append(links.void_after)
+    work.subscribers[PasswordChanged].append(trusted_devices.forget_after_password)
     for removed in (FactorRemoved, FactorSuspended):
         work.subscribers[removed] += [aftermath.void_proofs, authorizations.lower]
     for kind in notices.TOLD:

@@ -237,6 +237,13 @@ class EmailChanged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EmailChangeAsked(Event):
+    """Somebody in a session asked for another e-mail address; it must be confirmed by mail first."""
+
+    type: ClassVar[str] = "user.email_change_asked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FactorAdded(Event):
     """A passkey or a code generator was enrolled; `credential` is its id, `kind` passkey or totp."""
 

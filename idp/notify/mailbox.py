@@ -12,7 +12,7 @@ from sqlalchemy import delete, select
 from idp.clock import Instant
 from idp.notify.letters import Letter
 from idp.notify.model import Mail
-from idp.settings import Settings
+from idp.settings import Settings, is_loopback_host
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.storage.vault import Unreadable
 
@@ -32,8 +32,12 @@ class Kept:
 
 
 def is_open(settings: Settings) -> bool:
-    """Whether mail is kept here instead of being sent."""
-    return not settings.mail.server.get_secret_value() and not settings.is_secure
+    """Whether mail is kept here instead of being sent: where nobody else can come to read it."""
+    return (
+        not settings.mail.server.get_secret_value()
+        and not settings.is_secure
+        and is_loopback_host(settings.host)
+    )
 
 
 def put(work: Work, mail_id: str, letter: Letter, *, to: str) -> None:

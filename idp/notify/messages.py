@@ -26,7 +26,7 @@ AN_HOUR_AT_MOST = 10
 MESSAGES = frozenset(
     {
         "reset_password", "verify_email", "invitation",
-        "password_changed", "email_changed", "email_left",
+        "password_changed", "email_change_asked", "email_changed", "email_left",
         "factor_added", "factor_removed", "factor_suspended",
         "recovery_codes_made", "recovery_code_used", "device_trusted",
     }

@@ -9,6 +9,7 @@ from typing import Any
 
 from idp.events.catalogue import (
     DeviceTrusted,
+    EmailChangeAsked,
     EmailChanged,
     Event,
     FactorAdded,
@@ -29,6 +30,7 @@ from idp.users.model import User
 _MESSAGES: dict[type[Event], str] = {
     PasswordChanged: "password_changed",
     EmailChanged: "email_changed",
+    EmailChangeAsked: "email_change_asked",
     FactorAdded: "factor_added",
     FactorRemoved: "factor_removed",
     FactorSuspended: "factor_suspended",

@@ -18,6 +18,7 @@ from idp.clock import MINUTE, Duration
 from idp.events.actor import Actor
 from idp.notify import mailed_links
 from idp.storage.unit_of_work import UnitOfWork, Work
+from idp.storage.vault import Unreadable
 from idp.users import links, queries
 from idp.users.model import ACTIVE, ActionToken
 
@@ -58,8 +59,8 @@ def answer(work: Work) -> bool:
             )
         ).all()
         for row in asked:
-            if row.expires_at > unit.now:
-                question = orjson.loads(unit.vault.open_text(row.data, _context(row.token_hash)))
+            question = _opened(unit, row.token_hash, row.data)
+            if question is not None and row.expires_at > unit.now:
                 _answer_one(unit, question)
     return len(asked) == BATCH
 
@@ -68,10 +69,21 @@ def _answer_one(unit: UnitOfWork, question: dict[str, Any]) -> None:
     user = queries.by_identifier(unit, question["name"])
     if user is None or user.status != ACTIVE or user.email is None:
         return
-    # Silently: the person has three mails already, and a stranger learns nothing.
-    if links.made_within(unit, user.id, "reset_password") >= mailed_links.MOST_AN_HOUR:
+    # Silently: the person has mails already, and a stranger learns nothing. But whoever asks in
+    # somebody's name must not keep them without a link that works.
+    made = links.made_within(unit, user.id, "reset_password")
+    if made >= mailed_links.MOST_AN_HOUR and links.has_good(unit, user.id, "reset_password"):
         return
     mailed_links.mail_reset(unit, user, language=question["language"], actor=Actor("user", user.id))
+
+
+def _opened(unit: UnitOfWork, key: str, sealed: str) -> dict[str, Any] | None:
+    """A question; None for one that a key we no longer have had sealed."""
+    try:
+        question: dict[str, Any] = orjson.loads(unit.vault.open_text(sealed, _context(key)))
+    except Unreadable:
+        return None
+    return question
 
 
 def _context(key: str) -> str:

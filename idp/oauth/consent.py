@@ -9,6 +9,7 @@ from idp.events.actor import Actor
 from idp.events.catalogue import ConsentDenied, ConsentGranted, ConsentRevoked
 from idp.oauth import authorizations
 from idp.oauth.model import Client, Consent
+from idp.storage.columns import LOCKED
 from idp.storage.database import HotStatement, Write
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.model import User
@@ -27,7 +28,7 @@ class Given:
 def grant(unit: UnitOfWork, *, user_id: str, session_id: str, client_id: str, scope: str) -> None:
     """Adds `scope` to what this person allows this client."""
     # The person is the lock: two tabs may allow the same app for the first time at once.
-    unit.orm.get(User, user_id, with_for_update=True)
+    unit.orm.get(User, user_id, with_for_update=LOCKED)
     row = unit.orm.get(Consent, (user_id, client_id))
     if row is None:
         row = Consent(user_id=user_id, client_id=client_id, scope=scope, granted_at=unit.now)

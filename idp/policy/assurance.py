@@ -23,6 +23,8 @@ _RANK = {acr: rank for rank, acr in enumerate(LADDER)}
 # Something known, and things held. Two of one kind are one factor.
 KNOWN = frozenset({"password"})
 HELD = frozenset({"totp", "recovery_code", "passkey"})
+# What a proof becomes whose credential was removed or suspended.
+REVOKED = "revoked"
 METHODS = ("passkey", "password", "totp", "recovery_code")
 
 
@@ -91,7 +93,12 @@ def standing(found: Sequence[Proof], *, since: Instant = 0) -> Standing | None:
 
     Of the ways to that level the freshest counts.
     """
-    fresh = [proof for proof in reversed(found) if proof.at >= since]
+    # What was proved by something that is gone shows who began the session, and nothing fresh.
+    fresh = [
+        proof
+        for proof in reversed(found)
+        if proof.at >= since and (since == 0 or proof.method != REVOKED)
+    ]
     newest = sorted(fresh, key=lambda proof: -proof.at)
     best: Standing | None = None
     # From the newest backwards: each step may earn a higher level, at the price of its age.

@@ -5,8 +5,9 @@ Subscribers only; the changes themselves are made in `idp.users`.
 
 from sqlalchemy import select, update
 
+from idp.events.actor import Actor
 from idp.events.catalogue import FactorRemoved, FactorSuspended, UserChanged
-from idp.policy.assurance import LADDER
+from idp.policy.assurance import LADDER, REVOKED
 from idp.sessions import lifecycle
 from idp.sessions.model import Session
 from idp.storage.unit_of_work import UnitOfWork
@@ -28,20 +29,27 @@ def rotate_soon(unit: UnitOfWork, event: UserChanged) -> None:
 def void_proofs(unit: UnitOfWork, event: FactorRemoved | FactorSuspended) -> None:
     """Subscriber: what a lost or removed credential proved counts for the lowest level from now on.
 
-    The sessions go on (the person may be removing an old key), at what their other proofs earn.
+    A session goes on at what its other proofs earn. One that rests on nothing else ends, but for
+    the one in which somebody removes the credential themselves: whoever began it may be the thief.
     """
+    bare = []
     for session in unit.orm.scalars(
         select(Session)
         .where(Session.user_id == event.user_id, Session.ended_at.is_(None))
-        .with_for_update()
+        .order_by(Session.id)
+        .with_for_update(key_share=True)
         .execution_options(populate_existing=True)
     ):
         if any(one.get("credential") == event.credential for one in session.authentications):
             session.authentications = [
-                one | {"method": "revoked", "acr": LADDER[0]}
+                one | {"method": REVOKED, "acr": LADDER[0], "amr": []}
                 if one.get("credential") == event.credential
                 else one
                 for one in session.authentications
             ]
             session.acr = lifecycle.level_of(session.authentications)
+            if all(one["method"] == REVOKED for one in session.authentications):
+                bare.append(session.id)
     unit.flush()
+    leaving = [one for one in bare if (event.actor, event.actor_id) != ("user", one)]
+    lifecycle.end(unit, leaving, reason="factor_removed", actor=Actor(event.actor, event.actor_id))

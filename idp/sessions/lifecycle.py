@@ -68,6 +68,7 @@ EndReason = Literal[
     "absolute_timeout",
     "password_changed",
     "disowned",  # "This wasn't me"
+    "factor_removed",  # it rested on a passkey or code that is taken no more
     "user_disabled",
     "admin",
 ]
@@ -340,7 +341,7 @@ _RUNNING = HotStatement(
 )
 # The person's row is the lock that keeps parallel sign-ins from exceeding the limit (row L8).
 _LOCK_PERSON = HotStatement(
-    select(User.status).where(User.id == bindparam("person")).with_for_update()
+    select(User.status).where(User.id == bindparam("person")).with_for_update(key_share=True)
 )
 
 

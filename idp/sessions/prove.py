@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, null, or_, select
 
 from idp.errors import Refused, Unavailable
 from idp.events.catalogue import LoginFailed, LoginThrottled
@@ -24,6 +24,7 @@ from idp.sessions import ceremony as ceremonies
 from idp.sessions.ceremony import Ceremony
 from idp.sessions.device import Visit
 from idp.sessions.model import Session
+from idp.storage.columns import LOCKED
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.users import names, passkeys, recovery_codes, throttle, totp
@@ -45,9 +46,13 @@ SUSPENDED = (
     "There may be a copy of this passkey, so it is not taken any more. "
     "Please use another way to sign in, and remove it."
 )
-TOO_MANY_EVER = (
+TOO_MANY_PASSWORDS = (
     "There were too many wrong tries. Please use a device you signed in on before, "
     "a passkey, or choose a new password with “Forgot your password?”."
+)
+TOO_MANY_CODES = (
+    "There were too many wrong codes. Please use a device you signed in on before, "
+    "a passkey or a recovery code."
 )
 NO_LONGER_CURRENT = "This page is no longer current. Please try again."
 
@@ -59,6 +64,8 @@ class Rejected:
     sentence: str
     status: int
     retry_after: int | None = None
+    # The ceremony was spent before: nothing goes on from it.
+    is_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +120,15 @@ def code(
     if ceremony.user_id is None:
         raise RuntimeError("a code is asked for once it is known whose")
     with work.begin() as unit:
-        counted = throttle.reserve_code(unit, user_id=ceremony.user_id, ip=visit.ip, kind=method)
+        counted = throttle.reserve_code(
+            unit,
+            user_id=ceremony.user_id,
+            ip=visit.ip,
+            device=_known_device(unit, ceremony.user_id, visit),
+            kind=method,
+        )
         if isinstance(counted, Refusal):
-            return _throttled(unit, counted, visit, ceremony.user_id)
+            return _throttled(unit, counted, visit, ceremony.user_id, sentence=TOO_MANY_CODES)
     verify = totp.verify if method == "totp" else recovery_codes.burn
     with work.begin() as unit:
         user = _locked(unit, ceremony.user_id)
@@ -124,7 +137,7 @@ def code(
             return _failed(unit, user, visit, reason or "unknown_name", NO_LONGER_CURRENT)
         # Spent before the code is looked at, so that a form sent twice costs no recovery code.
         if not ceremonies.spend(unit, ceremony):
-            return Rejected(NO_LONGER_CURRENT, 403)
+            return Rejected(NO_LONGER_CURRENT, 403, is_over=True)
         proof = verify(unit, user.id, code)
         if proof is None:
             ceremonies.take_back(unit, ceremony)
@@ -143,7 +156,7 @@ def passkey(
             return _throttled(unit, counted, visit, ceremony.user_id)
         # Right or wrong: a challenge is answered once.
         if not ceremonies.spend(unit, ceremony):
-            return Rejected(NO_LONGER_CURRENT, 400)
+            return Rejected(NO_LONGER_CURRENT, 400, is_over=True)
     with work.begin() as unit:
         try:
             verified = passkeys.verify(
@@ -172,10 +185,16 @@ def _count(unit: UnitOfWork, name: str, visit: Visit) -> _Candidate | Rejected:
         user_id=user.id if user is not None else None,
         name_key=_name_key(name),
         ip=visit.ip,
-        device=_known_device(unit, user, visit),
+        device=_known_device(unit, user.id if user is not None else None, visit),
     )
     if isinstance(outcome, Refusal):
-        return _throttled(unit, outcome, visit, user.id if user is not None else None)
+        return _throttled(
+            unit,
+            outcome,
+            visit,
+            user.id if user is not None else None,
+            sentence=TOO_MANY_PASSWORDS,
+        )
     if user is None:
         return _Candidate(None, None, outcome)
     return _Candidate(user.id, user.password_hash, outcome)
@@ -190,20 +209,36 @@ def _name_key(name: str) -> str:
 
 _FROM_DEVICE = HotStatement(
     select(Session.id)
-    .where(Session.device_hash == bindparam("device"), Session.user_id == bindparam("person"))
+    .where(
+        Session.device_hash == bindparam("device"),
+        Session.user_id == bindparam("person"),
+        # A browser that was turned out is not known for having been in.
+        or_(
+            Session.end_reason == null(),
+            Session.end_reason.not_in(("disowned", "admin", "factor_removed")),
+        ),
+    )
     .limit(1)
 )
 
 
-def _known_device(unit: UnitOfWork, user: User | None, visit: Visit) -> str | None:
+def _known_device(unit: UnitOfWork, user_id: str | None, visit: Visit) -> str | None:
     """The digest of the visitor's device if this user has signed in with it before."""
-    if user is None or visit.device_hash is None:
+    if user_id is None or visit.device_hash is None:
         return None
-    found = unit.run(_FROM_DEVICE, {"device": visit.device_hash, "person": user.id})
+    found = unit.run(_FROM_DEVICE, {"device": visit.device_hash, "person": user_id})
     return visit.device_hash if found else None
 
 
-def _throttled(unit: UnitOfWork, refusal: Refusal, visit: Visit, user_id: str | None) -> Rejected:
+def _throttled(
+    unit: UnitOfWork,
+    refusal: Refusal,
+    visit: Visit,
+    user_id: str | None,
+    *,
+    sentence: str = "",
+) -> Rejected:
+    """The refusal in words; `sentence` is said of a long count."""
     if refusal.is_noteworthy:
         unit.record(
             LoginThrottled(
@@ -215,7 +250,7 @@ def _throttled(unit: UnitOfWork, refusal: Refusal, visit: Visit, user_id: str | 
             )
         )
     if refusal.scope == "ever":
-        return Rejected(TOO_MANY_EVER, 429, refusal.retry_after)
+        return Rejected(sentence, 429, refusal.retry_after)
     minutes = -(-refusal.retry_after // 60)
     unit_name = "minute" if minutes == 1 else "minutes"
     return Rejected(
@@ -244,7 +279,7 @@ def _failed(
 
 def _locked(unit: UnitOfWork, user_id: str | None) -> User | None:
     """The user, so that a disabling that commits meanwhile is seen or waits for us."""
-    return unit.orm.get(User, user_id or "", with_for_update=True)
+    return unit.orm.get(User, user_id or "", with_for_update=LOCKED)
 
 
 def _rehashed(hasher: PasswordHasher, right: str | None, password: str) -> str | None:

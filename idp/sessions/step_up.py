@@ -12,6 +12,7 @@ from idp.sessions.ceremony import Ceremony
 from idp.sessions.device import Visit
 from idp.sessions.model import Session
 from idp.sessions.prove import Rejected as Rejected
+from idp.storage.columns import LOCKED
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.users.model import User
 from idp.users.passwords import PasswordHasher
@@ -85,7 +86,7 @@ def _recorded_in(
     session: Session, note: Note
 ) -> Callable[[UnitOfWork, User, Authentication], str | Rejected]:
     def then(unit: UnitOfWork, user: User, proof: Authentication) -> str | Rejected:
-        present = unit.orm.get(Session, session.id, with_for_update=True)
+        present = unit.orm.get(Session, session.id, with_for_update=LOCKED)
         if present is None or present.user_id != user.id or present.ended_at is not None:
             return Rejected(prove.NO_LONGER_CURRENT, 403)
         secret = lifecycle.reauthenticate(unit, present, [proof])

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from sqlalchemy import BigInteger, Dialect, Integer, MetaData, Text
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.sql.selectable import ForUpdateArg
 from sqlalchemy.types import TypeDecorator
 
 
@@ -42,3 +43,6 @@ class Json(TypeDecorator[Any]):
 # SQLite only counts rows up by itself for INTEGER; PostgreSQL needs BIGINT to hold what we put in.
 RowNumber = BigInteger().with_variant(Integer, "sqlite")
 Microseconds = BigInteger
+# For locking people and sessions. Whoever adds a row that refers to one takes a share of its key, so
+# a lock that wants the key as well (plain FOR UPDATE) and the one of another row are a deadlock.
+LOCKED = ForUpdateArg(key_share=True)

@@ -14,6 +14,8 @@ from idp.users import trusted_devices
 from idp.users.credentials import Passkey, RecoveryCode, Totp
 from idp.users.model import User
 
+# No method of `idp.policy.assurance`: it can be asked for, not shown.
+SUSPENDED = "suspended_passkey"
 _USABLE = (Passkey.user_id == bindparam("person"), Passkey.suspended_at == null())
 _ENROLLED = HotStatement(
     select(
@@ -48,8 +50,9 @@ _ENROLLED = HotStatement(
 def enrolled(unit: UnitOfWork, user_id: str) -> dict[str, str]:
     """The methods somebody can prove themselves by, each with the most it can earn alone.
 
-    Recovery codes count only beside a second factor: they stand in for one that was lost, or was
-    suspended, so that whoever copied a passkey does not thereby get rid of the second factor.
+    Recovery codes count only beside a second factor: they stand in for one that was lost. A
+    suspended passkey is named too, as `SUSPENDED`: it proves nothing and is still a second factor,
+    so that whoever copied a passkey does not get rid of it thereby.
     """
     password, passkeys, verified, bound, held, totps, codes = unit.run(
         _ENROLLED, {"person": user_id}
@@ -63,12 +66,14 @@ def enrolled(unit: UnitOfWork, user_id: str) -> dict[str, str]:
         able["totp"] = LADDER[0]
     if codes and (held or totps):
         able["recovery_code"] = LADDER[0]
+    if held > passkeys:
+        able[SUSPENDED] = LADDER[0]
     return able
 
 
 def has_second(able: dict[str, str]) -> bool:
     """Whether these methods include one beside the password, so that every sign-in asks for it."""
-    return "passkey" in able or "totp" in able or "recovery_code" in able
+    return "passkey" in able or "totp" in able or SUSPENDED in able
 
 
 def hold(unit: UnitOfWork, user_id: str) -> None:
@@ -76,7 +81,7 @@ def hold(unit: UnitOfWork, user_id: str) -> None:
 
     Called before any row of theirs is changed, because two orders are a deadlock on PostgreSQL.
     """
-    unit.orm.execute(select(User.id).where(User.id == user_id).with_for_update())
+    unit.orm.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
 
 
 def tidy(unit: UnitOfWork, user_id: str, actor: Actor) -> None:

@@ -3,8 +3,8 @@
 Owns `action_tokens`. A link is 256 random bits of which only a digest is kept. It says for what and
 for whom it is, and is worth nothing for anything or anybody else (AR-02). Looking at it changes
 nothing, because mail scanners open what people are sent; using it is one conditional update, which
-also looks at its deadline, so that no clean-up need have run (AR-05). A newer one, a new password
-and a new address make older ones worthless (AR-04).
+also looks at its deadline, so that no clean-up need have run (AR-05). A newer one, and whatever
+secures an account, make older ones worthless (AR-04).
 
 Does not know which page a link leads to, nor how it travels (`idp.notify.mailed_links`).
 Spec: NIST SP 800-63B-4 section 3.1.3.2 (issued recovery codes).
@@ -20,23 +20,23 @@ from sqlalchemy import ColumnElement, bindparam, delete, func, null, select, upd
 from idp import ids
 from idp.clock import HOUR, SECOND, Duration, Instant
 from idp.events.actor import Actor
-from idp.events.catalogue import EmailChanged, LinkSent, LinkUsed, PasswordChanged
+from idp.events.catalogue import Event, LinkSent, LinkUsed, UserChanged
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.model import ActionToken, User
 
-Purpose = Literal["reset_password", "verify_email", "invitation", "set_up", "secure_account"]
-# Those that set a password: another password makes them worthless.
-_SET_PASSWORD: tuple[Purpose, ...] = ("reset_password", "invitation")
-# Those that were sent to an address, or were about one.
-_OF_ADDRESS: tuple[Purpose, ...] = (*_SET_PASSWORD, "verify_email")
+Purpose = Literal["reset_password", "verify_email", "invitation", "set_up"]
+# Those by which an account could be taken over.
+_OF_ADDRESS: tuple[Purpose, ...] = ("reset_password", "invitation", "verify_email")
 LONGEST_TOKEN = 128
 # Rows stay this much longer than their links are good, so that links can be counted by the hour.
 KEPT: Duration = HOUR
 BATCH = 1_000
 
 # The person's row is the lock under which their links are counted and replaced.
-_LOCK_PERSON = HotStatement(select(User.id).where(User.id == bindparam("person")).with_for_update())
+_LOCK_PERSON = HotStatement(
+    select(User.id).where(User.id == bindparam("person")).with_for_update(key_share=True)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +151,25 @@ def made_within(
     )
 
 
-def void_after_password(unit: UnitOfWork, event: PasswordChanged) -> None:
-    """Subscriber: after a new password nobody sets another by a link that was sent before."""
-    _void(unit, event.user_id, _SET_PASSWORD)
+def has_good(unit: UnitOfWork, user_id: str, purpose: Purpose) -> bool:
+    """Whether a person has a link of this purpose that can still be used."""
+    good = select(ActionToken.token_hash).where(
+        ActionToken.user_id == user_id,
+        ActionToken.purpose == purpose,
+        ActionToken.used_at.is_(None),
+        ActionToken.expires_at > unit.now,
+    )
+    return unit.orm.scalar(good.limit(1)) is not None
 
 
-def void_after_email(unit: UnitOfWork, event: EmailChanged) -> None:
-    """Subscriber: links that lie in the mailbox of the old address are worth nothing."""
+def void_after(unit: UnitOfWork, event: Event) -> None:
+    """Subscriber to whatever secures an account: no link that was sent before is worth anything.
+
+    A new password, another address, signing out everywhere, "this wasn't me", another status. Also
+    one that would change the address: whoever asked for it may have been the thief.
+    """
+    if isinstance(event, UserChanged) and "status" not in event.changed:
+        return
     _void(unit, event.user_id, _OF_ADDRESS)
 
 

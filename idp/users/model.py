@@ -91,7 +91,7 @@ class ActionToken(Base):
 
     # Digest of 256 random bits.
     token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
-    # reset_password | verify_email | invitation | set_up | secure_account
+    # reset_password | verify_email | invitation | set_up, or a question (`idp.notify.recovery`)
     purpose: Mapped[str] = mapped_column(String(24))
     user_id: Mapped[str | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     # Sealed JSON of what the purpose needs (a new address); context "action_token:<token_hash>".

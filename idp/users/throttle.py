@@ -75,33 +75,41 @@ def reserve(
     if user_id is not None and device is not None:
         key = f"account:{user_id}:device:{device[:32]}"
         refusal = _count(unit, key, scope="device", limit=limits.per_account_device)
-        return refusal or Reservation(address.address_key, (key,))
-    key = f"account:{user_id}" if user_id is not None else _name_key(unit, name_key)
+    else:
+        key = f"account:{user_id}" if user_id is not None else _name_key(unit, name_key)
+        refusal = _count(unit, key, scope="account", limit=limits.per_account)
     ever = f"ever:{key}"
     # The long count last: what the short one refuses is no guess, and an attacker could use up a
     # month in a minute.
-    refusal = _count(unit, key, scope="account", limit=limits.per_account) or _count(
-        unit, ever, scope="ever", limit=limits.per_account_ever
-    )
+    refusal = refusal or _count(unit, ever, scope="ever", limit=limits.per_account_ever)
     return refusal or Reservation(address.address_key, (key, ever))
 
 
 def reserve_code(
-    unit: UnitOfWork, *, user_id: str, ip: str | None, kind: Literal["totp", "recovery_code"]
+    unit: UnitOfWork,
+    *,
+    user_id: str,
+    ip: str | None,
+    device: str | None,
+    kind: Literal["totp", "recovery_code"],
 ) -> Reservation | Refusal:
     """Counts one try of a code; must be committed before the code is looked at.
 
-    Six digits also have the long count (NIST SP 800-63B-4 section 3.2.2); recovery codes cannot be
-    guessed, and must still work for an owner whose password and digits somebody tries for weeks.
+    Each kind has a count of its own, and so has each known device (see `reserve`): whoever knows
+    the password and tries digits for weeks must not keep the owner from a recovery code, nor from
+    digits where they signed in before. Digits also have the long count (NIST SP 800-63B-4 section
+    3.2.2), which a right recovery code forgets.
     """
     address = reserve_address(unit, ip=ip)
     if isinstance(address, Refusal):
         return address
     limits = unit.settings.throttle
-    key, ever = f"codes:{user_id}", f"ever:totp:{user_id}"
+    of_device = f":device:{device[:32]}" if device is not None else ""
+    key = f"{kind}:{user_id}{of_device}"
     refusal = _count(unit, key, scope="account", limit=limits.per_account_codes)
     if kind == "recovery_code":
-        return refusal or Reservation(address.address_key, (key,))
+        return refusal or Reservation(address.address_key, (key, f"ever:totp:{user_id}"))
+    ever = f"ever:{key}"
     refusal = refusal or _count(unit, ever, scope="ever", limit=limits.per_account_ever)
     return refusal or Reservation(address.address_key, (key, ever))
 
@@ -139,8 +147,9 @@ def forgive(unit: UnitOfWork, *, user_id: str) -> None:
     """
     for key in (f"account:{user_id}", f"ever:account:{user_id}"):
         unit.run(_FORGET, {"counted": key})
-    of_devices = Throttle.key.startswith(f"account:{user_id}:device:", autoescape=True)
-    unit.connection.execute(delete(Throttle).where(of_devices))
+    for prefix in (f"account:{user_id}:device:", f"ever:account:{user_id}:device:"):
+        of_devices = Throttle.key.startswith(prefix, autoescape=True)
+        unit.connection.execute(delete(Throttle).where(of_devices))
 
 
 def forget_past(unit: UnitOfWork) -> int:

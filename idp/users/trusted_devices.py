@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, delete, select, update
 from idp import ids
 from idp.clock import DAY
 from idp.events.actor import Actor
-from idp.events.catalogue import DeviceForgotten, DeviceTrusted
+from idp.events.catalogue import DeviceForgotten, DeviceTrusted, PasswordChanged
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.credentials import TrustedDevice
@@ -117,6 +117,12 @@ def forget_all(unit: UnitOfWork, user_id: str, actor: Actor) -> int:
     for name in trusted:
         _forgotten(unit, user_id, name, actor)
     return len(trusted)
+
+
+def forget_after_password(unit: UnitOfWork, event: PasswordChanged) -> None:
+    """Subscriber: a trust given to whoever knew the old password is given again, or not."""
+    if event.user_id is not None:
+        forget_all(unit, event.user_id, Actor(event.actor, event.actor_id))
 
 
 def forget_past(unit: UnitOfWork) -> int:

@@ -84,6 +84,7 @@ def registration(text: str) -> tuple[RegistrationCredential, list[str]]:
         _require_own_page(credential.response.client_data_json)
         attested_id = _attested_id(credential.response.attestation_object)
         _require(attested_id == credential.raw_id, "the attested credential has another id")
+        _require_same_id(credential.id, credential.raw_id)
         return credential, _transports(response.get("transports"))
     except (ValueError, IndexError, RecursionError) as error:
         raise _unreadable(error) from None
@@ -108,6 +109,7 @@ def assertion(text: str) -> AuthenticationCredential:
         data = credential.response.authenticator_data
         _require(not data[32] & _ATTESTED, "an assertion does not carry a key")
         _require_extensions(data, 37)
+        _require_same_id(credential.id, credential.raw_id)
     except (ValueError, IndexError, RecursionError) as error:
         raise _unreadable(error) from None
     return credential
@@ -168,6 +170,12 @@ def _credential(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
     response = sent.get("response")
     _require(sent.get("type") == "public-key", "not of type public-key")
     return sent, _map(response, "response")
+
+
+def _require_same_id(said: str, raw_id: bytes) -> None:
+    """The text is that of the bytes: it is looked up before the library compares them."""
+    spelled = base64.urlsafe_b64encode(raw_id).rstrip(b"=").decode()
+    _require(said == spelled, "id is not rawId")
 
 
 def _require_own_page(client_data: bytes) -> None:

@@ -115,7 +115,7 @@ def end_several(context: WebContext, request: PageRequest, visitor: Visitor) -> 
         raise Refused("nothing_selected", "Please tick at least one session first.", 400)
     if request.form.get("confirmed") != "yes":
         return _ask_back(context, request, visitor, what, chosen)
-    if what == "everywhere":
+    if what != "selected":
         held = elevation.ask(context, request, visitor.session, "end_everything")
         if held is not None:
             return held

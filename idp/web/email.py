@@ -9,17 +9,19 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from idp.errors import Refused
-from idp.events.actor import Actor
+from idp.events.catalogue import EmailChangeAsked
 from idp.notify import mailed_links
 from idp.notify.recovery import LONGEST_NAME
 from idp.users import links, names
 from idp.users.model import User
+from idp.web.factor_changes import by, changing
 from idp.web.http import PageRequest, WebContext
 from idp.web.new_password import Problem
 from idp.web.visitor import Visitor, visitor_route
 
 PATH = "/account/security/email"
 AN_HOUR = 3_600
+IS_USERNAME = "Your present address is also your user name, which must be changed first."
 
 
 def routes(context: WebContext) -> list[Route]:
@@ -39,12 +41,25 @@ def submit(context: WebContext, request: PageRequest, visitor: Visitor) -> Respo
     except Refused as refused:
         return _page(context, request, visitor, Problem(refused.sentence, refused.status))
     with context.work.begin() as unit:
-        user = unit.orm.get_one(User, visitor.user.id)
+        user = changing(unit, visitor)
         if _is_theirs(user, email):
             return _page(context, request, visitor, Problem("This is your address already."))
+        name = names.canonical(user.username)
+        if "@" in name and name != names.canonical(email):
+            return _page(context, request, visitor, Problem(IS_USERNAME, 409))
         sent = links.made_within(unit, user.id, "verify_email")
         if sent < mailed_links.MOST_AN_HOUR:
-            actor = Actor("user", visitor.session.id)
+            actor = by(visitor)
+            if user.email is not None and names.canonical(user.email) != names.canonical(email):
+                unit.record(
+                    EmailChangeAsked(
+                        actor=actor.kind,
+                        actor_id=actor.id,
+                        user_id=user.id,
+                        session_id=visitor.session.id,
+                        ip=request.visit.ip,
+                    )
+                )
             mailed_links.mail_verification(
                 unit, user, email, language=request.language, actor=actor
             )

@@ -1,5 +1,7 @@
 """What all ways of signing in share: where somebody comes in, and what their browser keeps."""
 
+from urllib.parse import urlencode
+
 from starlette.responses import RedirectResponse, Response
 
 from idp.oauth import pushed
@@ -8,6 +10,7 @@ from idp.sessions.sign_in import Entry, SignedIn
 from idp.storage.unit_of_work import UnitOfWork
 from idp.web import cookies, visitor
 from idp.web.http import PageRequest, WebContext
+from idp.web.local_path import local_path
 from idp.web.pending import back_to_authorize
 
 
@@ -36,7 +39,7 @@ def keeping(
 def cancelled(context: WebContext, request: PageRequest, pending: Pending | None) -> Response:
     """Somebody said "Cancel": an app is told so."""
     if pending is None:
-        return RedirectResponse(visitor.SIGN_IN, 303)
+        return begin_again(context, request, None)
     with context.work.begin() as unit:
         pushed.note_denial(unit, pending.id)
     return back_to_authorize(context, request, pending)
@@ -47,5 +50,5 @@ def begin_again(context: WebContext, request: PageRequest, pending: Pending | No
     del context
     if pending is not None:
         return RedirectResponse(f"/login?request={pending.id}", 303)
-    del request
-    return RedirectResponse(visitor.SIGN_IN, 303)
+    query = urlencode({"next": local_path(request.form.get("next"))})
+    return RedirectResponse(f"{visitor.SIGN_IN}?{query}", 303)

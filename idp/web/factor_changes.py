@@ -18,6 +18,7 @@ from idp.errors import Refused
 from idp.events.actor import Actor
 from idp.sessions import lifecycle, queries
 from idp.sessions.model import Session
+from idp.storage.columns import LOCKED
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import factors, recovery_codes
 from idp.users.model import ACTIVE, User
@@ -86,8 +87,8 @@ def changing(unit: UnitOfWork, visitor: Visitor) -> User:
 
     The session is looked at once more: one that ended while a form was on its way changes nothing.
     """
-    user = unit.orm.get(User, visitor.user.id, with_for_update=True)
-    session = unit.orm.get(Session, visitor.session.id, with_for_update=True)
+    user = unit.orm.get(User, visitor.user.id, with_for_update=LOCKED)
+    session = unit.orm.get(Session, visitor.session.id, with_for_update=LOCKED)
     if user is None or user.status != ACTIVE or session is None or session.ended_at is not None:
         raise Refused(
             "session_ended", "Your session has ended meanwhile, so nothing was changed.", 403

@@ -172,6 +172,8 @@ def _answer(
     problem: Refused | None,
 ) -> Response:
     request = page_request(context, raw)
+    if any("\x00" in text for text in request.params.values()):
+        problem = Refused("not_found", "There is nothing at this address.", 404)
     if problem is not None:
         return kind.refuse(context, request, problem)
     try:

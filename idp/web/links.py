@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from starlette.responses import Response
 
 from idp.errors import Refused
+from idp.storage.columns import LOCKED
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import links
 from idp.users.links import Link, Purpose
@@ -47,7 +48,7 @@ def use(unit: UnitOfWork, opened: Opened, purpose: Purpose) -> User | None:
     The person is locked first, as by everything that makes or voids their links: two orders are a
     deadlock on PostgreSQL.
     """
-    user = unit.orm.get(User, opened.user.id, with_for_update=True)
+    user = unit.orm.get(User, opened.user.id, with_for_update=LOCKED)
     if user is None or user.status != ACTIVE:
         return None
     return user if links.use(unit, opened.token, purpose) is not None else None

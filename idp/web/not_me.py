@@ -21,7 +21,7 @@ from idp.oauth import authorizations
 from idp.oauth.model import Authorization
 from idp.sessions import lifecycle, queries
 from idp.storage.unit_of_work import UnitOfWork
-from idp.web import not_me_view
+from idp.web import elevation, not_me_view
 from idp.web.factor_changes import SECURITY, by, changing, end_others
 from idp.web.http import PageRequest, WebContext
 from idp.web.security import instant
@@ -70,6 +70,10 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
 def submit(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
     """POST /account/security/not-me: `step` is session (with `end`) or others."""
     carried = _carried(request.form.get("session"), request.form.get("reviewed"))
+    if request.form.get("step") == "others":
+        held = elevation.ask(context, request, visitor.session, "end_everything")
+        if held is not None:
+            return held
     with context.work.begin() as unit:
         changing(unit, visitor)
         match request.form.get("step"):

@@ -18,6 +18,7 @@ from idp.policy.assurance import Authentication
 from idp.sessions import lifecycle, prove
 from idp.sessions.model import Session
 from idp.sessions.prove import Rejected
+from idp.storage.columns import LOCKED
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import passwords, queries
 from idp.users.model import ACTIVE, User
@@ -107,8 +108,8 @@ def _hash_behind(unit: UnitOfWork, user: User, proof: Authentication) -> str:
 def _carry_out(
     unit: UnitOfWork, request: PageRequest, visitor: Visitor, *, before: str | None, after: str
 ) -> str | None:
-    user = unit.orm.get(User, visitor.user.id, with_for_update=True)
-    session = unit.orm.get(Session, visitor.session.id, with_for_update=True)
+    user = unit.orm.get(User, visitor.user.id, with_for_update=LOCKED)
+    session = unit.orm.get(Session, visitor.session.id, with_for_update=LOCKED)
     if (
         user is None
         or session is None

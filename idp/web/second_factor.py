@@ -5,10 +5,12 @@ the last proof is good; what was proved so far travels in the form (`idp.session
 """
 
 from typing import cast
+from urllib.parse import urlencode
 
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from idp.errors import Refused
 from idp.oauth.pushed import Pending
 from idp.sessions import ceremony as ceremonies
 from idp.sessions import prove, sign_in
@@ -33,18 +35,18 @@ def routes(context: WebContext) -> list[Route]:
 def start_again(context: WebContext, request: PageRequest) -> Response:
     """GET /login/second: there is nothing to show without what was proved; back to the password."""
     del context
-    return RedirectResponse(
-        f"/login?request={request.query['request']}"
-        if "request" in request.query
-        else visitor.SIGN_IN,
-        303,
-    )
+    if "request" not in request.query:
+        return RedirectResponse(visitor.SIGN_IN, 303)
+    query = urlencode({"request": request.query["request"]})
+    return RedirectResponse(f"/login?{query}", 303)
 
 
 def ask(
     context: WebContext, request: PageRequest, second: SecondFactor, pending: Pending | None
 ) -> Response:
     """The page after a right password; the answer to the form that carried it."""
+    if not second.methods:
+        return _no_way(context, request)
     method = factor_page.chosen(None, second.methods)
     return _page(context, request, second.ceremony, pending, second.methods, method)
 
@@ -70,12 +72,14 @@ def submit(context: WebContext, request: PageRequest) -> Response:
     with context.work.read() as unit:
         methods = sign_in.methods_for(factors.enrolled(unit, ceremony.user_id))
     if not methods:
-        return entry.begin_again(context, request, pending)
+        return _no_way(context, request)
     method = factor_page.chosen(request.form.get("method"), methods)
     if request.form.get("action", "").startswith("use-"):
         other = factor_page.chosen(request.form["action"].removeprefix("use-"), methods)
         return _page(context, request, ceremony, pending, methods, other)
     outcome = _proved(context, request, ceremony, method, entry.at(context, request, pending))
+    if isinstance(outcome, Rejected) and outcome.is_over:
+        return entry.begin_again(context, request, pending)
     if isinstance(outcome, Rejected):
         problem = Problem(outcome.sentence, outcome.status, outcome.retry_after)
         fresh = ceremonies.again(ceremony) if method == "passkey" else ceremony
@@ -85,6 +89,17 @@ def submit(context: WebContext, request: PageRequest) -> Response:
     else:
         response = RedirectResponse(local_path(request.form.get("next")), 303)
     return entry.keeping(context, request, outcome, response)
+
+
+def _no_way(context: WebContext, request: PageRequest) -> Response:
+    """The page for somebody whose only second factor is suspended, and whose codes are used up."""
+    refused = Refused(
+        "no_second_factor",
+        "Your passkey is not taken any more, because there may be a copy of it, and you have no "
+        "recovery codes left. Please ask an administrator to reset how you sign in.",
+        403,
+    )
+    return errors.refuse(context, request, refused)
 
 
 def _proved(

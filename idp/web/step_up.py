@@ -51,16 +51,16 @@ def routes(context: WebContext) -> list[Route]:
 def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
     """GET /step-up?request=… or ?for=…&next=…"""
     aim = _aim(context, request, visitor, request.query)
-    if aim is None:
-        return unknown_request(context, request)
+    if isinstance(aim, Response):
+        return aim
     return _next(context, request, visitor, aim, wanted=request.query.get("method"))
 
 
 def submit(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
     """POST /step-up: a proof, another method, "Cancel", or a form that waits for a proof."""
     aim = _aim(context, request, visitor, request.form)
-    if aim is None:
-        return unknown_request(context, request)
+    if isinstance(aim, Response):
+        return aim
     action = request.form.get("action", "")
     if action == "cancel":
         return _cancelled(context, request, aim)
@@ -81,19 +81,24 @@ def submit(context: WebContext, request: PageRequest, visitor: Visitor) -> Respo
 
 def _aim(
     context: WebContext, request: PageRequest, visitor: Visitor, fields: Mapping[str, str]
-) -> _Aim | None:
+) -> _Aim | Response:
+    """What the proof is for, or where somebody must go instead."""
     now = context.work.clock.now()
     if "request" in fields:
         pending = find_pending(context, request, fields)
         if pending is None:
-            return None
+            return unknown_request(context, request)
         demand = demands.of_pending(
             pending, visitor.session, visitor.user, context.provider.assurance.current(), now
         )
+        proofs = assurance.proofs(visitor.session.authentications)
+        if assurance.standing(proofs, since=demand.since) is None:
+            # A whole sign-in is due, with every factor there is; one alone must not stand for it.
+            return back_to_authorize(context, request, pending)
         return _Aim(demand, pending, "app", {"request": pending.id})
     operation = fields.get("for", "")
     if operation not in elevation.OPERATIONS:
-        return None
+        return unknown_request(context, request)
     with context.work.read() as unit:
         demand = elevation.demand(unit, visitor.user.id, context.settings, now)
     hidden = {"for": operation, "next": local_path(fields.get("next"))}

@@ -65,6 +65,21 @@ def test_of_twenty_that_bring_one_code_at_once_one_gets_a_session(
     say(f"{method}, {pages} forms: n={ROUNDS}x{AT_ONCE}, sessions {ROUNDS}")
 
 
+@pytest.mark.attack("MF-05")
+def test_of_eight_codes_that_one_form_brings_at_once_one_is_used_up(deployment: Deployment) -> None:
+    """A sign-in is finished once: the other codes are still there for the next one."""
+    for round_ in range(1, ROUNDS + 1):
+        alice = person(deployment, f"alice{round_}").with_totp()
+        browser = deployment.browser()
+        page = alice.after_password(browser)
+        requests = [alice.showing(browser, page, "recovery_code", code) for code in alice.codes[:8]]
+        made = burst(deployment.ports, requests)
+        assert Counter(made.statuses) == {303: 1, 403: 7}
+        assert sessions(deployment) == round_
+        used = "SELECT count(*) FROM recovery_codes WHERE used_at IS NOT NULL"
+        assert deployment.scalar(used) == round_
+
+
 @pytest.mark.attack("BF-02")
 def test_of_twenty_wrong_codes_at_once_five_are_looked_at(deploy: Deploy) -> None:
     """BF-02: the attempt is counted before the code is looked at, in any number of browsers."""
