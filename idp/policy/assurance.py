@@ -93,13 +93,12 @@ def standing(found: Sequence[Proof], *, since: Instant = 0) -> Standing | None:
 
     Of the ways to that level the freshest counts.
     """
-    # What was proved by something that is gone shows who began the session, and nothing fresh.
-    fresh = [
-        proof
-        for proof in reversed(found)
-        if proof.at >= since and (since == 0 or proof.method != REVOKED)
-    ]
-    newest = sorted(fresh, key=lambda proof: -proof.at)
+    fresh = [proof for proof in reversed(found) if proof.at >= since]
+    standing_still = [proof for proof in fresh if proof.method != REVOKED]
+    if not standing_still and since == 0:
+        # All that the session rested on is gone: it shows who began it, and nothing more.
+        standing_still = fresh
+    newest = sorted(standing_still, key=lambda proof: -proof.at)
     best: Standing | None = None
     # From the newest backwards: each step may earn a higher level, at the price of its age.
     for count, oldest in enumerate(newest, start=1):

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from sqlalchemy import bindparam, null, or_, select
+from sqlalchemy import and_, bindparam, null, or_, select
 
 from idp.errors import Refused, Unavailable
 from idp.events.catalogue import LoginFailed, LoginThrottled
@@ -215,7 +215,7 @@ _FROM_DEVICE = HotStatement(
         # A browser that was turned out is not known for having been in.
         or_(
             Session.end_reason == null(),
-            Session.end_reason.not_in(("disowned", "admin", "factor_removed")),
+            and_(*(Session.end_reason != why for why in ("disowned", "admin", "factor_removed"))),
         ),
     )
     .limit(1)

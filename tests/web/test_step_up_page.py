@@ -134,7 +134,7 @@ def test_what_an_app_holds_says_no_more_than_is_still_proved(
     with idp.work.begin() as unit:
         passkeys.remove(unit, unit.orm.query(Passkey).one(), SYSTEM)
     said = idp.post("/introspect", app, token=tokens["access_token"])[1]
-    assert (said["active"], said["acr"], said["amr"]) == (True, "aal1", ["hwk", "user"])
+    assert (said["active"], said["acr"], said["amr"]) == (True, "aal1", ["pwd"])
 
 
 def test_another_persons_proof_is_not_taken(
