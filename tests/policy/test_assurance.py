@@ -17,22 +17,21 @@ EARNS = {
     "totp": ("aal1",),
     "recovery_code": ("aal1",),
     "passkey": ("aal1", "aal2", "aal3"),
-    # A proof whose credential was removed since.
-    "revoked": ("aal1",),
 }
 AMR = {
     "password": ("pwd",),
     "totp": ("otp",),
     "recovery_code": ("otp",),
     "passkey": ("hwk", "user"),
-    "revoked": ("otp",),
+    # A proof whose credential was removed since.
+    "revoked": (),
 }
 moments = st.integers(0, 20)
 
 
 @st.composite
 def made_proofs(draw: st.DrawFn) -> Proof:
-    method = draw(st.sampled_from(sorted(EARNS)))
+    method = draw(st.sampled_from(sorted(METHODS)))
     return Proof(method, AMR[method], draw(st.sampled_from(EARNS[method])), draw(moments))
 
 
@@ -171,6 +170,20 @@ def test_two_factors_are_two_kinds(methods: list[str], level: str) -> None:
     standing = assurance.standing(recorded)
     assert standing is not None
     assert standing.acr == level
+
+
+@given(found, st.lists(moments, max_size=3), moments)
+def test_what_was_revoked_proves_nothing_that_is_asked_for_now(
+    recorded: list[Proof], gone: list[int], since: int
+) -> None:
+    """SE-11: beside anything else it is as if it had never been; alone it shows who began."""
+    revoked = [Proof("revoked", (), "aal1", at) for at in gone]
+    whole = assurance.standing([*recorded, *revoked], since=since)
+    if recorded or since:
+        assert whole == assurance.standing(recorded, since=since)
+    else:
+        assert (whole is None) == (not revoked)
+        assert whole is None or (whole.acr, whole.amr) == ("aal1", ())
 
 
 @pytest.mark.parametrize("unknown", ["aal4", "", "AAL3", "urn:aal3", "aal", "2"])
