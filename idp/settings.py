@@ -32,7 +32,7 @@ from pydantic_settings import (
 )
 
 MINIMUM_SECRET_LENGTH = 32
-_ORIGIN = re.compile(r"https://[a-z0-9.-]+(:[0-9]{1,5})?")
+_ORIGIN = re.compile(r"https://[a-z0-9.-]+(:[0-9]{1,5})?|android:apk-key-hash:[A-Za-z0-9_-]+")
 # Read by the demo and test commands, never by the server itself.
 _FOREIGN_KEYS = frozenset({"IDP_TEST_DATABASE_URL", "IDP_DEMO__PASSWORD"})
 # Files whose text is the setting of the same name.

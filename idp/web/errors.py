@@ -71,7 +71,7 @@ def refuse(context: WebContext, request: PageRequest, refused: Refused) -> Respo
 
 
 # Pages that need nobody signed in: forms carry a token bound to the browser.
-PUBLIC = Kind(FORM, guard_browser, refuse)
+PUBLIC = Kind(FORM, guard_browser, refuse, is_public=True)
 
 
 def handlers(

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl
 import anyio
 import anyio.to_thread
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from idp import ids
@@ -34,6 +34,9 @@ from idp.web.language import choose
 from idp.web.render import Renderer
 
 LARGEST_BODY = 64 * 1024
+# Requests that may wait for a thread before the next ones are turned away.
+MOST_WAITING = 48
+BUSY = "The service is busy. Nothing was changed; please try again in a moment.\n"
 MOST_FIELDS = 2_000
 FORM = "application/x-www-form-urlencoded"
 _READING = ("GET", "HEAD")
@@ -49,7 +52,9 @@ class WebContext:
     hasher: PasswordHasher
     renderer: Renderer
     trusted_proxies: tuple[Network, ...]
-    # Threads for pages: one for each password that may be waiting, and some for everybody else.
+    # Threads for pages, of strangers and of everybody else: a flood of sign-ins keeps nobody from the
+    # pages of people who are signed in. One for each password that may be waiting, and some.
+    entrance: anyio.CapacityLimiter
     limiter: anyio.CapacityLimiter
 
     @property
@@ -69,7 +74,8 @@ def web_context(provider: Provider, hasher: PasswordHasher) -> WebContext:
         hasher=hasher,
         renderer=Renderer(settings, provider.work.clock),
         trusted_proxies=networks(settings.trusted_proxies),
-        limiter=anyio.CapacityLimiter(settings.password.queue + 16),
+        entrance=anyio.CapacityLimiter(settings.password.queue + 8),
+        limiter=anyio.CapacityLimiter(16),
     )
 
 
@@ -109,15 +115,22 @@ class Kind:
     media_type: str
     guard: Guard
     refuse: Refusal
+    # Whether anybody may ask for it, signed in or not.
+    is_public: bool = False
 
 
 def route(context: WebContext, path: str, kind: Kind, handlers: Mapping[str, Handler]) -> Route:
     """A route for one path; `handlers` by method. Other methods get 405 with `Allow`."""
 
+    limiter = context.entrance if kind.is_public else context.limiter
+
     async def endpoint(request: Request) -> Response:
+        if limiter.statistics().tasks_waiting >= MOST_WAITING:
+            # Said at once and cheaply: who waits longer than this has gone away (DS-01).
+            return PlainTextResponse(BUSY, 503, headers={"Retry-After": "2"})
         body, problem = await _body(request, kind.media_type)
         return await anyio.to_thread.run_sync(
-            _answer, context, kind, handlers, request, body, problem, limiter=context.limiter
+            _answer, context, kind, handlers, request, body, problem, limiter=limiter
         )
 
     return Route(path, endpoint, methods=list(handlers), include_in_schema=False)

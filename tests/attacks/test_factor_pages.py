@@ -173,6 +173,8 @@ def test_a_new_factor_comes_with_the_offer_to_end_other_sessions(idp: Idp, alice
     other = alice.elsewhere()
     response, _ = add_totp(alice)
     codes = Page(response)
+    # From now on that takes a code.
+    prove_again(alice, *BY_CODE)
     following = page_of(alice, codes.element("codes-kept").attributes["href"])
     for page, button in ((codes, "kept-end-others"), (following, "end-others")):
         form = page.form(button=button)

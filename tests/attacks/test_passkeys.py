@@ -331,7 +331,7 @@ def test_the_user_must_be_verified_whatever_the_browser_was_told(work: Work, ann
 # --- MF-08: assertions --------------------------------------------------------------------------
 
 CREDENTIALS: list[tuple[str, Changes, str]] = [
-    ("A13 id of another", {"id": base64url(b"another")}, "id and raw_id"),
+    ("A13 id of another", {"id": base64url(b"another")}, "id is not rawId"),
     ("A13 id and rawId with padding", {"raw_id": base64url(bytes(32)) + "="}, "base64url"),
     ("A13 rawId in plain base64", {"raw_id": "+/" * 21 + "+A"}, "base64url"),
     ("A13 rawId with other last bits", {"raw_id": "A" * 42 + "B"}, "spelled otherwise"),
@@ -419,7 +419,7 @@ def test_an_id_that_is_not_its_raw_id_is_refused(work: Work, anna: User) -> None
     answer = device.get(request_options(work), id=base64url(other.credential_id), signed_by=other)
     with pytest.raises(Refused) as refused:
         verify(work, answer)
-    require_refused(refused, "id and raw_id")
+    require_refused(refused, "id is not rawId")
 
 
 def test_backup_eligibility_that_was_lost_is_refused(work: Work, anna: User) -> None:

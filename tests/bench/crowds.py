@@ -3,6 +3,7 @@
 Each is a request or two at a given instant; how often they come is not decided here.
 """
 
+import asyncio
 import itertools
 import random
 from collections import deque
@@ -18,7 +19,8 @@ from tests.interop import provider
 
 Addresses = Literal["many", "one"]
 SIGN_IN = "/account/sign-in"
-FAMILIES = 100
+# One is refreshed by one request at a time.
+FAMILIES = 200
 # People with a device that they signed in on before; the flood knows some of their names.
 PEOPLE = [f"person{number}" for number in range(60)]
 KNOWN_TO_THE_FLOOD = PEOPLE[:10]
@@ -41,6 +43,8 @@ class Honest:
         self._visits = itertools.cycle(enumerate(PEOPLE))
 
     async def refresh(self, line: Line, seen: Kind, due: float) -> None:
+        while not self._families:
+            await asyncio.sleep(0.02)
         token = self._families.popleft()
         fields = {"grant_type": "refresh_token", "refresh_token": token}
         answer = await asked(line, self._target.token(self._app, fields), seen, due)

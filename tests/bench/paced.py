@@ -111,11 +111,9 @@ async def asked(line: Line, request: bytes, seen: Kind, due: float) -> Answer | 
 
 async def at_rate(rate: float, seconds: float, send: Send) -> None:
     """Begins one each 1/rate seconds, and waits at the end for all of them."""
-    begun, under_way = time.perf_counter(), set()
+    begun, under_way = time.perf_counter(), []
     for number in range(int(rate * seconds)):
         due = begun + number / rate
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        task = asyncio.ensure_future(send(due))
-        under_way.add(task)
-        task.add_done_callback(under_way.discard)
+        under_way.append(asyncio.ensure_future(send(due)))
     await asyncio.gather(*under_way)

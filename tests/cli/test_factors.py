@@ -5,6 +5,7 @@ import json
 import pytest
 
 from idp.clock import SECOND
+from idp.sessions import prove
 from idp.sessions.model import Session
 from idp.users import passkeys, trusted_devices
 from idp.users.model import User
@@ -64,8 +65,9 @@ def test_one_factor_is_removed_and_its_proofs_count_no_more(
         (passkey,) = passkeys.of(unit, anna.id)
         (device,) = trusted_devices.of(unit, anna.id)
     shown = passkeys.Authentication("passkey", ("hwk", "user"), "aal3", passkey.id)
-    session = idp.session(anna, proved=[shown]).session
-    assert session.acr == "aal3"
+    session = idp.session(anna, proved=[prove.PASSWORD, shown]).session
+    alone = idp.session(anna, proved=[shown]).session
+    assert (session.acr, alone.acr) == ("aal3", "aal3")
     assert ready("factors", "remove", "anna", passkey.id, typed="n\n").code == 1
     assert ready.ok("factors", "remove", "anna", passkey.id, "--yes")["removed"] == passkey.id
     ready.ok("factors", "remove", "anna", device.id, "--yes")
@@ -73,6 +75,8 @@ def test_one_factor_is_removed_and_its_proofs_count_no_more(
     with idp.work.read() as unit:
         after = unit.orm.get_one(Session, session.id)
         assert (after.acr, after.ended_at) == ("aal1", None)
+        # What rested on it alone is over.
+        assert unit.orm.get_one(Session, alone.id).end_reason == "factor_removed"
     (event,) = idp.events("factor.removed")
     assert (event["actor"], event["actor_id"], event["user_id"]) == ("admin", "cli", anna.id)
 

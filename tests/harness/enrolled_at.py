@@ -65,7 +65,7 @@ class Person:
     def renew(self) -> None:
         """As if no code had been shown for a while, and none had been wrong."""
         self._change("UPDATE totps SET last_step = 0 WHERE user_id = :id")
-        self._change("DELETE FROM throttles WHERE key LIKE '%codes:' || :id")
+        self._change("DELETE FROM throttles WHERE key LIKE '%' || :id || '%'")
 
     def code(self) -> str:
         """The code that their generator shows now, for some seconds more."""
@@ -110,6 +110,15 @@ class Person:
 def person(on: Deployment, name: str) -> Person:
     """Somebody new with `PASSWORD`."""
     return Person(on, on.person(name), name)
+
+
+def outcome(answer: Answer | None) -> str:
+    """What became of a sign-in: "in", "again" (from its beginning), or the status of a refusal."""
+    if answer is None:
+        return "lost"
+    if answer.status != 303:
+        return str(answer.status)
+    return "in" if b"idp_session=" in answer.head else "again"
 
 
 def options_in(page: Answer) -> str:

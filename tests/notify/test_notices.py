@@ -8,6 +8,7 @@ import pytest
 from idp.events.actor import Actor
 from idp.events.catalogue import (
     DeviceTrusted,
+    EmailChangeAsked,
     EmailChanged,
     Event,
     FactorAdded,
@@ -42,6 +43,7 @@ NOTICES = [
     (RecoveryCodesMade, {"count": 10}, "New recovery codes were made", "10 new recovery codes"),
     (RecoveryCodeUsed, {"left": 1}, "A recovery code was used", "1 of them is left"),
     (RecoveryCodeUsed, {"left": 0}, "A recovery code was used", "None is left"),
+    (EmailChangeAsked, {}, "Another e-mail address was asked for", "Nothing has changed yet"),
     (DeviceTrusted, {"device": "Safari 19 on iPhone"}, "A device is trusted now", "for 30 days"),
 ]
 

@@ -105,10 +105,14 @@ def test_a_suspended_passkey_cannot_be_used_and_is_still_asked_for(idp: Idp) -> 
     alice = idp.person("alice")
     with idp.work.begin() as unit:
         add_passkey(unit, alice, suspended_at=unit.now)
-    assert enrolled(idp, alice) == {"password": "aal1"}
+    named = {"password": "aal1", factors.SUSPENDED: "aal1"}
+    assert enrolled(idp, alice) == named
     with idp.work.begin() as unit:
         recovery_codes.make(unit, alice, ACTOR)
-    assert enrolled(idp, alice) == {"password": "aal1", "recovery_code": "aal1"}
+    assert enrolled(idp, alice) == named | {"recovery_code": "aal1"}
+    with idp.work.begin() as unit:
+        add_passkey(unit, alice)
+    assert enrolled(idp, alice)[factors.SUSPENDED] == "aal1"
 
 
 def test_recovery_codes_count_only_while_some_are_left(idp: Idp) -> None:
@@ -128,7 +132,9 @@ def test_recovery_codes_count_only_while_some_are_left(idp: Idp) -> None:
     [
         ({}, False),
         ({"password": "aal1"}, False),
-        ({"password": "aal1", "recovery_code": "aal1"}, True),
+        ({"password": "aal1", factors.SUSPENDED: "aal1"}, True),
+        # Alone they are none: there are some only beside one.
+        ({"password": "aal1", "recovery_code": "aal1"}, False),
         ({"password": "aal1", "totp": "aal1"}, True),
         ({"passkey": "aal1"}, True),
     ],

@@ -8,6 +8,7 @@ import pytest
 
 from idp.clock import DAY, HOUR, MINUTE, SECOND
 from idp.events.actor import SYSTEM, Actor
+from idp.events.catalogue import UserChanged
 from idp.users import links, queries
 from idp.users.links import Link, Purpose
 from idp.users.model import User
@@ -168,21 +169,33 @@ def test_a_newer_link_for_nobody_yet_voids_the_older_one(idp: Idp) -> None:
 
 
 @pytest.mark.attack("AR-04")
-def test_a_new_password_voids_the_links_that_set_one(idp: Idp) -> None:
-    """AR-04: invalidated by a password change, however it was made."""
+def test_a_new_password_voids_every_link_there_is(idp: Idp) -> None:
+    """AR-04: invalidated by a password change, however it was made; also a change of address."""
     alice, bob = idp.person("alice"), idp.person("bob")
     dead: list[tuple[str, Purpose]] = [
         (make(idp, alice, "reset_password"), "reset_password"),
         (make(idp, alice, "invitation"), "invitation"),
-    ]
-    kept: list[tuple[str, Purpose]] = [
         (make(idp, alice, "verify_email"), "verify_email"),
-        (make(idp, bob), "reset_password"),
     ]
+    kept = make(idp, bob)
     with idp.work.begin() as unit:
         queries.set_password(unit, unit.orm.get_one(User, alice.id), "$argon2id$x", SYSTEM)
-    assert [look(idp, token, purpose) for token, purpose in dead] == [None, None]
-    assert None not in [look(idp, token, purpose) for token, purpose in kept]
+    assert [look(idp, token, purpose) for token, purpose in dead] == [None, None, None]
+    assert look(idp, kept) is not None
+
+
+@pytest.mark.attack("AR-04")
+def test_another_role_voids_no_link_and_another_status_does(idp: Idp) -> None:
+    """AR-04: disabling somebody and taking it back brings no link to life."""
+    alice = idp.person("alice")
+    token = make(idp, alice, "verify_email")
+    with idp.work.begin() as unit:
+        unit.record(UserChanged(user_id=alice.id, changed=["roles"]))
+    assert look(idp, token, "verify_email") is not None
+    for status in ("disabled", "active"):
+        with idp.work.begin() as unit:
+            queries.set_status(unit, unit.orm.get_one(User, alice.id), status, SYSTEM)
+        assert look(idp, token, "verify_email") is None
 
 
 @pytest.mark.attack("AR-04")

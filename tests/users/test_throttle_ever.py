@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from sqlalchemy import select
@@ -53,10 +54,15 @@ def reserve(
 
 
 def reserve_code(
-    work: Work, *, user_id: str = "usr_anna", ip: str | None = "192.0.2.1", kind: str = "totp"
+    work: Work,
+    *,
+    user_id: str = "usr_anna",
+    ip: str | None = "192.0.2.1",
+    device: str | None = None,
+    kind: Literal["totp", "recovery_code"] = "totp",
 ) -> Outcome:
     with work.begin() as unit:
-        return throttle.reserve_code(unit, user_id=user_id, ip=ip, kind=kind)
+        return throttle.reserve_code(unit, user_id=user_id, ip=ip, device=device, kind=kind)
 
 
 def reserve_address(work: Work, *, ip: str | None = "192.0.2.1") -> Outcome:
@@ -129,9 +135,7 @@ def test_a_name_that_leads_nowhere_is_also_stopped_for_the_month(
 
 
 @pytest.mark.attack("BF-07")
-def test_a_known_device_lets_its_owner_in_whatever_the_long_count_says(
-    work: Work, clock: ManualClock
-) -> None:
+def test_a_known_device_has_a_long_count_of_its_own(work: Work, clock: ManualClock) -> None:
     """BF-07: an attacker who fills the month does not lock the owner out."""
     guess_for_days(work, clock)
     assert isinstance(reserve(work), Refusal)
@@ -141,6 +145,23 @@ def test_a_known_device_lets_its_owner_in_whatever_the_long_count_says(
     # And their success gives the attacker no new guesses.
     clock.advance(WINDOW)
     assert isinstance(reserve(work), Refusal)
+
+
+@pytest.mark.attack("BF-01")
+def test_a_known_device_does_not_guess_for_ever(work: Work, clock: ManualClock) -> None:
+    """BF-01: whoever has the laptop is stopped for the month too; other devices are not."""
+    for _ in range(10):
+        assert isinstance(reserve(work, device="d" * 64), Reservation)
+        clock.advance(WINDOW)
+    refused = reserve(work, device="d" * 64)
+    assert isinstance(refused, Refusal)
+    assert refused.scope == "ever"
+    assert isinstance(reserve(work, device="e" * 64), Reservation)
+    assert isinstance(reserve(work), Reservation)
+    # A new password that was set by mail is unknown to them.
+    with work.begin() as unit:
+        throttle.forgive(unit, user_id="usr_anna")
+    assert isinstance(reserve(work, device="d" * 64), Reservation)
 
 
 @pytest.mark.attack("BF-07")
@@ -183,7 +204,7 @@ def test_a_reset_password_starts_with_no_wrong_tries(work: Work, clock: ManualCl
         throttle.forgive(unit, user_id="usr_anna")
     assert isinstance(reserve(work), Reservation)
     # Codes are another matter: whoever reads the mail gets no new tries of them.
-    assert counts(work)["codes:usr_anna"] == 3
+    assert counts(work)["totp:usr_anna"] == 3
 
 
 # --- Codes and passkeys ---------------------------------------------------------------------
@@ -201,6 +222,30 @@ def test_codes_have_one_count_per_account_from_wherever_they_come(
     assert (refused.scope, refused.attempts, refused.limit) == ("account", 8, 5)
     assert refused.retry_after == 900
     assert isinstance(reserve_code(work, user_id="usr_bob"), Reservation)
+    clock.advance(WINDOW)
+    assert isinstance(reserve_code(work), Reservation)
+
+
+@pytest.mark.attack("BF-07")
+def test_each_kind_of_code_and_each_known_device_is_counted_by_itself(
+    work: Work, clock: ManualClock
+) -> None:
+    """BF-07: wrong digits from elsewhere spend neither recovery codes nor digits on a laptop."""
+    for _ in range(2):
+        for _ in range(6):
+            refused = reserve_code(work)
+        assert isinstance(refused, Refusal)
+        assert isinstance(reserve_code(work, kind="recovery_code"), Reservation)
+        assert isinstance(reserve_code(work, device="d" * 64), Reservation)
+        clock.advance(WINDOW)
+    refused = reserve_code(work)
+    assert isinstance(refused, Refusal)
+    assert refused.scope == "ever"
+    right = reserve_code(work, kind="recovery_code")
+    succeed(work, reserve_code(work, device="d" * 64))
+    assert isinstance(reserve_code(work), Refusal)
+    # A recovery code does what neither digits elsewhere nor a mailbox can.
+    succeed(work, right)
     clock.advance(WINDOW)
     assert isinstance(reserve_code(work), Reservation)
 
@@ -247,7 +292,7 @@ def test_a_flooding_address_does_not_spend_the_codes(work: Work) -> None:
         assert isinstance(refused, Refusal)
         assert refused.scope == "address"
     assert isinstance(reserve_code(work), Reservation)
-    assert counts(work)["codes:usr_anna"] == 1
+    assert counts(work)["totp:usr_anna"] == 1
 
 
 def test_a_right_code_forgets_the_wrong_ones_and_takes_its_own_off_the_address(work: Work) -> None:

@@ -128,7 +128,7 @@ def test_one_address_has_one_form_and_a_look_alike_is_another(
 ) -> None:
     """AR-08: IDN homographs are mailed to what they are, not to what they look like."""
     assert ask(alice, typed).status_code == 202
-    (mail,) = owed(idp)
+    (mail,) = owed(idp, "verify_email")
     assert mail.to == written
 
 
@@ -138,7 +138,9 @@ def test_a_taken_address_gets_the_same_answer_as_a_free_one(idp: Idp, alice: Som
     idp.person("bob")
     free, taken = ask(alice, "free@example.com"), ask(alice, "bob@example.com")
     assert free.text.replace("free@", "bob@") == taken.text
-    assert [mail.to for mail in owed(idp)] == ["free@example.com", "bob@example.com"]
+    sent = [mail.to for mail in owed(idp, "verify_email")]
+    assert sent == ["free@example.com", "bob@example.com"]
+    assert {mail.to for mail in owed(idp, "email_change_asked")} == {"alice@example.com"}
     refused = confirm(idp.browser(), linked(idp, "verify_email"))
     assert refused.status_code == 409
     assert address(idp, alice.user) == ("alice@example.com", 0)
@@ -190,7 +192,7 @@ def test_three_mails_an_hour_are_sent_and_then_one_is_told(idp: Idp, alice: Some
     refused = ask(alice, "victim4@example.com")
     assert refused.status_code == 429
     assert refused.headers["retry-after"] == "3600"
-    assert len(owed(idp)) == 3
+    assert len(owed(idp, "verify_email")) == len(owed(idp, "email_change_asked")) == 3
 
 
 def test_it_needs_a_session_and_a_fresh_proof(idp: Idp, alice: Somebody) -> None:

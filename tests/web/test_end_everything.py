@@ -1,12 +1,14 @@
-"""Ending every session from the account page, which needs a fresh proof (row T5)."""
+"""Ending every session, or all the others, which needs a fresh proof (row T5)."""
 
 import pytest
 
 from idp.clock import MINUTE, SECOND
 from idp.users.model import User
+from idp.web.account import SELECTED
 from tests.flows.pages import Person
 from tests.harness.enrolled import with_totp
 from tests.harness.provider import PASSWORD, Idp
+from tests.web.html import Page
 
 STALE = 301 * SECOND
 
@@ -71,8 +73,25 @@ def test_a_second_factor_is_asked_for_where_there_is_one(
     assert running(idp) == 0
 
 
-def test_ending_the_others_stays_instant(idp: Idp, alice: Person) -> None:
-    """Whoever lost a device is not sent away first."""
+def test_ending_the_others_asks_for_a_proof_too_and_stays_signed_in(
+    idp: Idp, alice: Person
+) -> None:
+    """SE-02: whoever finds a session open does not turn its owner out of the others."""
     idp.clock.advance(STALE)
-    assert ask(alice, "others").at == "/account/sessions"
+    ask(alice, "others").press("step-up-begin").press("factor-submit", password=PASSWORD)
+    assert running(idp) == 2
+    assert alice.press("step-up-continue").at == "/account/sessions"
+    assert running(idp) == 1
+
+
+def test_ending_one_that_was_picked_stays_instant(idp: Idp, user: User) -> None:
+    """Whoever lost a device is not sent away first."""
+    lost = idp.session(user).session.id
+    started = idp.session(user)
+    browser = idp.signed_in_browser(started)
+    idp.clock.advance(STALE)
+    fields = Page(browser.get("/account/sessions")).form(action="/account/sessions/end").fields
+    form = {"what": "selected", f"{SELECTED}{lost}": "on", "confirmed": "yes"}
+    sent = browser.post("/account/sessions/end", data=fields | form)
+    assert sent.headers["location"].startswith("/account/sessions")
     assert running(idp) == 1

@@ -12,7 +12,7 @@ from idp.users import queries
 from idp.users.model import User
 from tests.harness.provider import Flow, Idp, Registered
 from tests.web.conftest import Somebody
-from tests.web.factors import add_totp, page_of
+from tests.web.factors import BY_CODE, add_totp, page_of, prove_again
 from tests.web.html import Page
 
 PATH = "/account/security/not-me"
@@ -78,9 +78,15 @@ def test_the_four_steps(idp: Idp, alice: Somebody) -> None:
     new_password(idp, alice)
     page = page_of(alice, asked(stranger))
     assert done(page) == [1, 2]
-    page = page_of(alice, page.element("all-mine").attributes["href"].partition("#")[0])
+    reviewed = page.element("all-mine").attributes["href"].partition("#")[0]
+    page = page_of(alice, reviewed)
     assert done(page) == [1, 2, 3]
-    page = press(alice, page, "wizard-others")
+    # What was added above is asked for from now on.
+    held = page.press(alice.browser, "wizard-others")
+    assert Page(held).has("step-up-begin")
+    assert alice.is_running(phone)
+    prove_again(alice, *BY_CODE)
+    page = press(alice, page_of(alice, reviewed), "wizard-others")
     assert done(page) == [1, 2, 3, 4]
     assert page.has("all-done")
     assert not alice.is_running(phone)
