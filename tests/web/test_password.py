@@ -174,10 +174,12 @@ def test_the_other_sessions_may_stay(alice: Somebody) -> None:
 
 
 def test_the_other_sessions_may_have_ten_minutes(idp: Idp, alice: Somebody) -> None:
-    """Row B5: grace for the others, after which they are over."""
+    """Row B5: grace for the others, who are told, and after which they are over."""
     elsewhere = idp.session(alice.user)
     browser = idp.signed_in_browser(elsewhere)
     assert change(alice, others="end_soon").status_code == 303
+    assert Page(browser.get("/account/sessions")).has("ends-soon")
+    assert not Page(alice.browser.get("/account/sessions")).has("ends-soon")
     idp.clock.advance(10 * MINUTE - SECOND)
     assert browser.get("/account/sessions").status_code == 200
     idp.clock.advance(SECOND)
