@@ -224,6 +224,26 @@ def test_our_api_takes_an_old_password_for_no_fresh_proof(either_idp: Idp) -> No
     assert ends(idp)[elsewhere.session.id] is None
 
 
+@pytest.mark.attack("SE-11")
+def test_what_never_rested_on_the_passkey_is_told_as_before(either_idp: Idp) -> None:
+    """SE-11: the removal of a passkey makes a grant say more, or less, that it never vouched for."""
+    idp = either_idp
+    alice, app = idp.person("alice"), idp.register()
+    with_passkey(idp, alice)
+    started = rest_on_passkey(idp, alice, BY_PASSWORD)
+    idp.clock.advance(10 * MINUTE)
+    fresh = Authentication("totp", ("otp",), "aal1")
+    started = idp.prove(started, fresh)
+    tokens = idp.grant(app, started, scope="openid sessions", max_age="60")
+    before = idp.post("/introspect", app, token=tokens["access_token"])[1]
+    assert (before["acr"], before["amr"]) == ("aal1", ["otp"])
+    remove_passkey(idp, alice, by=idp.session(alice))
+    after = idp.post("/introspect", app, token=tokens["access_token"])[1]
+    assert {name: after[name] for name in ("acr", "amr", "auth_time")} == {
+        name: before[name] for name in ("acr", "amr", "auth_time")
+    }
+
+
 def revoke_all(idp: Idp, token: str) -> Response:
     headers = {"Authorization": f"Bearer {token}"}
     return idp.browser().post("/api/v1/users/sessions/revoke-all", headers=headers)
