@@ -223,23 +223,28 @@ def lower(unit: UnitOfWork, event: FactorRemoved | FactorSuspended) -> None:
     Access tokens that are JWTs say it until they expire.
     """
     unit.flush()
-    held = select(Authorization.session_id).where(
-        Authorization.user_id == event.user_id, Authorization.ended_at.is_(None)
+    given = (
+        select(Authorization, Session)
+        .join(Session, Session.id == Authorization.session_id)
+        .where(Authorization.user_id == event.user_id, Authorization.ended_at.is_(None))
     )
-    for session in unit.orm.scalars(select(Session).where(Session.id.in_(held))):
-        found = assurance.standing(assurance.proofs(session.authentications))
-        least = assurance.LADDER[0]
+    for grant, session in unit.orm.execute(given).all():
         # What outlived its session has nothing to be measured by: the lowest.
-        is_over = session.ended_at is not None
-        acr = least if found is None or is_over else found.acr
+        proved = assurance.proofs(session.authentications) if session.ended_at is None else ()
+        # From its own moment on: what was revoked stands for nothing there.
+        still = assurance.standing(proved, since=grant.auth_time)
+        if still is not None and assurance.reaches(still.acr, grant.acr):
+            continue
+        left = assurance.standing(proved, since=1)
+        values: dict[str, Any] = {"acr": assurance.LADDER[0], "amr": []}
+        if left is not None:
+            values = {"acr": min(left.acr, grant.acr), "amr": list(left.amr)}
+        if session.ended_at is None:
+            values["auth_time"] = min(left.auth_time, grant.auth_time) if left is not None else 0
         unit.connection.execute(
             update(Authorization)
-            .where(
-                Authorization.session_id == session.id,
-                Authorization.ended_at.is_(None),
-                Authorization.acr.in_([one for one in assurance.LADDER if one > acr]),
-            )
-            .values(acr=acr, amr=list(found.amr) if found is not None and not is_over else [])
+            .where(Authorization.id == grant.id, Authorization.ended_at.is_(None))
+            .values(**values)
         )
 
 
