@@ -90,16 +90,22 @@ def password(
 
     Raises `Unavailable` when too many passwords are waiting; the attempt is not counted then.
     """
-    with work.begin() as unit:
-        counted = _count(unit, name, visit)
-    if isinstance(counted, Rejected):
-        return counted
-    try:
-        matched = hasher.verify(counted.password_hash, password)
-    except Unavailable:
+    with work.read() as unit:
+        user = users.by_identifier(unit, name)
+        user_id = user.id if user is not None else None
+        known = _known_device(unit, user_id, visit)
+        over = throttle.refused_already(
+            unit, user_id=user_id, name_key=_name_key(name), ip=visit.ip, device=known
+        )
+    if over is not None:
+        return _in_words(over, TOO_MANY_PASSWORDS)
+    # Before anything is written: a flood that finds no place must not cost a commit each.
+    with hasher.place("known" if known is not None else "anybody"):
         with work.begin() as unit:
-            throttle.take_back(unit, counted.reservation)
-        raise
+            counted = _count(unit, name, visit)
+        if isinstance(counted, Rejected):
+            return counted
+        matched = hasher.verify(counted.password_hash, password)
     right = counted.password_hash if matched else None
     rehashed = _rehashed(hasher, right, password)
     with work.begin() as unit:
@@ -249,6 +255,10 @@ def _throttled(
                 scope=refusal.scope,
             )
         )
+    return _in_words(refusal, sentence)
+
+
+def _in_words(refusal: Refusal, sentence: str) -> Rejected:
     if refusal.scope == "ever":
         return Rejected(sentence, 429, refusal.retry_after)
     minutes = -(-refusal.retry_after // 60)

@@ -5,16 +5,20 @@ Owns argon2id (RFC 9106) and its cost. Does not know users, counters or pages.
 A hash takes 19 MiB and some 30 ms of a processor, so a flood of sign-ins could take all of both:
 only so many are computed at once, only so many wait, and the rest is told at once to come back.
 Whatever is asked, one attempt costs one hash: an unknown name, a missing password, an empty or
-oversized one cannot be told from a wrong one by time.
+oversized one cannot be told from a wrong one by time. A place in the queue is taken before anything
+is written about an attempt, so that a flood that finds none costs no commit; some places are kept
+for people on devices they signed in on before, so that it does not keep them out either.
 """
 
 import base64
 import logging
 import os
+import sys
 import threading
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -40,6 +44,7 @@ _INSTEAD = b"\x00 a password that nobody can have"
 _BESIDE_A_NAME = 8
 
 SecondFactor = Literal["none", "enrolled"]
+Whose = Literal["known", "anybody"]
 
 _Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
@@ -60,11 +65,14 @@ class PasswordHasher:
             parallelism=1,
         )
         workers = settings.workers or os.cpu_count() or 1
-        self._places = workers + settings.queue
+        # Beyond the first, only people on known devices wait.
+        self._places = {"anybody": workers + settings.queue, "known": workers + 2 * settings.queue}
         self._inside = 0
         self._counting = threading.Lock()
         # Threads of their own: each keeps the memory of its last hash, so they must be few.
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="argon2")
+        self._threads = ThreadPoolExecutor(
+            workers, thread_name_prefix="argon2", initializer=_give_way
+        )
         self._dummy = self._made_up()
 
     def hash(self, password: str) -> str:
@@ -72,22 +80,36 @@ class PasswordHasher:
         received = _received(password)
         if received is None:
             raise Refused("invalid_password", _TOO_LONG)
-        return self._computed_in_turn(
-            lambda: hash_secret(
-                received,
-                os.urandom(_SALT_BYTES),
-                time_cost=self._wanted.time_cost,
-                memory_cost=self._wanted.memory_cost,
-                parallelism=self._wanted.parallelism,
-                hash_len=_HASH_BYTES,
-                type=Type.ID,
-            ).decode()
-        )
+        with self.place():
+            return self._computed(
+                lambda: hash_secret(
+                    received,
+                    os.urandom(_SALT_BYTES),
+                    time_cost=self._wanted.time_cost,
+                    memory_cost=self._wanted.memory_cost,
+                    parallelism=self._wanted.parallelism,
+                    hash_len=_HASH_BYTES,
+                    type=Type.ID,
+                ).decode()
+            )
+
+    @contextmanager
+    def place(self, of: Whose = "anybody") -> Iterator[None]:
+        """A place in the queue, for one hash; raises `Unavailable` when too many are waiting."""
+        with self._counting:
+            if self._inside >= self._places[of]:
+                raise Unavailable("too many passwords are waiting to be checked")
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._inside -= 1
 
     def verify(self, stored: str | None, password: str) -> bool:
         """Whether `password` is the one behind `stored`; None stands for "there is none".
 
-        Costs exactly one hash in every case. Raises `Unavailable` when too many are waiting.
+        Costs exactly one hash in every case; the caller holds a `place` for it.
         """
         received = _received(password)
         kind = self._kind_of(stored) if stored is not None else None
@@ -105,23 +127,16 @@ class PasswordHasher:
                 _matches(self._dummy, secret, Type.ID)
                 return False
 
-        return self._computed_in_turn(check) and received is not None
+        return self._computed(check) and received is not None
 
     def needs_rehash(self, stored: str) -> bool:
         """Whether a hash that was just verified was made with another cost than today's."""
         return extract_parameters(stored) != self._wanted
 
-    def _computed_in_turn(self, compute: Callable[[], _Result]) -> _Result:
+    def _computed(self, compute: Callable[[], _Result]) -> _Result:
         with self._counting:
-            if self._inside >= self._places:
-                raise Unavailable("too many passwords are waiting to be checked")
-            self._inside += 1
             self.computed += 1
-        try:
-            return self._threads.submit(compute).result()
-        finally:
-            with self._counting:
-                self._inside -= 1
+        return self._threads.submit(compute).result()
 
     def _kind_of(self, stored: str) -> Type | None:
         """The argon2 variant of a stored hash, or None when it must not be checked."""
@@ -153,6 +168,13 @@ class PasswordHasher:
         wanted = self._wanted
         cost = f"m={wanted.memory_cost},t={wanted.time_cost},p={wanted.parallelism}"
         return f"$argon2id$v={ARGON2_VERSION}${cost}$" + salt + "$" + digest
+
+
+def _give_way() -> None:
+    """Answers come before passwords: on Linux, where a thread has a priority of its own."""
+    if sys.platform == "linux":
+        own = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, own, os.getpriority(os.PRIO_PROCESS, own) + 10)
 
 
 def _matches(stored: str, secret: bytes, kind: Type) -> bool:

@@ -85,6 +85,35 @@ def reserve(
     return refusal or Reservation(address.address_key, (key, ever))
 
 
+def refused_already(
+    unit: UnitOfWork, *, user_id: str | None, name_key: str, ip: str | None, device: str | None
+) -> Refusal | None:
+    """The refusal of a try whose limit was passed before, and told of; it need not be counted.
+
+    Reads only, so that a flood that is refused costs no commit each. Decides nothing for tries that
+    may go on: those are counted by `reserve`.
+    """
+    limits = unit.settings.throttle
+    known = user_id is not None and device is not None
+    key = f"account:{user_id}" if user_id is not None else _name_key(unit, name_key)
+    if known and device is not None:
+        key = f"{key}:device:{device[:32]}"
+    counts: list[tuple[str, Scope, int]] = [
+        (f"address:{_network(ip)}", "address", limits.per_address),
+        (
+            key,
+            "device" if known else "account",
+            limits.per_account_device if known else limits.per_account,
+        ),
+        (f"ever:{key}", "ever", limits.per_account_ever),
+    ]
+    for counted, scope, limit in counts:
+        rows = unit.run(_PRESENT, {"counted": counted, "now": unit.now})
+        if rows and rows[0][0] > limit:
+            return Refusal(scope, rows[0][0], limit, -(-(rows[0][1] - unit.now) // SECOND))
+    return None
+
+
 def reserve_code(
     unit: UnitOfWork,
     *,
@@ -132,12 +161,6 @@ def succeeded(unit: UnitOfWork, reservation: Reservation) -> None:
     _take_back(unit, reservation.address_key)
     for key in reservation.account_keys:
         unit.run(_FORGET, {"counted": key})
-
-
-def take_back(unit: UnitOfWork, reservation: Reservation) -> None:
-    """Uncounts an attempt whose password was never looked at."""
-    for key in (reservation.address_key, *reservation.account_keys):
-        _take_back(unit, key)
 
 
 def forgive(unit: UnitOfWork, *, user_id: str) -> None:
@@ -190,6 +213,11 @@ def _upsert(dialect: Any) -> HotStatement:
 
 # By whether the database is SQLite: "insert, or else" is not in the common language.
 _INCREMENT = {True: _upsert(sqlite), False: _upsert(postgresql)}
+_PRESENT = HotStatement(
+    select(Throttle.count, Throttle.window_ends_at).where(
+        Throttle.key == bindparam("counted"), Throttle.window_ends_at > bindparam("now")
+    )
+)
 _FORGET = HotStatement(delete(Throttle).where(Throttle.key == bindparam("counted")))
 _DECREMENT = HotStatement(
     update(Throttle)

@@ -74,7 +74,7 @@ def web_context(provider: Provider, hasher: PasswordHasher) -> WebContext:
         hasher=hasher,
         renderer=Renderer(settings, provider.work.clock),
         trusted_proxies=networks(settings.trusted_proxies),
-        entrance=anyio.CapacityLimiter(settings.password.queue + 8),
+        entrance=anyio.CapacityLimiter(2 * settings.password.queue + 8),
         limiter=anyio.CapacityLimiter(16),
     )
 

@@ -77,7 +77,10 @@ def test_of_three_hundred_parallel_wrong_passwords_ten_are_checked(
         [browser.signing_in("alice", f"guess number {one}", form) for one in range(300)],
     )
 
-    assert Counter(made.statuses) == {403: 10, 429: 290}
+    # Who finds no place in the queue is told so before anything is counted.
+    answered = Counter(made.statuses)
+    assert answered[403] == 10
+    assert set(answered) <= {403, 429, 503}
     assert deployment.count_events("login.failed") == 10
     right = deployment.ask(browser.signing_in("alice", PASSWORD, form))
     assert right.status == 429

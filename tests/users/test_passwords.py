@@ -1,5 +1,6 @@
 import threading
 import unicodedata
+from contextlib import ExitStack
 from random import Random
 
 import argon2
@@ -176,7 +177,8 @@ def test_beyond_the_queue_the_answer_is_busy_at_once_and_no_more_run_than_allowe
 
     def attempt() -> None:
         try:
-            outcomes.append(str(hasher.verify(None, "x")))
+            with hasher.place():
+                outcomes.append(str(hasher.verify(None, "x")))
         except Unavailable as unavailable:
             outcomes.append(str(unavailable.status))
             if outcomes.count("503") == 15:
@@ -309,3 +311,19 @@ def test_the_list_of_common_passwords_has_three_thousand_that_the_length_rule_le
         problem = passwords.problem_with(one, SETTINGS, [], second_factor=ENROLLED)
         assert problem is not None
         assert "most used" in problem
+
+
+def test_some_places_are_kept_for_people_on_devices_they_signed_in_on_before() -> None:
+    """DS-01: a flood that takes every common place does not keep them out."""
+    hasher = PasswordHasher(PasswordSettings(workers=1, queue=2))
+    with ExitStack() as flood:
+        for _ in range(3):
+            flood.enter_context(hasher.place("anybody"))
+        with pytest.raises(Unavailable):
+            flood.enter_context(hasher.place("anybody"))
+        for _ in range(2):
+            flood.enter_context(hasher.place("known"))
+        with pytest.raises(Unavailable):
+            flood.enter_context(hasher.place("known"))
+    with hasher.place("anybody"):
+        pass

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from idp.clock import DAY, SECOND
 from idp.storage.unit_of_work import Work
@@ -165,16 +165,6 @@ def test_a_success_forgets_the_accounts_attempts_and_takes_its_own_off_the_addre
     with work.read() as unit:
         left = unit.orm.execute(select(Throttle.key, Throttle.count)).all()
     assert left == [("address:192.0.2.1", 2)]
-
-
-def test_an_attempt_that_was_not_looked_at_is_taken_back(work: Work) -> None:
-    reservation = reserve(work)
-    assert isinstance(reservation, Reservation)
-    with work.begin() as unit:
-        throttle.take_back(unit, reservation)
-    with work.read() as unit:
-        assert unit.orm.scalar(select(func.sum(Throttle.count))) == 0
-    assert all(isinstance(reserve(work), Reservation) for _ in range(3))
 
 
 def test_counters_whose_window_is_over_are_deleted(work: Work, clock: ManualClock) -> None:

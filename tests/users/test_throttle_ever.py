@@ -183,16 +183,6 @@ def test_a_success_forgets_the_long_count_too(work: Work, clock: ManualClock) ->
     assert all(isinstance(one, Reservation) for one in guess_for_days(work, clock))
 
 
-def test_an_attempt_that_was_not_looked_at_is_taken_back_everywhere(work: Work) -> None:
-    first, second = reserve(work), reserve_code(work)
-    for one in (first, second):
-        assert isinstance(one, Reservation)
-        with work.begin() as unit:
-            throttle.take_back(unit, one)
-    assert set(counts(work).values()) == {0}
-    assert len(counts(work)) == 5
-
-
 @pytest.mark.attack("BF-07")
 def test_a_reset_password_starts_with_no_wrong_tries(work: Work, clock: ManualClock) -> None:
     """BF-07: an owner whose account was flooded gets in with their new password."""
