@@ -2,11 +2,12 @@
 
 Three steps, because work must neither hold a transaction open nor come before it is counted:
 
-1. a transaction that finds the user and counts the attempt (limits are reserved before the work);
+1. a transaction that counts the attempt (limits are reserved before the work);
 2. the work that takes time, for passwords: one hash for every attempt, outside any transaction;
 3. a transaction that looks at the user again, and hands the proof to `then`, or records why not.
 
-Between the steps a user may have been disabled or have a new password: the third decides. What
+Whom a password is of is looked up before the first, which refuses a flood by reading alone. Between
+the steps a user may have been disabled or have a new password: the third decides. What
 comes of a proof (a session, a higher level) is not decided here.
 Specs: NIST SP 800-63B-4 sections 3.1.1.2, 3.1.2, 3.1.4 and 3.2.2; RFC 8176 (`amr`).
 """
@@ -31,7 +32,7 @@ from idp.users import names, passkeys, recovery_codes, throttle, totp
 from idp.users import queries as users
 from idp.users.model import ACTIVE, User
 from idp.users.passwords import PasswordHasher
-from idp.users.throttle import Refusal, Reservation
+from idp.users.throttle import Refusal
 
 Code = Literal["totp", "recovery_code"]
 Result = TypeVar("Result")
@@ -68,15 +69,6 @@ class Rejected:
     is_over: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """What step 1 found; `user_id` is None for a name that leads nowhere."""
-
-    user_id: str | None
-    password_hash: str | None
-    reservation: Reservation
-
-
 def password(
     work: Work,
     hasher: PasswordHasher,
@@ -93,27 +85,30 @@ def password(
     with work.read() as unit:
         user = users.by_identifier(unit, name)
         user_id = user.id if user is not None else None
-        known = _known_device(unit, user_id, visit)
+        stored = user.password_hash if user is not None else None
+        name_key, known = _name_key(name), _known_device(unit, user_id, visit)
         over = throttle.refused_already(
-            unit, user_id=user_id, name_key=_name_key(name), ip=visit.ip, device=known
+            unit, user_id=user_id, name_key=name_key, ip=visit.ip, device=known
         )
     if over is not None:
         return _in_words(over, TOO_MANY_PASSWORDS)
     # Before anything is written: a flood that finds no place must not cost a commit each.
     with hasher.place("known" if known is not None else "anybody"):
         with work.begin() as unit:
-            counted = _count(unit, name, visit)
-        if isinstance(counted, Rejected):
-            return counted
-        matched = hasher.verify(counted.password_hash, password)
-    right = counted.password_hash if matched else None
+            counted = throttle.reserve(
+                unit, user_id=user_id, name_key=name_key, ip=visit.ip, device=known
+            )
+            if isinstance(counted, Refusal):
+                return _throttled(unit, counted, visit, user_id, sentence=TOO_MANY_PASSWORDS)
+        matched = hasher.verify(stored, password)
+    right = stored if matched else None
     rehashed = _rehashed(hasher, right, password)
     with work.begin() as unit:
-        user = _locked(unit, counted.user_id)
+        user = _locked(unit, user_id)
         reason = _why_not(user, right)
         if user is None or reason is not None:
             return _failed(unit, user, visit, reason or "unknown_name", NOT_THEM)
-        throttle.succeeded(unit, counted.reservation)
+        throttle.succeeded(unit, counted)
         if rehashed is not None:
             user.password_hash = rehashed
         return then(unit, user, PASSWORD)
@@ -182,28 +177,6 @@ def passkey(
             return _failed(unit, user, visit, why or "unknown_name", WRONG_PASSKEY)
         throttle.succeeded(unit, counted)
         return then(unit, user, verified.authentication)
-
-
-def _count(unit: UnitOfWork, name: str, visit: Visit) -> _Candidate | Rejected:
-    user = users.by_identifier(unit, name)
-    outcome = throttle.reserve(
-        unit,
-        user_id=user.id if user is not None else None,
-        name_key=_name_key(name),
-        ip=visit.ip,
-        device=_known_device(unit, user.id if user is not None else None, visit),
-    )
-    if isinstance(outcome, Refusal):
-        return _throttled(
-            unit,
-            outcome,
-            visit,
-            user.id if user is not None else None,
-            sentence=TOO_MANY_PASSWORDS,
-        )
-    if user is None:
-        return _Candidate(None, None, outcome)
-    return _Candidate(user.id, user.password_hash, outcome)
 
 
 def _name_key(name: str) -> str:

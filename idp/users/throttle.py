@@ -11,10 +11,9 @@ an attacker who spends the account's attempts does not lock its owner out (BF-07
 under its address.
 
 Passwords are counted twice: for a quarter of an hour, and for a month, so that a patient guesser
-does not go on for ever (NIST SP 800-63B-4 section 3.2.2: at most 100 in a row). Codes have one
-count per account, whatever kind they are and wherever they are asked for; who gets that far has
-shown a password or holds a session, so that strangers cannot spend it. A passkey cannot be guessed:
-only its address is counted.
+does not go on for ever (NIST SP 800-63B-4 section 3.2.2: at most 100 in a row). Codes have a count
+for each kind, and for each known device; who gets that far has shown a password or holds a session,
+so that strangers cannot spend it. A passkey cannot be guessed: only its address is counted.
 """
 
 import ipaddress
@@ -24,8 +23,8 @@ from typing import Any, Literal
 from sqlalchemy import bindparam, case, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from idp.clock import DAY, SECOND, Duration, Instant
-from idp.storage.database import HotStatement
+from idp.clock import DAY, SECOND
+from idp.storage.database import HotStatement, Row
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.model import Throttle
 
@@ -68,21 +67,15 @@ def reserve(
     `user_id` is None for a name that leads nowhere, which is then counted by `name_key`; `device`
     is the digest of a device that signed in to this very account before, else None.
     """
-    limits = unit.settings.throttle
     address = reserve_address(unit, ip=ip)
     if isinstance(address, Refusal):
         return address
-    if user_id is not None and device is not None:
-        key = f"account:{user_id}:device:{device[:32]}"
-        refusal = _count(unit, key, scope="device", limit=limits.per_account_device)
-    else:
-        key = f"account:{user_id}" if user_id is not None else _name_key(unit, name_key)
-        refusal = _count(unit, key, scope="account", limit=limits.per_account)
-    ever = f"ever:{key}"
-    # The long count last: what the short one refuses is no guess, and an attacker could use up a
-    # month in a minute.
-    refusal = refusal or _count(unit, ever, scope="ever", limit=limits.per_account_ever)
-    return refusal or Reservation(address.address_key, (key, ever))
+    counts = _of_password(unit, user_id=user_id, name_key=name_key, device=device)
+    for key, scope, limit in counts:
+        refusal = _count(unit, key, scope=scope, limit=limit)
+        if refusal is not None:
+            return refusal
+    return Reservation(address.address_key, tuple(key for key, _, _ in counts))
 
 
 def refused_already(
@@ -93,24 +86,14 @@ def refused_already(
     Reads only, so that a flood that is refused costs no commit each. Decides nothing for tries that
     may go on: those are counted by `reserve`.
     """
-    limits = unit.settings.throttle
-    known = user_id is not None and device is not None
-    key = f"account:{user_id}" if user_id is not None else _name_key(unit, name_key)
-    if known and device is not None:
-        key = f"{key}:device:{device[:32]}"
-    counts: list[tuple[str, Scope, int]] = [
-        (f"address:{_network(ip)}", "address", limits.per_address),
-        (
-            key,
-            "device" if known else "account",
-            limits.per_account_device if known else limits.per_account,
-        ),
-        (f"ever:{key}", "ever", limits.per_account_ever),
+    counts = [
+        _of_address(unit, ip),
+        *_of_password(unit, user_id=user_id, name_key=name_key, device=device),
     ]
-    for counted, scope, limit in counts:
-        rows = unit.run(_PRESENT, {"counted": counted, "now": unit.now})
+    for key, scope, limit in counts:
+        rows = unit.run(_PRESENT, {"counted": key, "now": unit.now})
         if rows and rows[0][0] > limit:
-            return Refusal(scope, rows[0][0], limit, -(-(rows[0][1] - unit.now) // SECOND))
+            return _refusal(unit, rows[0], scope=scope, limit=limit)
     return None
 
 
@@ -148,9 +131,8 @@ def reserve_address(unit: UnitOfWork, *, ip: str | None) -> Reservation | Refusa
     # Always the address first: one that floods us must not spend the account's attempts as well.
     # Whoever changes several counts keeps to this order, because two orders are a deadlock on
     # PostgreSQL.
-    key = f"address:{_network(ip)}"
-    limit = unit.settings.throttle.per_address
-    return _count(unit, key, scope="address", limit=limit) or Reservation(key)
+    key, scope, limit = _of_address(unit, ip)
+    return _count(unit, key, scope=scope, limit=limit) or Reservation(key)
 
 
 def succeeded(unit: UnitOfWork, reservation: Reservation) -> None:
@@ -187,10 +169,35 @@ def forget_past(unit: UnitOfWork) -> int:
 
 def _count(unit: UnitOfWork, key: str, *, scope: Scope, limit: int) -> Refusal | None:
     window = EVER if scope == "ever" else unit.settings.throttle.window * SECOND
-    attempts, window_ends_at = _increment(unit, key, window)
-    if attempts <= limit:
-        return None
-    return Refusal(scope, attempts, limit, -(-(window_ends_at - unit.now) // SECOND))
+    values = {"counted": key, "now": unit.now, "ends_at": unit.now + window}
+    row = unit.run(_INCREMENT[unit.is_sqlite], values)[0]
+    return _refusal(unit, row, scope=scope, limit=limit) if row[0] > limit else None
+
+
+def _refusal(unit: UnitOfWork, row: Row, *, scope: Scope, limit: int) -> Refusal:
+    """The refusal for a count that stands at `row` (attempts, end of the window)."""
+    return Refusal(scope, row[0], limit, -(-(row[1] - unit.now) // SECOND))
+
+
+def _of_address(unit: UnitOfWork, ip: str | None) -> tuple[str, Scope, int]:
+    """The count of an address: its key, scope and limit."""
+    return f"address:{_network(ip)}", "address", unit.settings.throttle.per_address
+
+
+def _of_password(
+    unit: UnitOfWork, *, user_id: str | None, name_key: str, device: str | None
+) -> list[tuple[str, Scope, int]]:
+    """The counts that one try of a password adds to beside its address, in their order.
+
+    The long one last: what the short one refuses is no guess, and an attacker could use up a month
+    in a minute.
+    """
+    limits = unit.settings.throttle
+    key = f"account:{user_id}" if user_id is not None else _name_key(unit, name_key)
+    short: tuple[str, Scope, int] = (key, "account", limits.per_account)
+    if user_id is not None and device is not None:
+        short = (f"{key}:device:{device[:32]}", "device", limits.per_account_device)
+    return [short, (f"ever:{short[0]}", "ever", limits.per_account_ever)]
 
 
 def _upsert(dialect: Any) -> HotStatement:
@@ -228,12 +235,6 @@ _DECREMENT = HotStatement(
     )
     .values(count=Throttle.count - 1)
 )
-
-
-def _increment(unit: UnitOfWork, key: str, window: Duration) -> tuple[int, Instant]:
-    values = {"counted": key, "now": unit.now, "ends_at": unit.now + window}
-    row = unit.run(_INCREMENT[unit.is_sqlite], values)[0]
-    return row[0], row[1]
 
 
 def _take_back(unit: UnitOfWork, key: str) -> None:
