@@ -14,9 +14,8 @@ from idp.web.local_path import local_path
 from idp.web.pending import back_to_authorize
 
 
-def at(context: WebContext, request: PageRequest, pending: Pending | None) -> Entry:
+def at(request: PageRequest, pending: Pending | None) -> Entry:
     """Where this request comes in; an app's request learns that somebody proved themselves."""
-    del context
 
     def note(unit: UnitOfWork, signed_in: SignedIn) -> None:
         if pending is not None:
@@ -39,15 +38,14 @@ def keeping(
 def cancelled(context: WebContext, request: PageRequest, pending: Pending | None) -> Response:
     """Somebody said "Cancel": an app is told so."""
     if pending is None:
-        return begin_again(context, request, None)
+        return begin_again(request, None)
     with context.work.begin() as unit:
         pushed.note_denial(unit, pending.id)
     return back_to_authorize(context, request, pending)
 
 
-def begin_again(context: WebContext, request: PageRequest, pending: Pending | None) -> Response:
+def begin_again(request: PageRequest, pending: Pending | None) -> Response:
     """A sign-in that took too long, or was begun elsewhere, begins again."""
-    del context
     if pending is not None:
         return RedirectResponse(f"/login?request={pending.id}", 303)
     query = urlencode({"next": local_path(request.form.get("next"))})

@@ -11,19 +11,11 @@ from starlette.responses import Response
 
 from idp.sessions import ceremony as ceremonies
 from idp.sessions.ceremony import Ceremony
+from idp.sessions.prove import Rejected
 from idp.users import passkeys
 from idp.web.http import PageRequest, WebContext
 
 FIELD = "ceremony"
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why the last answer was not taken."""
-
-    sentence: str
-    status: int = 403
-    retry_after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +37,24 @@ class Asked:
     form_actions: tuple[str, ...] = ()
 
 
+def ceremony_in(context: WebContext, request: PageRequest, *, purpose: str) -> Ceremony | None:
+    """The ceremony that a form of this browser carried for this purpose, if it has not run out."""
+    return ceremonies.opened(
+        request.form.get(FIELD, ""),
+        context.work.vault,
+        purpose=purpose,
+        browser_hash=request.browser_hash,
+        now=context.work.clock.now(),
+    )
+
+
 def chosen(wanted: str | None, methods: Sequence[str]) -> str:
     """The method to show: the wanted one where it is offered, else the best."""
     return wanted if wanted is not None and wanted in methods else methods[0]
 
 
 def show(
-    context: WebContext, request: PageRequest, asked: Asked, problem: Problem | None = None
+    context: WebContext, request: PageRequest, asked: Asked, problem: Rejected | None = None
 ) -> Response:
     """The page for one method."""
     options = None

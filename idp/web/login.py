@@ -114,7 +114,7 @@ def _sign_in(
                 context.hasher,
                 name=name,
                 password=request.form.get("password", ""),
-                entry=entry.at(context, request, pending),
+                entry=entry.at(request, pending),
             )
     except Refused as refused:
         # Busy, or disabled this very moment: what was typed stays in the form.
@@ -127,13 +127,7 @@ def _sign_in(
 def _with_passkey(
     context: WebContext, request: PageRequest, pending: Pending | None
 ) -> SignedIn | Rejected:
-    ceremony = ceremonies.opened(
-        request.form.get(factor_page.FIELD, ""),
-        context.work.vault,
-        purpose="sign_in",
-        browser_hash=request.visit.device_hash or "",
-        now=context.work.clock.now(),
-    )
+    ceremony = factor_page.ceremony_in(context, request, purpose="sign_in")
     # One that holds proofs belongs to the second page.
     if ceremony is None or ceremony.user_id is not None:
         return Rejected(prove.NO_LONGER_CURRENT, 400)
@@ -141,7 +135,7 @@ def _with_passkey(
         context.work,
         ceremony=ceremony,
         credential=request.form.get("credential", ""),
-        entry=entry.at(context, request, pending),
+        entry=entry.at(request, pending),
         trust=None,
     )
 

@@ -75,13 +75,7 @@ def add(context: WebContext, request: PageRequest, visitor: Visitor) -> Response
 
 def _ceremony(context: WebContext, request: PageRequest, visitor: Visitor) -> Ceremony | None:
     """The ceremony of this form, spent; None when it is not of this session, or was answered."""
-    ceremony = ceremonies.opened(
-        request.form.get(factor_page.FIELD, ""),
-        context.work.vault,
-        purpose=_PURPOSE,
-        browser_hash=request.browser_hash,
-        now=context.work.clock.now(),
-    )
+    ceremony = factor_page.ceremony_in(context, request, purpose=_PURPOSE)
     if ceremony is None or ceremony.session_id != visitor.session.id:
         return None
     with context.work.begin() as unit:

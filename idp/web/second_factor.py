@@ -19,7 +19,7 @@ from idp.sessions.sign_in import Entry, Rejected, SecondFactor, SignedIn
 from idp.users import factors
 from idp.users import queries as users
 from idp.web import csrf, entry, errors, factor_page, visitor
-from idp.web.factor_page import Asked, Problem
+from idp.web.factor_page import Asked
 from idp.web.http import PageRequest, WebContext, route
 from idp.web.local_path import local_path
 from idp.web.pending import back_to_authorize, find_pending, leads_to, unknown_request
@@ -60,15 +60,9 @@ def submit(context: WebContext, request: PageRequest) -> Response:
             return unknown_request(context, request)
     if request.form.get("action") == "cancel":
         return entry.cancelled(context, request, pending)
-    ceremony = ceremonies.opened(
-        request.form.get(factor_page.FIELD, ""),
-        context.work.vault,
-        purpose="sign_in",
-        browser_hash=request.visit.device_hash or "",
-        now=context.work.clock.now(),
-    )
+    ceremony = factor_page.ceremony_in(context, request, purpose="sign_in")
     if ceremony is None or ceremony.user_id is None:
-        return entry.begin_again(context, request, pending)
+        return entry.begin_again(request, pending)
     with context.work.read() as unit:
         methods = sign_in.methods_for(factors.enrolled(unit, ceremony.user_id))
     if not methods:
@@ -77,13 +71,12 @@ def submit(context: WebContext, request: PageRequest) -> Response:
     if request.form.get("action", "").startswith("use-"):
         other = factor_page.chosen(request.form["action"].removeprefix("use-"), methods)
         return _page(context, request, ceremony, pending, methods, other)
-    outcome = _proved(context, request, ceremony, method, entry.at(context, request, pending))
+    outcome = _proved(context, request, ceremony, method, entry.at(request, pending))
     if isinstance(outcome, Rejected) and outcome.is_over:
-        return entry.begin_again(context, request, pending)
+        return entry.begin_again(request, pending)
     if isinstance(outcome, Rejected):
-        problem = Problem(outcome.sentence, outcome.status, outcome.retry_after)
         fresh = ceremonies.again(ceremony) if method == "passkey" else ceremony
-        return _page(context, request, fresh, pending, methods, method, problem)
+        return _page(context, request, fresh, pending, methods, method, outcome)
     if pending is not None:
         response = back_to_authorize(context, request, pending)
     else:
@@ -131,7 +124,7 @@ def _page(
     pending: Pending | None,
     methods: tuple[str, ...],
     method: str,
-    problem: Problem | None = None,
+    problem: Rejected | None = None,
 ) -> Response:
     with context.work.read() as unit:
         user = users.by_id(unit, ceremony.user_id or "")

@@ -26,7 +26,7 @@ from idp.storage.unit_of_work import UnitOfWork
 from idp.users import factors
 from idp.web import cookies, csrf, elevation, factor_page
 from idp.web.elevation import STEP_UP
-from idp.web.factor_page import Asked, Problem
+from idp.web.factor_page import Asked
 from idp.web.http import PageRequest, WebContext
 from idp.web.local_path import local_path
 from idp.web.pending import back_to_authorize, find_pending, leads_to, unknown_request
@@ -69,8 +69,7 @@ def submit(context: WebContext, request: PageRequest, visitor: Visitor) -> Respo
     method = request.form.get("method", "")
     outcome = _proved(context, request, visitor, aim, method)
     if isinstance(outcome, Rejected):
-        problem = Problem(outcome.sentence, outcome.status, outcome.retry_after)
-        return _next(context, request, visitor, aim, wanted=method, problem=problem)
+        return _next(context, request, visitor, aim, wanted=method, problem=outcome)
     with context.work.read() as unit:
         session = unit.orm.get_one(Session, visitor.session.id)
     changed = Visitor(session, visitor.user, csrf.for_session(context.work.vault, session))
@@ -114,7 +113,7 @@ def _next(
     aim: _Aim,
     *,
     wanted: str | None,
-    problem: Problem | None = None,
+    problem: Rejected | None = None,
 ) -> Response:
     """What comes next: another proof, or where this was for."""
     proofs = assurance.proofs(visitor.session.authentications)
@@ -136,7 +135,7 @@ def _next(
         ceremony=ceremonies.begin(
             context.work.clock.now(),
             purpose="step_up",
-            browser_hash=request.visit.device_hash or "",
+            browser_hash=request.browser_hash,
             user_id=visitor.user.id,
             session_id=visitor.session.id,
         ),
@@ -162,13 +161,7 @@ def _proved(
             visit=request.visit,
             note=note,
         )
-    ceremony = ceremonies.opened(
-        request.form.get(factor_page.FIELD, ""),
-        context.work.vault,
-        purpose="step_up",
-        browser_hash=request.visit.device_hash or "",
-        now=context.work.clock.now(),
-    )
+    ceremony = factor_page.ceremony_in(context, request, purpose="step_up")
     # Made for this very session: whoever signed in since began with nothing.
     if ceremony is None or ceremony.session_id != visitor.session.id:
         return Rejected(prove.NO_LONGER_CURRENT, 403)
