@@ -1,5 +1,6 @@
 """The schema's versions, on both databases: they lead up and down, and to what the models say."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,10 +9,13 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.orm import Session
 
 from idp.storage import migrations
 from idp.storage.columns import Base
 from idp.storage.database import Database
+from idp.users.model import Rule
+from idp.users.rules import rule_id
 from tests.harness import postgres
 from tests.harness.provider import Idp
 
@@ -71,3 +75,35 @@ def test_sessions_and_grants_are_still_good_after_an_upgrade(either_idp: Idp) ->
     migrations.upgrade(idp.work.database)
     assert idp.is_active(app, tokens["access_token"])
     assert idp.refresh(app, tokens["refresh_token"])[0] == 200
+
+
+def test_rules_of_roles_keep_whom_they_are_for(empty: Database) -> None:
+    migrations.upgrade(empty)
+    rules = sa.table(
+        "rules",
+        *(sa.column(name) for name in ("id", "kind", "applies_to", "role", "value", "version")),
+        *(sa.column(name) for name in ("changed_at", "changed_by")),
+    )
+    same = {"kind": "limits", "version": 1, "changed_at": 1, "changed_by": "x"}
+    written = [
+        same | {"id": "a", "applies_to": "{}", "value": "1"},
+        same | {"id": "b", "applies_to": '{"role":"nurse"}', "value": "2"},
+        same | {"id": "c", "applies_to": '{"country":"FR"}', "value": "3"},
+    ]
+    with empty.writing.begin() as connection:
+        connection.execute(sa.insert(rules), written)
+    migrations.downgrade(empty, "0002")
+    with empty.read() as connection:
+        found = connection.execute(sa.select(rules.c.role, rules.c.value)).all()
+    # One for a country would be one for everybody to the older version.
+    assert sorted(found, key=lambda row: row.value) == [(None, "1"), ("nurse", "2")]
+    migrations.upgrade(empty)
+    with empty.read() as connection:
+        rows = connection.execute(sa.select(rules.c.id, rules.c.applies_to, rules.c.value)).all()
+    made = {json.dumps(json.loads(row.applies_to)): row for row in rows}
+    assert {key: row.value for key, row in made.items()} == {"{}": "1", '{"role": "nurse"}': "2"}
+    with Session(empty.reading) as orm:
+        assert {rule.id for rule in orm.scalars(sa.select(Rule))} == {
+            rule_id("limits", {}),
+            rule_id("limits", {"role": "nurse"}),
+        }

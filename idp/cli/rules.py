@@ -6,16 +6,30 @@ import typer
 
 from idp.cli.opened import ADMIN, change, look
 from idp.cli.terminal import AsJson, answer, fields, moment, table
+from idp.errors import Refused
+from idp.oauth.model import Client
+from idp.storage.unit_of_work import UnitOfWork
 from idp.users import rules
 from idp.users.model import Rule
 
 app = typer.Typer(
-    no_args_is_help=True, help="Rules: session timeouts, limits, levels of sign-in; per role."
+    no_args_is_help=True,
+    help="Rules: session timeouts, limits, levels of sign-in; for whom you select.",
 )
 _SCOPE = "scope:"
 
 Kind = Annotated[str, typer.Argument(help=f"One of: {', '.join(rules.KINDS)}.")]
 ForRole = Annotated[str | None, typer.Option("--role", help="Only for people with this role.")]
+ForClient = Annotated[str | None, typer.Option("--client", help="Only for this app.")]
+ForDevice = Annotated[
+    str | None, typer.Option("--device-type", help="Only for devices such as phone or desktop.")
+]
+ForNetwork = Annotated[
+    str | None, typer.Option("--network", help="Only from a network: 192.0.2.0/24, or AS64496.")
+]
+ForCountry = Annotated[
+    str | None, typer.Option("--country", help="Only from a country: two letters, such as FR.")
+]
 
 
 @app.command(name="list")
@@ -24,7 +38,7 @@ def list_(as_json: AsJson = False) -> None:
     with look() as unit:
         data = [_described(rule) for rule in rules.all_rules(unit)]
     rows = [
-        (one["kind"], one["role"] or "everybody", _pairs(one["value"]), one["version"])
+        (one["kind"], _whom(one["applies_to"]), _pairs(one["value"]), one["version"])
         for one in data
     ]
     answer(data, table(("KIND", "FOR", "VALUE", "VERSION"), rows), as_json=as_json)
@@ -38,30 +52,68 @@ def set_(
         typer.Argument(help="name=value, such as idle=1800, maximum=5, acr=aal2."),
     ],
     role: ForRole = None,
+    client: ForClient = None,
+    device_type: ForDevice = None,
+    network: ForNetwork = None,
+    country: ForCountry = None,
     as_json: AsJson = False,
 ) -> None:
-    """Set a rule, in place of the one there was.
+    """Set a rule for everybody, or for whom the options select, in place of the one there was.
 
     `timeouts idle=SECONDS absolute=SECONDS`, `limits maximum=NUMBER`, or `assurance acr=LEVEL`: the
-    least level (aal1, aal2, aal3) people must prove to any app. For everybody, assurance also takes
+    least level (aal1, aal2, aal3) people must prove to any app; assurance also takes
     `scope:NAME=LEVEL`, for apps that ask for that scope.
     """
-    parsed = _levels(value, role) if kind == "assurance" else _numbers(value)
+    parsed = _levels(value) if kind == "assurance" else _values(value)
+    applies_to = _selectors(role, client, device_type, network, country)
     with change() as unit:
-        data = _described(rules.set_rule(unit, kind, role, parsed, ADMIN))
-    answer(data, fields(data | {"value": _pairs(data["value"])}), as_json=as_json)
+        _require_client(unit, client)
+        data = _described(rules.set_rule(unit, kind, applies_to, parsed, ADMIN))
+    shown = data | {"applies_to": _whom(applies_to), "value": _pairs(data["value"])}
+    answer(data, fields(shown), as_json=as_json)
 
 
 @app.command()
-def remove(kind: Kind, role: ForRole = None, as_json: AsJson = False) -> None:
-    """Take a rule away, so that the general one or the default holds again."""
+def remove(
+    kind: Kind,
+    role: ForRole = None,
+    client: ForClient = None,
+    device_type: ForDevice = None,
+    network: ForNetwork = None,
+    country: ForCountry = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take a rule away, so that a more general one or the default holds again."""
+    applies_to = _selectors(role, client, device_type, network, country)
     with change() as unit:
-        rules.remove_rule(unit, kind, role, ADMIN)
-    data = {"kind": kind, "role": role, "removed": True}
-    answer(data, fields(data), as_json=as_json)
+        rules.remove_rule(unit, kind, applies_to, ADMIN)
+    data = {"kind": kind, "applies_to": applies_to, "removed": True}
+    answer(data, fields(data | {"applies_to": _whom(applies_to)}), as_json=as_json)
 
 
-def _levels(pairs: list[str], role: str | None) -> dict[str, Any]:
+def _selectors(
+    role: str | None,
+    client: str | None,
+    device_type: str | None,
+    network: str | None,
+    country: str | None,
+) -> dict[str, str]:
+    given = {
+        "role": role,
+        "client": client,
+        "device_type": device_type,
+        "network": network,
+        "country": country,
+    }
+    return {name: wanted for name, wanted in given.items() if wanted is not None}
+
+
+def _require_client(unit: UnitOfWork, client: str | None) -> None:
+    if client is not None and unit.orm.get(Client, client) is None:
+        raise Refused("unknown_client", f"There is no client {client!r}.", 404)
+
+
+def _levels(pairs: list[str]) -> dict[str, Any]:
     """The value of an assurance rule; whether its levels are ours is checked where it is set."""
     value: dict[str, Any] = {}
     for pair in pairs:
@@ -71,21 +123,25 @@ def _levels(pairs: list[str], role: str | None) -> dict[str, Any]:
             raise typer.BadParameter(f"{pair!r} is not acr=level or scope:name=level")
         if name == "acr":
             value["acr"] = level
-        elif role is not None:
-            raise typer.BadParameter("what a scope needs holds for everybody: leave --role out")
         else:
             value.setdefault("scopes", {})[name.removeprefix(_SCOPE)] = level
     return value
 
 
-def _numbers(pairs: list[str]) -> dict[str, int]:
-    value = {}
+def _values(pairs: list[str]) -> dict[str, Any]:
+    """The value of any other rule: numbers and words; what they mean is checked where it is set."""
+    value: dict[str, Any] = {}
     for pair in pairs:
-        name, equals, number = pair.partition("=")
-        if not equals or not number.isascii() or not number.isdigit() or len(number) > 12:
-            raise typer.BadParameter(f"{pair!r} is not name=number")
-        value[name] = int(number)
+        name, equals, said = pair.partition("=")
+        if not equals or not name or not said:
+            raise typer.BadParameter(f"{pair!r} is not name=value")
+        is_number = said.isascii() and said.isdigit() and len(said) <= 12
+        value[name] = int(said) if is_number else said
     return value
+
+
+def _whom(applies_to: dict[str, str]) -> str:
+    return " ".join(f"{name}={one}" for name, one in sorted(applies_to.items())) or "everybody"
 
 
 def _pairs(value: dict[str, Any]) -> str:
@@ -97,7 +153,7 @@ def _pairs(value: dict[str, Any]) -> str:
 def _described(rule: Rule) -> dict[str, Any]:
     return {
         "kind": rule.kind,
-        "role": rule.role,
+        "applies_to": rule.applies_to,
         "value": rule.value,
         "version": rule.version,
         "changed_at": moment(rule.changed_at),

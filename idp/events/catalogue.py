@@ -393,7 +393,7 @@ class RuleChanged(Event):
 
     type: ClassVar[str] = "rule.changed"
     kind: str
-    role: str | None
+    applies_to: dict[str, str]
     before: dict[str, Any] | None
     after: dict[str, Any] | None
 

@@ -38,8 +38,10 @@ from idp.oauth.request import ProtocolRequest
 from idp.oauth.server import as_json
 from idp.policy import assurance
 from idp.policy.assurance import Demand, Proof, Rules
+from idp.policy.selection import Subject
 from idp.policy.timeouts import ran_out
 from idp.sessions import hot
+from idp.sessions.subject import subject
 from idp.storage.database import Write
 from idp.users.model import ACTIVE
 
@@ -288,7 +290,9 @@ def moment(requested: Requested, facts: AuthorizeFacts, rules: Rules, now: Insta
             prompt=requested.prompt,
             max_age=requested.max_age,
             rules=rules,
-            roles=user.roles if user is not None else (),
+            of=subject(session, user.roles, requested.client.id)
+            if session is not None and user is not None
+            else Subject(client_id=requested.client.id),
             scope=requested.scope,
             begun=begun,
             now=now,

@@ -6,7 +6,7 @@ Specs: RFC 9470, OpenID Connect Core sections 3.1.2.1 and 5.5.1.1.
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from authlib.oauth2.rfc6749 import OAuth2Error
 
@@ -15,7 +15,9 @@ from idp.oauth import claims
 from idp.oauth.pushed import Pending
 from idp.policy import assurance
 from idp.policy.assurance import Demand, Rules
+from idp.policy.selection import Subject
 from idp.sessions.model import Session
+from idp.sessions.subject import subject
 from idp.users.model import User
 
 _ASKING_AGAIN = frozenset({"login", "select_account"})
@@ -50,7 +52,7 @@ def demand(
     prompt: Collection[str],
     max_age: int | None,
     rules: Rules,
-    roles: Iterable[str],
+    of: Subject,
     scope: str,
     begun: Instant | None,
     now: Instant,
@@ -60,7 +62,7 @@ def demand(
     `begun` is when the request came, if this session was (re-)authenticated for it: whoever needed
     longer for that than `max_age` is not asked again.
     """
-    ruled = rules.least(roles=roles, scopes=scope.split())
+    ruled = rules.least(of, scopes=scope.split())
     since = 0
     if not _ASKING_AGAIN.isdisjoint(prompt):
         since = now if begun is None else begun
@@ -82,7 +84,7 @@ def of_pending(
         prompt=values.get("prompt", "").split(),
         max_age=int(max_age) if re.fullmatch(r"[0-9]{1,9}", max_age) else None,
         rules=rules,
-        roles=user.roles,
+        of=subject(session, user.roles, pending.client.id),
         scope=values.get("scope", ""),
         begun=pending.created_at if pending.authenticated_session_id == session.id else None,
         now=now,

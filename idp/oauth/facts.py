@@ -179,6 +179,10 @@ class SessionFacts:
     previous_until: Instant | None
     secret_generation: int
     secret_changed_at: Instant
+    device_type: str
+    address: str | None
+    asn: int | None
+    country: str | None
     authentications_json: str
 
     @property

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from idp.clock import Instant
+from idp.policy.selection import Rule, Subject, matches
 
 LADDER = ("aal1", "aal2", "aal3")
 _RANK = {acr: rank for rank, acr in enumerate(LADDER)}
@@ -173,43 +174,29 @@ def _amr(taken: Sequence[Proof], acr: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The rules of kind "assurance": the least level for everybody, by role, and by scope."""
+    """The rules of kind "assurance". All that match count: a level is never lowered by another."""
 
-    everybody: str = LADDER[0]
-    roles: Mapping[str, str] | None = None
-    scopes: Mapping[str, str] | None = None
+    rules: tuple[Rule, ...] = ()
 
-    def least(self, *, roles: Iterable[str], scopes: Iterable[str]) -> str:
-        """The least level for a person with these roles who gives these scopes."""
-        by_role, by_scope = self.roles or {}, self.scopes or {}
-        return highest(
-            [
-                self.everybody,
-                *(by_role[role] for role in roles if role in by_role),
-                *(by_scope[scope] for scope in scopes if scope in by_scope),
-            ]
-        )
-
-
-def rules_from(rows: Iterable[tuple[str | None, Mapping[str, Any]]]) -> Rules:
-    """The rules in rows of (role or None for everybody, value); see `problem_with`."""
-    everybody, by_role, by_scope = LADDER[0], {}, {}
-    for role, value in rows:
-        if role is not None:
-            by_role[role] = value.get("acr", LADDER[0])
-            continue
-        everybody = value.get("acr", LADDER[0])
-        by_scope = dict(value.get("scopes", {}))
-    return Rules(everybody, by_role, by_scope)
+    def least(self, subject: Subject, *, scopes: Iterable[str]) -> str:
+        """The least level for somebody who gives these scopes."""
+        asked = set(scopes)
+        levels = [LADDER[0]]
+        for rule in self.rules:
+            if matches(rule.applies_to, subject):
+                levels.append(rule.value.get("acr", LADDER[0]))
+                by_scope = rule.value.get("scopes", {})
+                levels += [level for scope, level in by_scope.items() if scope in asked]
+        return highest(levels)
 
 
 def problem_with(value: Mapping[str, Any]) -> str | None:
     """Why a value cannot be an assurance rule, as a sentence; None when it can.
 
-    `{"acr": "aal2"}` for a role or everybody; for everybody also `"scopes": {"payments": "aal2"}`.
+    `{"acr": "aal2"}` for all sign-ins, `{"scopes": {"payments": "aal2"}}` for those that give a scope.
     """
     if not value or not set(value) <= {"acr", "scopes"}:
-        return 'An assurance rule has "acr" and, for everybody, "scopes".'
+        return 'An assurance rule has "acr" and "scopes".'
     levels = [value.get("acr", LADDER[0])]
     scopes = value.get("scopes", {})
     if not isinstance(scopes, dict):

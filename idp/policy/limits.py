@@ -1,6 +1,6 @@
 """How many sessions one person may have at once (row L1): the longest idle give way."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,9 @@ class Standing:
     created_at: Instant
 
 
-def effective(rules: Iterable[tuple[str | None, dict[str, Any]]], roles: Iterable[str]) -> int:
-    """The limit for a person with `roles`: that of their roles (the lowest), else the general one."""
-    held = set(roles)
-    specific = [value["maximum"] for role, value in rules if role is not None and role in held]
-    general = [value["maximum"] for role, value in rules if role is None]
-    return min(specific or general, default=MAXIMUM_DEFAULT)
+def effective(values: Iterable[Mapping[str, Any]]) -> int:
+    """The limit by the rules in force: the lowest."""
+    return min((value["maximum"] for value in values), default=MAXIMUM_DEFAULT)
 
 
 def problem_with(value: dict[str, Any]) -> str | None:

@@ -1,11 +1,11 @@
 """When a session runs out (rows T1, T2).
 
 The defaults are those of NIST SP 800-63B-4 section 2.2.3 for AAL2: one hour idle, 24 hours overall.
-Rules narrow or widen them per role; where several apply, the shortest wins, because a rule is
-written to protect something. Durations are microseconds, instants too.
+Rules narrow or widen them; where several apply (`idp.policy.selection`), the shortest wins, because a
+rule is written to protect something. Durations are microseconds, instants too.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,15 +27,9 @@ class Timeouts:
     absolute: Duration = ABSOLUTE_DEFAULT
 
 
-def effective(rules: Iterable[tuple[str | None, dict[str, Any]]], roles: Iterable[str]) -> Timeouts:
-    """The timeouts for a person with `roles`; a rule is (role or None for all, value in seconds).
-
-    A rule for a role replaces what is said for all; several roles: the shortest of each.
-    """
-    held = set(roles)
-    general = [value for role, value in rules if role is None]
-    specific = [value for role, value in rules if role is not None and role in held]
-    chosen = specific or general
+def effective(values: Iterable[Mapping[str, Any]]) -> Timeouts:
+    """The timeouts by the rules in force, whose values are in seconds: the shortest of each."""
+    chosen = list(values)
     idle = min((v["idle"] * SECOND for v in chosen if "idle" in v), default=IDLE_DEFAULT)
     absolute = min(
         (v["absolute"] * SECOND for v in chosen if "absolute" in v), default=ABSOLUTE_DEFAULT

@@ -35,15 +35,16 @@ from idp.events.catalogue import (
     SessionStarted,
     SignedOutEverywhere,
 )
-from idp.policy import assurance, limits, timeouts
+from idp.policy import assurance, limits, network, timeouts
 from idp.policy.assurance import Authentication as Authentication
+from idp.policy.selection import Subject
 from idp.sessions import queries
 from idp.sessions.device import Visit, describe
 from idp.sessions.model import Session
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.model import ACTIVE, User
-from idp.users.rules import rules_of
+from idp.users.rules import in_force
 
 # A touch is written only when the last one is this old: browsing costs no disk.
 TOUCH_EVERY: Duration = 30 * SECOND
@@ -102,8 +103,11 @@ def start(
     locked = unit.run(_LOCK_PERSON, {"person": user.id})
     if not locked or locked[0][0] != ACTIVE:
         raise Refused("user_not_active", "This account cannot sign in.", 403)
-    lasting = timeouts.effective(rules_of(unit, "timeouts"), user.roles)
     device = describe(visit)
+    subject = Subject(
+        roles=tuple(user.roles), device_type=device.type, address=network.key(visit.ip)
+    )
+    lasting = timeouts.effective(in_force(unit, "timeouts", subject))
     secret = ids.new_secret()
     recorded = [_recorded(one, unit.now) for one in proved]
     session = Session(
@@ -127,6 +131,7 @@ def start(
         device_type=device.type,
         browser=device.browser,
         os=device.os,
+        address=subject.address,
         device_hash=visit.device_hash,
     )
     session.details = _sealed(
@@ -148,7 +153,7 @@ def start(
             device=device.label,
         )
     )
-    _make_room(unit, user, session)
+    _make_room(unit, subject, session)
     return Started(session, secret)
 
 
@@ -425,9 +430,9 @@ def _forget_read(unit: UnitOfWork, session_id: str) -> None:
         unit.orm.expire(held)
 
 
-def _make_room(unit: UnitOfWork, user: User, newest: Session) -> None:
-    maximum = limits.effective(rules_of(unit, "limits"), user.roles)
-    running = unit.run(_RUNNING, {"person": user.id})
+def _make_room(unit: UnitOfWork, subject: Subject, newest: Session) -> None:
+    maximum = limits.effective(in_force(unit, "limits", subject))
+    running = unit.run(_RUNNING, {"person": newest.user_id})
     leaving = limits.to_end(
         [limits.Standing(*row) for row in running],
         newest=newest.id,
@@ -437,7 +442,9 @@ def _make_room(unit: UnitOfWork, user: User, newest: Session) -> None:
         return
     end(unit, leaving, reason="limit", actor=SYSTEM)
     unit.record(
-        LimitReached(user_id=user.id, session_id=newest.id, limit=maximum, ended=len(leaving))
+        LimitReached(
+            user_id=newest.user_id, session_id=newest.id, limit=maximum, ended=len(leaving)
+        )
     )
 
 

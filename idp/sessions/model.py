@@ -6,7 +6,7 @@ a digest is kept. `idp.sessions.lifecycle` says who writes these rows.
 
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, Integer, String, Text
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from idp.clock import Duration, Instant
@@ -62,12 +62,17 @@ class Session(Base):
     trusted: Mapped[int] = mapped_column(Integer, default=0)
     temporary: Mapped[int] = mapped_column(Integer, default=0)
 
-    # Sealed JSON {"label", "default_label", "ip", "user_agent"}; context "session.details:<id>".
+    # Sealed JSON {"label", "default_label", "ip", "user_agent", "place"}; context
+    # "session.details:<id>".
     details: Mapped[str] = mapped_column(Text)
     # Plain, because lists are filtered and counted by them.
     device_type: Mapped[str] = mapped_column(String(16))
     browser: Mapped[str | None] = mapped_column(String(64))
     os: Mapped[str | None] = mapped_column(String(64))
+    # Where it was begun, or moved to: `idp.policy.network.key` of the address, the number of its
+    # network (autonomous system), and the country (ISO 3166-1), as far as they are known.
+    address: Mapped[str | None] = mapped_column(String(32))
+    asn: Mapped[int | None] = mapped_column(BigInteger)
     country: Mapped[str | None] = mapped_column(String(2))
     # Digest of the long-lived device cookie: "a device that signed in before".
     device_hash: Mapped[str | None] = mapped_column(String(64))

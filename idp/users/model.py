@@ -104,15 +104,15 @@ class ActionToken(Base):
 class Rule(Base):
     """A rule an administrator edits: versioned, audited, read by `idp.policy`.
 
-    `kind` is "timeouts", "limits" or "assurance"; `role` narrows it to people with that role, NULL
-    means all.
+    `applies_to` says whom it holds for (`idp.policy.selection`); empty means everybody. The id is
+    made of kind and `applies_to`.
     """
 
     __tablename__ = "rules"
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     kind: Mapped[str] = mapped_column(String(32), index=True)
-    role: Mapped[str | None] = mapped_column(String(64))
+    applies_to: Mapped[dict[str, str]] = mapped_column(Json, default=dict)
     value: Mapped[dict[str, Any]] = mapped_column(Json)
     version: Mapped[int] = mapped_column(Integer, default=1)
     changed_at: Mapped[Instant] = mapped_column(Microseconds)

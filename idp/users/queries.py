@@ -248,7 +248,7 @@ def define_role(
             actor=actor.kind,
             actor_id=actor.id,
             kind="role",
-            role=name,
+            applies_to={"role": name},
             before=before,
             after={"permissions": wanted},
         )

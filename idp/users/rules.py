@@ -4,7 +4,7 @@ Owns reading, changing and auditing them; what a rule means is `idp.policy`.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 import orjson
@@ -15,7 +15,8 @@ from idp import ids
 from idp.errors import Refused
 from idp.events.actor import Actor
 from idp.events.catalogue import RuleChanged
-from idp.policy import assurance, limits, timeouts
+from idp.policy import assurance, limits, selection, timeouts
+from idp.policy.selection import Subject
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.users.model import Role, Rule
@@ -29,39 +30,57 @@ _PROBLEMS: dict[str, Callable[[dict[str, Any]], str | None]] = {
 }
 
 _OF_KIND = HotStatement(
-    select(Rule.role, Rule.value).where(Rule.kind == bindparam("wanted")).order_by(Rule.id)
+    select(Rule.applies_to, Rule.value).where(Rule.kind == bindparam("wanted")).order_by(Rule.id)
 )
 
 
-def rules_of(unit: UnitOfWork, kind: Kind) -> list[tuple[str | None, dict[str, Any]]]:
-    """The rules of one kind as (role or None for everybody, value), as `idp.policy` takes them."""
-    return [(role, orjson.loads(value)) for role, value in unit.run(_OF_KIND, {"wanted": kind})]
+def rules_of(unit: UnitOfWork, kind: Kind) -> list[selection.Rule]:
+    """The rules of one kind, as `idp.policy` takes them."""
+    return [
+        selection.Rule(orjson.loads(applies_to), orjson.loads(value))
+        for applies_to, value in unit.run(_OF_KIND, {"wanted": kind})
+    ]
+
+
+def in_force(unit: UnitOfWork, kind: Kind, subject: Subject) -> list[Mapping[str, Any]]:
+    """What the rules of one kind say for somebody."""
+    return selection.chosen(rules_of(unit, kind), subject)
 
 
 def all_rules(unit: UnitOfWork) -> list[Rule]:
     """Every rule, those for everybody first."""
     rows = unit.orm.scalars(select(Rule)).all()
-    return sorted(rows, key=lambda rule: (rule.kind, rule.role or ""))
+    return sorted(rows, key=lambda rule: (rule.kind, sorted(rule.applies_to.items())))
+
+
+def of_role(unit: UnitOfWork, role: str) -> list[Rule]:
+    """The rules that hold for one role only."""
+    return [rule for rule in all_rules(unit) if rule.applies_to.get("role") == role]
 
 
 def set_rule(
-    unit: UnitOfWork, kind: str, role: str | None, value: dict[str, Any], actor: Actor
+    unit: UnitOfWork,
+    kind: str,
+    applies_to: Mapping[str, str],
+    value: dict[str, Any],
+    actor: Actor,
 ) -> Rule:
-    """Sets the rule of a kind for a role, or for everybody (None).
+    """Sets the rule of a kind for whom `applies_to` selects; nothing selected means everybody.
 
-    Raises `Refused`: `invalid_rule` when the value cannot be one, `unknown_role`.
+    Raises `Refused`: `invalid_rule` when value or selectors cannot be one, `unknown_role`.
     """
     if kind not in KINDS:
         raise Refused("invalid_rule", f"A rule is one of: {', '.join(KINDS)}.")
-    problem = _PROBLEMS[kind](value)
+    problem = selection.problem_with(applies_to) or _PROBLEMS[kind](value)
     if problem is not None:
         raise Refused("invalid_rule", problem)
+    role = applies_to.get("role")
     if role is not None and unit.orm.get(Role, role) is None:
         raise Refused("unknown_role", f"There is no role {role!r}.", 404)
-    rule = _rule(unit, kind, role)
+    rule = _rule(unit, kind, applies_to)
     before = None
     if rule is None:
-        rule = Rule(id=_id(kind, role), kind=kind, role=role, version=1)
+        rule = Rule(id=rule_id(kind, applies_to), kind=kind, applies_to=dict(applies_to), version=1)
         unit.orm.add(rule)
     else:
         before = rule.value
@@ -75,17 +94,27 @@ def set_rule(
         raise Refused(
             "rule_changed", "This rule was changed by somebody else. Please look again.", 409
         ) from None
-    unit.record(_changed(actor, kind=kind, role=role, before=before, after=value))
+    unit.record(_changed(actor, kind=kind, applies_to=applies_to, before=before, after=value))
     return rule
 
 
-def remove_rule(unit: UnitOfWork, kind: str, role: str | None, actor: Actor) -> None:
-    """Takes a rule away, so that the general one or the default holds again."""
-    rule = _rule(unit, kind, role)
+def remove_rule(unit: UnitOfWork, kind: str, applies_to: Mapping[str, str], actor: Actor) -> None:
+    """Takes a rule away, so that a more general one or the default holds again."""
+    rule = _rule(unit, kind, applies_to)
     if rule is None:
         raise Refused("unknown_rule", "There is no such rule.", 404)
     unit.orm.delete(rule)
-    unit.record(_changed(actor, kind=kind, role=role, before=rule.value, after=None))
+    unit.record(_changed(actor, kind=kind, applies_to=applies_to, before=rule.value, after=None))
+
+
+def rule_id(kind: str, applies_to: Mapping[str, str]) -> str:
+    """The id of the rule of a kind for whom `applies_to` selects.
+
+    Made from what the rule is for, so that the primary key keeps two administrators from making two
+    rules for one thing.
+    """
+    selectors = orjson.dumps(dict(applies_to), option=orjson.OPT_SORT_KEYS).decode()
+    return "rul_" + ids.digest(f"{kind} {selectors}")[:26]
 
 
 class AssuranceRules:
@@ -104,7 +133,7 @@ class AssuranceRules:
         now = time.monotonic()
         if now - self._read_at > 1 or self._read_at < 0:
             with self._work.read() as unit:
-                self._rules = assurance.rules_from(rules_of(unit, "assurance"))
+                self._rules = assurance.Rules(tuple(rules_of(unit, "assurance")))
             self._read_at = now
         return self._rules
 
@@ -113,14 +142,8 @@ class AssuranceRules:
         self._read_at = -1.0
 
 
-def _rule(unit: UnitOfWork, kind: str, role: str | None) -> Rule | None:
-    return unit.orm.get(Rule, _id(kind, role), with_for_update=True)
-
-
-def _id(kind: str, role: str | None) -> str:
-    # Made from what the rule is for, so that the primary key keeps two administrators from making
-    # two rules for one thing (a unique index would not: NULL roles are all distinct).
-    return "rul_" + ids.digest(f"{kind} {role or ''}")[:26]
+def _rule(unit: UnitOfWork, kind: str, applies_to: Mapping[str, str]) -> Rule | None:
+    return unit.orm.get(Rule, rule_id(kind, applies_to), with_for_update=True)
 
 
 def _name(actor: Actor) -> str:
@@ -131,10 +154,15 @@ def _changed(
     actor: Actor,
     *,
     kind: str,
-    role: str | None,
+    applies_to: Mapping[str, str],
     before: dict[str, Any] | None,
     after: dict[str, Any] | None,
 ) -> RuleChanged:
     return RuleChanged(
-        actor=actor.kind, actor_id=actor.id, kind=kind, role=role, before=before, after=after
+        actor=actor.kind,
+        actor_id=actor.id,
+        kind=kind,
+        applies_to=dict(applies_to),
+        before=before,
+        after=after,
     )

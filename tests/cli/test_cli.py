@@ -103,11 +103,9 @@ def test_without_a_command_it_shows_what_there_is_and_counts_as_misused(idp_cli:
         ("user", "create", "anna", "--nonsense"),
         ("user", "create", "anna", "--generate-password", "--password-stdin"),
         ("rules", "set", "limits", "maximum"),
-        ("rules", "set", "limits", "maximum=many"),
         ("rules", "set", "assurance", "aal2"),
         ("rules", "set", "assurance", "level=aal2"),
         ("rules", "set", "assurance", "scope:=aal2"),
-        ("rules", "set", "assurance", "scope:payments=aal2", "--role", "admin"),
         ("client", "change", "shop"),
         ("factors", "remove", "anna"),
     ],
@@ -287,6 +285,10 @@ def test_roles_are_defined_given_and_taken(ready: Terminal, idp: Idp) -> None:
     assert ready.ok("user", "roles", "anna")["permissions"] == ["posts:read"]
     assert ready.ok("role", "list") == [{"name": "editor", "permissions": ["posts:read"]}]
     assert ready.ok("user", "roles", "anna", "--none")["roles"] == []
+    ready.ok("rules", "set", "limits", "maximum=3", "--device-type", "tv", "--country", "FR")
+    assert "country=FR device_type=tv" in ready("rules", "list").out
+    ready.ok("rules", "remove", "limits", "--country", "FR", "--device-type", "tv")
+    assert "no client" in ready.refused("rules", "set", "limits", "maximum=2", "--client", "cli_x")
     assert "no role" in ready.refused("user", "roles", "anna", "nothing")
 
 
@@ -443,12 +445,17 @@ def test_rules_are_set_listed_and_removed(ready: Terminal, idp: Idp) -> None:
     ready.ok("role", "define", "kiosk")
     ready.ok("rules", "set", "limits", "maximum=1", "--role", "kiosk")
     assert ready.ok("rules", "set", "limits", "maximum=2", "--role", "kiosk")["version"] == 2
-    listed = [(one["kind"], one["role"], one["value"]) for one in ready.ok("rules", "list")]
+    listed = [(one["kind"], one["applies_to"], one["value"]) for one in ready.ok("rules", "list")]
     assert listed == [
-        ("limits", "kiosk", {"maximum": 2}),
-        ("timeouts", None, {"idle": 1_800, "absolute": 28_800}),
+        ("limits", {"role": "kiosk"}, {"maximum": 2}),
+        ("timeouts", {}, {"idle": 1_800, "absolute": 28_800}),
     ]
     assert "30 days" in ready.refused("rules", "set", "timeouts", "idle=1")
+    ready.ok("rules", "set", "limits", "maximum=3", "--device-type", "tv", "--country", "FR")
+    assert "country=FR device_type=tv" in ready("rules", "list").out
+    ready.ok("rules", "remove", "limits", "--country", "FR", "--device-type", "tv")
+    assert "no client" in ready.refused("rules", "set", "limits", "maximum=2", "--client", "cli_x")
+    assert "whole number" in ready.refused("rules", "set", "limits", "maximum=many")
     assert "no role" in ready.refused("rules", "set", "limits", "maximum=2", "--role", "nobody")
     ready.ok("rules", "remove", "limits", "--role", "kiosk")
     assert len(ready.ok("rules", "list")) == 1
@@ -460,19 +467,20 @@ def test_levels_are_ruled_for_everybody_for_a_role_and_for_a_scope(
     ready.ok("role", "define", "admin")
     ready.ok("rules", "set", "assurance", "acr=aal3", "--role", "admin")
     ready.ok("rules", "set", "assurance", "acr=aal1", "scope:payments=aal2", "scope:a=b=aal3")
-    listed = [(one["role"], one["value"]) for one in ready.ok("rules", "list")]
+    listed = [(one["applies_to"], one["value"]) for one in ready.ok("rules", "list")]
     assert listed == [
-        (None, {"acr": "aal1", "scopes": {"payments": "aal2", "a=b": "aal3"}}),
-        ("admin", {"acr": "aal3"}),
+        ({}, {"acr": "aal1", "scopes": {"payments": "aal2", "a=b": "aal3"}}),
+        ({"role": "admin"}, {"acr": "aal3"}),
     ]
     assert "acr=aal1 scope:payments=aal2" in ready("rules", "list").out
     with idp.work.read() as unit:
         from idp.policy import assurance
+        from idp.policy.selection import Subject
         from idp.users import rules
 
-        found = assurance.rules_from(rules.rules_of(unit, "assurance"))
-    assert found.least(roles=[], scopes=["payments"]) == "aal2"
-    assert found.least(roles=["admin"], scopes=[]) == "aal3"
+        found = assurance.Rules(tuple(rules.rules_of(unit, "assurance")))
+    assert found.least(Subject(), scopes=["payments"]) == "aal2"
+    assert found.least(Subject(roles=("admin",)), scopes=[]) == "aal3"
     # What is set takes the place of what was.
     ready.ok("rules", "set", "assurance", "scope:payments=aal2")
     assert "acr" not in ready.ok("rules", "list")[0]["value"]

@@ -50,7 +50,7 @@ def test_an_event_is_written_with_its_cause_or_not_at_all(work: Work) -> None:
 
 def test_an_event_becomes_the_columns_and_data_of_its_row(work: Work, clock: ManualClock) -> None:
     event = RuleChanged(
-        actor="admin", actor_id="usr_9", user_id="usr_1", kind="limits", role=None, before=None,
+        actor="admin", actor_id="usr_9", user_id="usr_1", kind="limits", applies_to={}, before=None,
         after={"maximum": 3, "name": "ü"},
     )  # fmt: skip
     with work.begin() as unit:
@@ -61,7 +61,7 @@ def test_an_event_becomes_the_columns_and_data_of_its_row(work: Work, clock: Man
         assert (row.actor, row.actor_id, row.user_id) == ("admin", "usr_9", "usr_1")
         assert row.data == {
             "kind": "limits",
-            "role": None,
+            "applies_to": {},
             "before": None,
             "after": {"maximum": 3, "name": "ü"},
         }

@@ -91,7 +91,7 @@ class Deployment:
 
     def limit_sessions(self, maximum: int) -> None:
         with self.work.begin() as unit:
-            rules.set_rule(unit, "limits", None, {"maximum": maximum}, ADMIN)
+            rules.set_rule(unit, "limits", {}, {"maximum": maximum}, ADMIN)
 
     def rows(self, statement: str, **values: Any) -> list[Mapping[str, Any]]:
         """The rows of a query, as they stand now."""

@@ -238,7 +238,7 @@ def test_signing_in_again_when_asked_means_all_of_it_again(
 
 def rule(idp: Idp, role: str | None, value: dict[str, Any]) -> None:
     with idp.work.begin() as unit:
-        rules.set_rule(unit, "assurance", role, value, ADMIN)
+        rules.set_rule(unit, "assurance", {"role": role} if role else {}, value, ADMIN)
 
 
 def test_an_app_may_be_registered_to_need_more(idp: Idp, alice: Started) -> None:
@@ -259,7 +259,7 @@ def test_a_rule_for_everybody_holds_for_every_app(
     rule(idp, None, {"acr": "aal2"})
     assert ask(idp, alice, app, acr_values="aal1").step == "/step-up"
     with idp.work.begin() as unit:
-        rules.remove_rule(unit, "assurance", None, ADMIN)
+        rules.remove_rule(unit, "assurance", {}, ADMIN)
     assert ask(idp, alice, app).step == "code"
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from idp.policy import assurance
 from idp.policy.assurance import LADDER, METHODS, Demand, Proof, Rules
+from idp.policy.selection import Rule, Subject
 
 # What each method can earn alone, by what the product records of it.
 EARNS = {
@@ -264,41 +265,31 @@ def test_whoever_does_what_is_offered_arrives(
 
 ROLES = ["admin", "nurse"]
 SCOPES = ["payments", "openid"]
-some_rules = st.builds(
-    Rules,
-    everybody=levels,
-    roles=st.dictionaries(st.sampled_from(ROLES), levels),
-    scopes=st.dictionaries(st.sampled_from(SCOPES), levels),
+whom = st.fixed_dictionaries({}, optional={"role": st.sampled_from(ROLES)})
+what = st.fixed_dictionaries(
+    {"acr": levels}, optional={"scopes": st.dictionaries(st.sampled_from(SCOPES), levels)}
 )
+some_rules = st.lists(st.builds(Rule, whom, what), max_size=5)
 
 
 @given(some_rules, st.sets(st.sampled_from(ROLES)), st.sets(st.sampled_from(SCOPES)))
 def test_the_strictest_rule_that_applies_wins(
-    rules: Rules, roles: set[str], scopes: set[str]
+    rules: list[Rule], roles: set[str], scopes: set[str]
 ) -> None:
-    least = rules.least(roles=roles, scopes=scopes)
-    applying = [rules.everybody]
-    applying += [level for role, level in (rules.roles or {}).items() if role in roles]
-    applying += [level for scope, level in (rules.scopes or {}).items() if scope in scopes]
+    assert all(assurance.problem_with(rule.value) is None for rule in rules)
+    least = Rules(tuple(rules)).least(Subject(roles=tuple(roles)), scopes=scopes)
+    applying = ["aal1"]
+    for rule in rules:
+        if rule.applies_to.get("role") in {None, *roles}:
+            applying.append(rule.value["acr"])
+            said = rule.value.get("scopes", {}).items()
+            applying += [level for scope, level in said if scope in scopes]
     assert least in applying
     assert all(assurance.reaches(least, one) for one in applying)
 
 
-@given(levels, st.dictionaries(st.sampled_from(ROLES), levels), st.none() | levels)
-def test_rules_are_read_from_their_rows(
-    everybody: str, by_role: dict[str, str], payments: str | None
-) -> None:
-    scopes = {"payments": payments} if payments else {}
-    rows: list[tuple[str | None, dict[str, Any]]] = [
-        (None, {"acr": everybody, "scopes": scopes}),
-        *((role, {"acr": level}) for role, level in by_role.items()),
-    ]
-    assert all(assurance.problem_with(value) is None for _, value in rows)
-    assert assurance.rules_from(rows) == Rules(everybody, by_role, scopes)
-
-
 def test_without_rules_one_factor_will_do() -> None:
-    assert assurance.rules_from([]).least(roles=["admin"], scopes=["openid"]) == "aal1"
+    assert Rules().least(Subject(roles=("admin",)), scopes=["openid"]) == "aal1"
 
 
 @pytest.mark.parametrize(

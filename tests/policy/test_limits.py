@@ -7,8 +7,6 @@ from hypothesis import strategies as st
 from idp.policy import limits
 from idp.policy.limits import Standing
 
-Rules = list[tuple[str | None, dict[str, Any]]]
-
 standings = st.lists(
     st.builds(
         Standing,
@@ -23,23 +21,17 @@ standings = st.lists(
 
 
 @pytest.mark.parametrize(
-    "rules, roles, maximum",
+    "values, maximum",
     [
-        ([], [], 15),
-        ([], ["admin"], 15),
-        ([(None, {"maximum": 3})], [], 3),
-        ([(None, {"maximum": 3})], ["admin"], 3),
-        # A role's rule replaces the general one, in both directions.
-        ([(None, {"maximum": 3}), ("admin", {"maximum": 1})], ["admin"], 1),
-        ([(None, {"maximum": 3}), ("admin", {"maximum": 50})], ["admin"], 50),
-        ([(None, {"maximum": 3}), ("admin", {"maximum": 1})], ["nurse"], 3),
-        ([("admin", {"maximum": 1})], [], 15),
-        # Of several roles the lowest counts.
-        ([("admin", {"maximum": 5}), ("nurse", {"maximum": 2})], ["admin", "nurse"], 2),
+        ([], 15),
+        ([{"maximum": 3}], 3),
+        ([{"maximum": 50}], 50),
+        # Of several rules in force the lowest counts.
+        ([{"maximum": 5}, {"maximum": 2}], 2),
     ],
 )
-def test_the_limit_in_force(rules: Rules, roles: list[str], maximum: int) -> None:
-    assert limits.effective(rules, roles) == maximum
+def test_the_limit_in_force(values: list[dict[str, Any]], maximum: int) -> None:
+    assert limits.effective(values) == maximum
 
 
 @pytest.mark.parametrize(

@@ -8,82 +8,56 @@ from idp.clock import DAY, HOUR, MINUTE, SECOND
 from idp.policy import timeouts
 from idp.policy.timeouts import Timeouts
 
-Rules = list[tuple[str | None, dict[str, Any]]]
-ROLES = ["admin", "nurse", "guest"]
+Values = list[dict[str, Any]]
 
 seconds = st.integers(60, 30 * 86_400)
 values = st.fixed_dictionaries({}, optional={"idle": seconds, "absolute": seconds}).filter(bool)
-rules = st.lists(st.tuples(st.none() | st.sampled_from(ROLES), values), max_size=6)
-roles = st.lists(st.sampled_from([*ROLES, "unheard of"]), unique=True)
+said = st.lists(values, max_size=6)
 
 
 @pytest.mark.parametrize(
-    "rules, roles, expected",
+    "said, expected",
     [
         # The defaults of NIST SP 800-63B-4 for AAL2.
-        ([], [], Timeouts(HOUR, DAY)),
-        ([], ["admin"], Timeouts(HOUR, DAY)),
-        # For everybody.
-        ([(None, {"idle": 900})], [], Timeouts(15 * MINUTE, DAY)),
-        ([(None, {"absolute": 3_600 * 8})], ["admin"], Timeouts(HOUR, 8 * HOUR)),
-        ([(None, {"idle": 7_200, "absolute": 172_800})], [], Timeouts(2 * HOUR, 2 * DAY)),
-        # A role's rule replaces the general one, in both directions.
-        ([(None, {"idle": 900}), ("admin", {"idle": 300})], ["admin"], Timeouts(5 * MINUTE, DAY)),
-        ([(None, {"idle": 900}), ("admin", {"idle": 300})], ["nurse"], Timeouts(15 * MINUTE, DAY)),
-        ([(None, {"idle": 900}), ("kiosk", {"idle": 7_200})], ["kiosk"], Timeouts(2 * HOUR, DAY)),
-        ([("admin", {"idle": 300})], [], Timeouts(HOUR, DAY)),
-        # Of several roles the shortest of each counts.
+        ([], Timeouts(HOUR, DAY)),
+        ([{"idle": 900}], Timeouts(15 * MINUTE, DAY)),
+        ([{"absolute": 3_600 * 8}], Timeouts(HOUR, 8 * HOUR)),
+        ([{"idle": 7_200, "absolute": 172_800}], Timeouts(2 * HOUR, 2 * DAY)),
+        # Of several rules in force the shortest of each counts.
         (
-            [
-                ("admin", {"idle": 300, "absolute": 7_200}),
-                ("nurse", {"idle": 600, "absolute": 3_600}),
-            ],
-            ["nurse", "admin"],
+            [{"idle": 300, "absolute": 7_200}, {"idle": 600, "absolute": 3_600}],
             Timeouts(5 * MINUTE, HOUR),
         ),
         # A rest is never longer than the whole.
-        ([(None, {"idle": 7_200, "absolute": 3_600})], [], Timeouts(HOUR, HOUR)),
-        ([(None, {"absolute": 1_800})], [], Timeouts(30 * MINUTE, 30 * MINUTE)),
+        ([{"idle": 7_200, "absolute": 3_600}], Timeouts(HOUR, HOUR)),
+        ([{"absolute": 1_800}], Timeouts(30 * MINUTE, 30 * MINUTE)),
         # And the whole never longer than 30 days, whatever got into the table.
-        ([(None, {"absolute": 90 * 86_400})], [], Timeouts(HOUR, 30 * DAY)),
+        ([{"absolute": 90 * 86_400}], Timeouts(HOUR, 30 * DAY)),
     ],
 )
-def test_the_timeouts_in_force(rules: Rules, roles: list[str], expected: Timeouts) -> None:
-    assert timeouts.effective(rules, roles) == expected
+def test_the_timeouts_in_force(said: Values, expected: Timeouts) -> None:
+    assert timeouts.effective(said) == expected
 
 
-@given(rules, roles)
-def test_a_session_always_has_an_end_and_rests_no_longer_than_it_lasts(
-    rules: Rules, roles: list[str]
-) -> None:
-    chosen = timeouts.effective(rules, roles)
+@given(said)
+def test_a_session_always_has_an_end_and_rests_no_longer_than_it_lasts(said: Values) -> None:
+    chosen = timeouts.effective(said)
     assert 0 < chosen.idle <= chosen.absolute <= 30 * DAY
 
 
-@given(rules, roles)
-def test_the_order_of_rules_and_roles_does_not_matter(rules: Rules, roles: list[str]) -> None:
-    chosen = timeouts.effective(rules, roles)
-    assert timeouts.effective(rules[::-1], roles[::-1]) == chosen
+@given(said)
+def test_the_order_of_rules_does_not_matter(said: Values) -> None:
+    assert timeouts.effective(said[::-1]) == timeouts.effective(said)
 
 
-@given(rules, roles, values)
-def test_another_rule_for_a_role_that_has_one_never_lengthens(
-    rules: Rules, roles: list[str], value: dict[str, int]
+@given(said, values)
+def test_another_rule_beside_one_that_says_both_never_lengthens(
+    said: Values, value: dict[str, int]
 ) -> None:
-    rules = [("admin", {"idle": 3_600, "absolute": 86_400}), *rules]
-    roles = ["admin", *roles]
-    before = timeouts.effective(rules, roles)
-    after = timeouts.effective([*rules, ("admin", value)], roles)
+    said = [{"idle": 3_600, "absolute": 86_400}, *said]
+    before, after = timeouts.effective(said), timeouts.effective([*said, value])
     assert after.idle <= before.idle
     assert after.absolute <= before.absolute
-
-
-@given(rules, roles)
-def test_rules_of_roles_a_person_does_not_have_change_nothing(
-    rules: Rules, roles: list[str]
-) -> None:
-    theirs = [rule for rule in rules if rule[0] is None or rule[0] in roles]
-    assert timeouts.effective(rules, roles) == timeouts.effective(theirs, roles)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from sqlalchemy import select
 from idp.errors import Refused
 from idp.events.actor import Actor
 from idp.events.model import EventRow
+from idp.policy.selection import Rule, Subject
 from idp.storage.unit_of_work import Work
 from idp.users import queries, rules
 
@@ -13,23 +14,29 @@ ADMIN = Actor("admin", "usr_root")
 def test_a_rule_that_was_set_is_read_back_for_whom_it_is(work: Work) -> None:
     with work.begin() as unit:
         queries.define_role(unit, "nurse", [])
-        rules.set_rule(unit, "timeouts", None, {"idle": 900}, ADMIN)
-        rules.set_rule(unit, "timeouts", "nurse", {"idle": 300}, ADMIN)
-        rules.set_rule(unit, "limits", None, {"maximum": 3}, ADMIN)
+        rules.set_rule(unit, "timeouts", {}, {"idle": 900}, ADMIN)
+        rules.set_rule(unit, "timeouts", {"role": "nurse"}, {"idle": 300}, ADMIN)
+        rules.set_rule(unit, "limits", {}, {"maximum": 3}, ADMIN)
     with work.read() as unit:
-        found = dict(rules.rules_of(unit, "timeouts"))
-        assert found == {None: {"idle": 900}, "nurse": {"idle": 300}}
-        assert rules.rules_of(unit, "limits") == [(None, {"maximum": 3})]
+        found = rules.rules_of(unit, "timeouts")
+        assert sorted(found, key=lambda one: len(one.applies_to)) == [
+            Rule({}, {"idle": 900}),
+            Rule({"role": "nurse"}, {"idle": 300}),
+        ]
+        assert rules.rules_of(unit, "limits") == [Rule({}, {"maximum": 3})]
+        nurse = Subject(roles=("nurse",))
+        assert rules.in_force(unit, "timeouts", nurse) == [{"idle": 300}]
+        assert rules.in_force(unit, "timeouts", Subject()) == [{"idle": 900}]
 
 
 def test_a_change_raises_the_version_and_is_recorded_with_before_and_after(work: Work) -> None:
     with work.begin() as unit:
-        assert rules.set_rule(unit, "limits", None, {"maximum": 3}, ADMIN).version == 1
+        assert rules.set_rule(unit, "limits", {}, {"maximum": 3}, ADMIN).version == 1
     with work.begin() as unit:
-        rule = rules.set_rule(unit, "limits", None, {"maximum": 5}, ADMIN)
+        rule = rules.set_rule(unit, "limits", {}, {"maximum": 5}, ADMIN)
         assert (rule.version, rule.changed_by) == (2, "usr_root")
     with work.begin() as unit:
-        rules.remove_rule(unit, "limits", None, ADMIN)
+        rules.remove_rule(unit, "limits", {}, ADMIN)
     with work.read() as unit:
         assert rules.rules_of(unit, "limits") == []
         changes = unit.orm.scalars(select(EventRow.data).order_by(EventRow.id)).all()
@@ -60,16 +67,50 @@ def test_a_value_that_cannot_be_a_rule_is_refused_with_a_sentence(
     work: Work, kind: str, value: dict[str, object]
 ) -> None:
     with work.begin() as unit, pytest.raises(Refused) as refused:
-        rules.set_rule(unit, kind, None, value, ADMIN)
+        rules.set_rule(unit, kind, {}, value, ADMIN)
     assert refused.value.code == "invalid_rule"
     assert refused.value.sentence.endswith(".")
 
 
+@pytest.mark.parametrize(
+    "applies_to",
+    [
+        {"planet": "mars"},
+        {"country": "fr"},
+        {"country": "FRA"},
+        {"device_type": "toaster"},
+        {"network": "10.0.0.1/8"},
+        {"network": "AS"},
+        {"network": "anywhere"},
+        {"client": ""},
+        {"client": "c" * 65},
+        {"role": 1},
+    ],
+)
+def test_selectors_that_select_nothing_are_refused_with_a_sentence(
+    work: Work, applies_to: dict[str, str]
+) -> None:
+    with work.begin() as unit, pytest.raises(Refused) as refused:
+        rules.set_rule(unit, "limits", applies_to, {"maximum": 3}, ADMIN)
+    assert refused.value.code == "invalid_rule"
+    assert refused.value.sentence.endswith(".")
+
+
+def test_one_thing_has_one_rule_in_whatever_order_its_selectors_come(work: Work) -> None:
+    forth = {"country": "FR", "device_type": "phone"}
+    back = {"device_type": "phone", "country": "FR"}
+    with work.begin() as unit:
+        rules.set_rule(unit, "limits", forth, {"maximum": 3}, ADMIN)
+        assert rules.set_rule(unit, "limits", back, {"maximum": 2}, ADMIN).version == 2
+    with work.read() as unit:
+        assert rules.rules_of(unit, "limits") == [Rule(forth, {"maximum": 2})]
+
+
 def test_a_rule_for_a_role_that_does_not_exist_is_refused(work: Work) -> None:
     with work.begin() as unit, pytest.raises(Refused, match="unknown_role"):
-        rules.set_rule(unit, "limits", "nobody", {"maximum": 3}, ADMIN)
+        rules.set_rule(unit, "limits", {"role": "nobody"}, {"maximum": 3}, ADMIN)
 
 
 def test_a_rule_that_does_not_exist_cannot_be_removed(work: Work) -> None:
     with work.begin() as unit, pytest.raises(Refused, match="unknown_rule"):
-        rules.remove_rule(unit, "limits", None, ADMIN)
+        rules.remove_rule(unit, "limits", {}, ADMIN)

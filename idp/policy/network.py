@@ -1,0 +1,51 @@
+"""Addresses and networks as rules, lists and searches compare them.
+
+Pure. Every address is one of 128 bits, an IPv4 address as `::ffff:a.b.c.d` (RFC 4291 section
+2.5.5.2), so that one column and one comparison serve both.
+"""
+
+import ipaddress
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_MAPPED = 0xFFFF << 32
+
+
+def number(address: str) -> int | None:
+    """The 128-bit number of an address; None when it is none."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    return int(parsed) | _MAPPED if parsed.version == 4 else int(parsed)
+
+
+def key(address: str | None) -> str | None:
+    """An address as 32 hexadecimal digits, which sort as addresses do; None when it is none."""
+    found = number(address) if address is not None else None
+    return f"{found:032x}" if found is not None else None
+
+
+def parsed(text: str) -> Network | None:
+    """A network in CIDR notation, or a single address; None when it is neither.
+
+    Bits behind the prefix make it refused: "10.0.0.1/8" is a slip of somebody who meant one of two.
+    """
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        return None
+
+
+def span(network: Network) -> tuple[str, str]:
+    """The keys of the first and the last address of a network."""
+    mapped = _MAPPED if network.version == 4 else 0
+    first, last = int(network.network_address), int(network.broadcast_address)
+    return f"{first | mapped:032x}", f"{last | mapped:032x}"
+
+
+def contains(network: Network, address_key: str | None) -> bool:
+    """Whether the address with this key lies in a network; an unknown one lies in none."""
+    if address_key is None:
+        return False
+    first, last = span(network)
+    return first <= address_key <= last

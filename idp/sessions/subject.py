@@ -1,0 +1,31 @@
+"""What rules are chosen by, of a session that was read, whatever read it."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from idp.policy.selection import Subject
+
+
+class Placed(Protocol):
+    """What a session knows of its device and of where it was begun."""
+
+    @property
+    def device_type(self) -> str: ...
+    @property
+    def address(self) -> str | None: ...
+    @property
+    def asn(self) -> int | None: ...
+    @property
+    def country(self) -> str | None: ...
+
+
+def subject(session: Placed, roles: Iterable[str], client_id: str | None = None) -> Subject:
+    """The subject of a session, of a person with `roles`, as far as an app is concerned."""
+    return Subject(
+        roles=tuple(roles),
+        client_id=client_id,
+        device_type=session.device_type,
+        address=session.address,
+        asn=session.asn,
+        country=session.country,
+    )
