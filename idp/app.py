@@ -44,6 +44,7 @@ from idp.settings import Settings, load
 from idp.storage import migrations
 from idp.storage.database import Database
 from idp.storage.embedded import EmbeddedStore
+from idp.storage.redis_address import parse
 from idp.storage.store import Store
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.storage.vault import Vault
@@ -97,6 +98,21 @@ def assemble(settings: Settings, *, clock: Clock | None = None) -> Work:
     return work
 
 
+def store_of(work: Work) -> Store:
+    """The Store of this deployment; raises `NotReady` when the address of Redis is none."""
+    url = work.settings.redis_url.get_secret_value()
+    if not url:
+        return EmbeddedStore(work.clock)
+    try:
+        from idp.storage.redis import RedisStore
+    except ImportError:
+        raise NotReady("IDP_REDIS_URL needs redis-py. Run: pip install 'idp[redis]'") from None
+    try:
+        return RedisStore(parse(url), work.vault, work.clock)
+    except ValueError as error:
+        raise NotReady(f"IDP_REDIS_URL {error}") from None
+
+
 def prepare(work: Work) -> Keyring:
     """Checks the schema and makes the first keys; raises `NotReady` with a sentence."""
     if not migrations.is_current(work.database):
@@ -132,7 +148,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
     provider = Provider(
         work=work,
         keyring=keyring,
-        store=EmbeddedStore(work.clock),
+        store=store_of(work),
         outbound=Outbound(work.settings.outbound),
         assurance=AssuranceRules(work),
     )
@@ -187,6 +203,7 @@ def _pages(context: WebContext, worker: Worker, mail: MailWorker) -> ASGIApp:
         yield
         worker.stop()
         mail.stop()
+        context.provider.store.close()
         context.provider.outbound.close()
         context.work.database.close()
 

@@ -36,7 +36,12 @@ _ORIGIN = re.compile(r"https://[a-z0-9.-]+(:[0-9]{1,5})?|android:apk-key-hash:[A
 # Read by the demo and test commands, never by the server itself.
 _FOREIGN_KEYS = frozenset({"IDP_TEST_DATABASE_URL", "IDP_DEMO__PASSWORD"})
 # Files whose text is the setting of the same name.
-_SECRET_FILES = ("IDP_SECRET_KEY_FILE", "IDP_DATABASE_URL_FILE", "IDP_MAIL__SERVER_FILE")
+_SECRET_FILES = (
+    "IDP_SECRET_KEY_FILE",
+    "IDP_DATABASE_URL_FILE",
+    "IDP_REDIS_URL_FILE",
+    "IDP_MAIL__SERVER_FILE",
+)
 MAIL_SCHEMES = ("smtp", "smtps", "smtp+plain")
 # A half of the sender's address: RFC 5322 section 3.2.3, without quoting.
 _MAIL_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
@@ -233,6 +238,11 @@ class Settings(BaseSettings):
     )
     database_url: str = Field(
         "sqlite:///idp.db", description="`sqlite:///file` or `postgresql+psycopg://…`"
+    )
+    redis_url: SecretStr = Field(
+        SecretStr(""),
+        description="`redis://…`, `rediss://…`, `redis+sentinel://host,host/primary` or "
+        "`redis+cluster://host,host`; empty: each node keeps its own cache",
     )
     trusted_proxies: tuple[str, ...] = Field(
         (), description="CIDR blocks whose X-Forwarded-For and -Proto are believed"

@@ -75,7 +75,7 @@ def examine() -> list[Finding]:
 
     work = assemble(settings)
     try:
-        return findings + _stored(work)
+        return [*findings, *_shared(work), *_stored(work)]
     finally:
         work.database.close()
 
@@ -140,6 +140,28 @@ def _mail(settings: Settings) -> Finding:
     except (OSError, SMTPException, UnicodeError) as problem:
         return Finding("mail", "failed", f"{server.host}:{server.port}: {reason(problem)}")
     return Finding("mail", "ok", f"{server.host}:{server.port}, reached")
+
+
+def _shared(work: Work) -> list[Finding]:
+    """Redis, where one is set; it is no failure when it is away."""
+    from idp.app import NotReady, store_of
+
+    if not work.settings.redis_url.get_secret_value():
+        return []
+    try:
+        store = store_of(work)
+    except NotReady as problem:
+        return [Finding("redis", "failed", str(problem))]
+    try:
+        if store.is_reachable():
+            return [Finding("redis", "ok", "reached")]
+    finally:
+        store.close()
+    return [
+        Finding(
+            "redis", "warning", "does not answer: nothing is lost, but every node is on its own"
+        )
+    ]
 
 
 def _signing_keys(unit: UnitOfWork) -> Finding:

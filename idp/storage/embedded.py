@@ -71,6 +71,12 @@ class EmbeddedStore:
         with self._lock:
             self._values.clear()
 
+    def is_reachable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        pass
+
     def _live(self, key: str) -> bytes | None:
         found = self._values.get(key)
         if found is None:

@@ -33,3 +33,9 @@ class Store(Protocol):
 
     def flush(self) -> None:
         """Forgets everything."""
+
+    def is_reachable(self) -> bool:
+        """Whether other nodes can be reached through it now; what is lost otherwise is speed."""
+
+    def close(self) -> None:
+        """Lets connections and threads go."""

@@ -1,22 +1,35 @@
 """What every implementation of the Store must do."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from idp.clock import SECOND
 from idp.storage.embedded import EmbeddedStore
+from idp.storage.redis import RedisStore
+from idp.storage.redis_address import parse
 from idp.storage.store import Store
-from tests.harness.workbench import ManualClock
+from idp.storage.vault import Vault
+from tests.harness.redis_server import RedisServer, running
+from tests.harness.workbench import SECRET, ManualClock
 
-Make = Callable[[ManualClock], Store]
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    with running() as started:
+        yield started
 
 
-@pytest.fixture(params=[EmbeddedStore], ids=["embedded"])
-def store(request: pytest.FixtureRequest, clock: ManualClock) -> Store:
-    make: Make = request.param
-    return make(clock)
+@pytest.fixture(params=["embedded", pytest.param("redis", marks=pytest.mark.redis)])
+def store(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[Store]:
+    if request.param == "embedded":
+        yield EmbeddedStore(clock)
+    else:
+        made = RedisStore(parse(request.getfixturevalue("server").url), Vault(SECRET), clock)
+        made.flush()
+        yield made
+        made.close()
 
 
 def test_a_value_is_kept_until_its_time_is_over(store: Store, clock: ManualClock) -> None:

