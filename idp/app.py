@@ -39,7 +39,7 @@ from idp.oauth import authorizations, cleanup, keys, pushed
 from idp.oauth.authorize import PageError
 from idp.oauth.keys import Keyring
 from idp.oauth.provider import Answer, Provider
-from idp.sessions import aftermath, lifecycle
+from idp.sessions import aftermath, expiry
 from idp.settings import Settings, load
 from idp.storage import migrations
 from idp.storage.database import Database
@@ -244,7 +244,7 @@ def _jobs(work: Work, store: Store) -> list[Job]:
         Job(
             "end expired sessions",
             5 * SECOND,
-            in_unit(lifecycle.end_expired, lifecycle.EXPIRY_BATCH),
+            in_unit(expiry.end_expired, expiry.BATCH),
         ),
         Job("seal events", SECOND, partial(event_log.seal, work)),
         Job("delete expired requests", 10 * SECOND, in_unit(pushed.delete_expired, pushed.BATCH)),

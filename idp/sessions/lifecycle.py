@@ -1,8 +1,8 @@
 """The life of a session: start, resume, touch, rotate, re-authenticate, rename, end.
 
-The only writer of `Session`, with `hot` (what the protocol endpoints write), `aftermath` (their
-person changed) and `sealing` (the secret key changed); history is deleted by `idp.oauth.cleanup`,
-with the grants in it.
+The only writer of `Session`, with `expiry` (what time ends), `hot` (what the protocol endpoints
+write), `aftermath` (their person changed) and `sealing` (the secret key changed); history is deleted
+by `idp.oauth.cleanup`, with the grants in it.
 
 Everything that ends a session goes through `end`, so every end (person, administrator, limit,
 expiry, password change, an app's logout) reaches every app: `end` records `SessionEnded`, and
@@ -31,7 +31,6 @@ from idp.events.catalogue import (
     SessionExtended,
     SessionReauthenticated,
     SessionRenamed,
-    SessionsEndSoon,
     SessionStarted,
     SignedOutEverywhere,
 )
@@ -56,8 +55,6 @@ ROTATION_OVERLAP: Duration = MINUTE
 LABEL_MAXIMUM = 60
 # Of a session's proofs; the oldest go first.
 PROOFS_KEPT = 20
-# Sessions ended in one transaction by the worker.
-EXPIRY_BATCH = 200
 
 EndReason = Literal[
     "signed_out",  # by the person, from the session itself or their account page
@@ -192,7 +189,7 @@ def resume(unit: UnitOfWork, secret: str | None) -> Session | None:
         return None
     ran = timeouts.ran_out(idle_at=session.idle_at, expires_at=session.expires_at, now=unit.now)
     if ran is not None:
-        end(unit, [session.id], reason=_why_over(ran, session.expiry_reason), actor=SYSTEM)
+        end(unit, [session.id], reason=why_over(ran, session.expiry_reason), actor=SYSTEM)
         return None
     until = unit.now + ROTATION_OVERLAP
     if session.secret_hash == hashed and (session.previous_until or 0) > until:
@@ -276,36 +273,6 @@ def reauthenticate(unit: UnitOfWork, session: Session, proved: Sequence[Authenti
         )
     )
     return secret
-
-
-def end_soon(
-    unit: UnitOfWork, user_id: str, *, keeping: str | None, at: Instant, actor: Actor
-) -> int:
-    """Gives a person's running sessions but `keeping` a nearer end, because of a new password.
-
-    Gives how many. No deadline moves later (row B5: grace for the others).
-    """
-    moved = unit.connection.execute(
-        update(Session)
-        .where(
-            Session.user_id == user_id,
-            Session.id != (keeping or ""),
-            Session.expires_at > at,
-            alive(unit.now),
-        )
-        .values(expires_at=at, expiry_reason="password_changed")
-    ).rowcount
-    unit.record(
-        SessionsEndSoon(
-            actor=actor.kind,
-            actor_id=actor.id,
-            user_id=user_id,
-            reason="password_changed",
-            kept=keeping,
-            count=moved,
-        )
-    )
-    return moved
 
 
 def rename(unit: UnitOfWork, session: Session, label: str, actor: Actor) -> None:
@@ -404,25 +371,6 @@ def end_all_of(
     return ended
 
 
-def end_expired(unit: UnitOfWork, *, batch: int = EXPIRY_BATCH) -> int:
-    """Ends sessions whose deadline has passed; gives how many. The worker calls it."""
-    due = unit.orm.execute(
-        select(Session.id, Session.idle_at, Session.expires_at, Session.expiry_reason)
-        .where(
-            Session.ended_at.is_(None),
-            or_(Session.idle_at <= unit.now, Session.expires_at <= unit.now),
-        )
-        .limit(batch)
-    ).all()
-    count = 0
-    for row in due:
-        ran = timeouts.ran_out(idle_at=row.idle_at, expires_at=row.expires_at, now=unit.now)
-        if ran is not None:
-            why = _why_over(ran, row.expiry_reason)
-            count += len(end(unit, [row.id], reason=why, actor=SYSTEM))
-    return count
-
-
 def _forget_read(unit: UnitOfWork, session_id: str) -> None:
     """Makes the ORM session read this row again, should it hold it."""
     held = unit.orm.identity_map.get(identity_key(Session, session_id))
@@ -476,7 +424,8 @@ def _rotate(unit: UnitOfWork, session: Session, *, previous_until: Instant | Non
     return secret if changed is not None else None
 
 
-def _why_over(ran: timeouts.Ran, expiry_reason: str | None) -> EndReason:
+def why_over(ran: timeouts.Ran, expiry_reason: str | None) -> EndReason:
+    """Why a session ends whose deadline has passed."""
     if ran == "absolute_timeout" and expiry_reason == "password_changed":
         return "password_changed"
     return ran

@@ -15,7 +15,7 @@ from idp.clock import MINUTE, Duration
 from idp.errors import Refused
 from idp.events.actor import Actor
 from idp.policy.assurance import Authentication
-from idp.sessions import lifecycle, prove
+from idp.sessions import expiry, lifecycle, prove
 from idp.sessions.model import Session
 from idp.sessions.prove import Rejected
 from idp.storage.columns import LOCKED
@@ -142,7 +142,7 @@ def _end(unit: UnitOfWork, session: Session, *, keeping: str | None) -> None:
 
 
 def _end_soon(unit: UnitOfWork, session: Session) -> None:
-    lifecycle.end_soon(
+    expiry.end_soon(
         unit,
         session.user_id,
         keeping=session.id,

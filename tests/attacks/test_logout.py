@@ -8,7 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from idp.policy.timeouts import ABSOLUTE_DEFAULT, IDLE_DEFAULT
-from idp.sessions import lifecycle
+from idp.sessions import expiry, lifecycle
 from idp.sessions.lifecycle import Started
 from idp.sessions.prove import PASSWORD as BY_PASSWORD
 from tests.harness.provider import CALLBACK, Flow, Idp, Registered, Templates, settings_for
@@ -75,7 +75,7 @@ def test_a_session_that_runs_out_is_told_to_its_apps(
     idp.grant(app_of(idp), idp.session(idp.person()))
     idp.clock.advance(passed)
     with idp.work.begin() as unit:
-        assert lifecycle.end_expired(unit) == 1
+        assert expiry.end_expired(unit) == 1
     assert [event["reason"] for event in idp.events("session.ended")] == [reason]
     assert idp.count("deliveries") == 1
 

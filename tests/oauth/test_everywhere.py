@@ -3,7 +3,7 @@
 from idp.clock import SECOND
 from idp.events.actor import SYSTEM
 from idp.policy.timeouts import ABSOLUTE_DEFAULT
-from idp.sessions import lifecycle
+from idp.sessions import expiry, lifecycle
 from idp.sessions.model import Session
 from idp.users import queries
 from idp.users.model import User
@@ -18,7 +18,7 @@ def test_offline_access_outlives_expiry_but_not_signing_out_everywhere(either_id
     status, tokens = idp.refresh(app, tokens["refresh_token"])
     assert status == 200
     with idp.work.begin() as unit:
-        lifecycle.end_expired(unit)
+        expiry.end_expired(unit)
     assert idp.is_active(app, tokens["refresh_token"])
     with idp.work.begin() as unit:
         lifecycle.end_all_of(unit, alice.id, reason="signed_out_everywhere", actor=SYSTEM)

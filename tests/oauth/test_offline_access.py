@@ -5,7 +5,7 @@ import pytest
 from idp.clock import DAY, SECOND
 from idp.oauth import authorizations
 from idp.policy.timeouts import ABSOLUTE_DEFAULT, IDLE_DEFAULT
-from idp.sessions import lifecycle
+from idp.sessions import expiry
 from tests.flows.apps import claims_of
 from tests.harness.provider import Idp
 
@@ -24,7 +24,7 @@ def test_a_session_that_ran_out_leaves_its_offline_grants(
     idp.clock.advance(after)
     if worker.startswith("after"):
         with idp.work.begin() as unit:
-            assert lifecycle.end_expired(unit) == 1
+            assert expiry.end_expired(unit) == 1
     assert idp.refresh(app, online["refresh_token"])[0] == 400
     status, refreshed = idp.refresh(app, offline["refresh_token"])
     assert status == 200

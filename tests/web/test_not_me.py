@@ -7,7 +7,7 @@ import pytest
 
 from idp.clock import DAY, HOUR, MINUTE, SECOND
 from idp.events.actor import Actor
-from idp.sessions import lifecycle
+from idp.sessions import expiry
 from idp.users import queries
 from idp.users.model import User
 from tests.harness.provider import Flow, Idp, Registered
@@ -168,7 +168,7 @@ def test_of_a_session_that_has_run_out_its_apps_are_ended(
     )
     idp.execute("UPDATE sessions SET idle_at = 1 WHERE id = :i", i=started.session.id)
     with idp.work.begin() as unit:
-        lifecycle.end_expired(unit)
+        expiry.end_expired(unit)
     status, tokens = idp.refresh(app, tokens["refresh_token"])
     assert status == 200
     page = page_of(alice, asked(started.session.id))
