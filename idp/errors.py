@@ -5,12 +5,16 @@ shown to the person, `detail` only goes to the log. Protocol errors are authlib'
 Anything else that is raised is a bug and is answered with 500 and no details.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 
 class Refused(Exception):  # noqa: N818 - a refusal is an answer, not a failure
     """A request that was understood and is refused.
 
     Takes a stable `code` for programs, the `sentence` a person reads, the HTTP `status`
-    and an optional `detail` for the log. `retry_after` is in seconds.
+    and an optional `detail` for the log. `retry_after` is in seconds. `members` are what else a
+    program is told, in the problems of our API.
     """
 
     def __init__(
@@ -21,6 +25,7 @@ class Refused(Exception):  # noqa: N818 - a refusal is an answer, not a failure
         *,
         detail: str | None = None,
         retry_after: int | None = None,
+        members: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         super().__init__(f"{code}: {sentence}")
         self.code = code
@@ -28,6 +33,7 @@ class Refused(Exception):  # noqa: N818 - a refusal is an answer, not a failure
         self.status = status
         self.detail = detail
         self.retry_after = retry_after
+        self.members = members
 
 
 class Unavailable(Refused):

@@ -1,7 +1,6 @@
 """README says what is there: every setting, endpoint, event, command and session ending."""
 
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import typer.main
@@ -9,6 +8,7 @@ import typer.main
 from idp.__main__ import app as command_line
 from idp.events.catalogue import ALL
 from idp.policy import limits, timeouts
+from idp.sessions.endings import ENDINGS
 from idp.sessions.lifecycle import EndReason
 from idp.settings import describe
 from tests.harness.provider import Idp
@@ -28,9 +28,10 @@ def test_every_event_is_documented(event: type) -> None:
     assert f"| `{event.type}` | {' '.join((event.__doc__ or '').split())} |" in README
 
 
-@pytest.mark.parametrize("reason", get_args(EndReason))
-def test_every_ending_is_documented(reason: str) -> None:
-    assert f"`{reason}`" in README
+@pytest.mark.parametrize("code", ENDINGS)
+def test_every_ending_is_documented_as_people_and_apps_read_it(code: EndReason) -> None:
+    sentence = ENDINGS[code].sentence % dict.fromkeys(("span", "lasted"), "…")
+    assert f"| `{code}` | {sentence} | {ENDINGS[code].meaning} |" in README
 
 
 def test_every_endpoint_is_documented(idp: Idp) -> None:

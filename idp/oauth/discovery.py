@@ -5,7 +5,7 @@ Made once at start-up and served as ready bytes. It names only what is there.
 
 from typing import Any
 
-from idp.oauth import claims
+from idp.oauth import claims, lifetimes
 from idp.oauth.client_auth import ASSERTION_ALGORITHMS, METHODS
 from idp.oauth.keys import ALGORITHMS
 from idp.oauth.server import GRANT_TYPES
@@ -46,6 +46,7 @@ def document(issuer: str) -> dict[str, Any]:
         "claim_types_supported": ["normal"],
         "claims_supported": [
             "sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "at_hash",
+            "session_expiry",
             *claims.SUPPORTED,
         ],
         "claims_parameter_supported": True,
@@ -54,6 +55,7 @@ def document(issuer: str) -> dict[str, Any]:
         "ui_locales_supported": list(LOCALES),
         "prompt_values_supported": ["none", "login", "consent", "select_account"],
         "code_challenge_methods_supported": ["S256"],
+        "refresh_token_expiration_types_supported": list(lifetimes.TYPES_SUPPORTED),
         "authorization_response_iss_parameter_supported": True,
         "backchannel_logout_supported": True,
         "backchannel_logout_session_supported": True,

@@ -173,6 +173,7 @@ class SessionFacts:
     end_reason: str | None
     idle_at: Instant
     expires_at: Instant
+    expiry_reason: str | None
     idle_timeout: Duration
     last_active_at: Instant
     secret_hash: str

@@ -10,8 +10,9 @@ from typing import Any
 
 from idp.clock import Instant, to_seconds
 from idp.oauth import claims
-from idp.oauth.facts import AuthorizationFacts, ClientFacts, UserFacts
+from idp.oauth.facts import AuthorizationFacts, ClientFacts, SessionFacts, UserFacts
 from idp.oauth.keys import Keyring
+from idp.sessions import endings
 from idp.settings import Settings
 from idp.storage.vault import Vault
 
@@ -21,6 +22,7 @@ def mint(
     authorization: AuthorizationFacts,
     user: UserFacts,
     *,
+    session: SessionFacts | None,
     access_token: str,
     with_nonce: str | None,
     settings: Settings,
@@ -28,7 +30,11 @@ def mint(
     keyring: Keyring,
     now: Instant,
 ) -> str:
-    """A signed ID token for `client` about the sign-in behind `authorization`."""
+    """A signed ID token for `client` about the sign-in behind `authorization`.
+
+    `session_expiry` is when the app's own session must end (OpenID Connect Enterprise Extensions
+    1.0); a grant that has outlived its session has none.
+    """
     issued_at = to_seconds(now)
     alg = client.id_token_signed_response_alg
     payload: dict[str, Any] = claims.for_id_token(
@@ -45,6 +51,8 @@ def mint(
         "sid": authorization.session_id,
         "at_hash": _half_hash(access_token),
     }
+    if session is not None and endings.reason_of(session, now) is None:
+        payload["session_expiry"] = to_seconds(session.expires_at)
     if with_nonce is not None:
         payload["nonce"] = with_nonce
     return keyring.sign(alg, payload)

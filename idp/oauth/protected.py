@@ -5,13 +5,14 @@ Specs: RFC 6750, RFC 9470.
 
 from dataclasses import dataclass
 
-from idp.clock import Instant
-from idp.oauth import token_state
-from idp.oauth.facts import BY_AUTHORIZATION, token_facts
+from idp.clock import Instant, to_rfc3339
+from idp.oauth import standing, token_state
+from idp.oauth.facts import BY_AUTHORIZATION, TokenFacts, token_facts
 from idp.oauth.provider import Provider
 from idp.oauth.userinfo import BearerError, invalid_token, require
 from idp.policy import assurance
 from idp.policy.assurance import Demand
+from idp.sessions import endings
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,13 @@ def authenticate(provider: Provider, text: str, *, scope: str) -> Caller:
         token.facts_parameters() | {"client_id": "", "assertion_jti": ""},
     )
     facts = token_facts(row)
-    require(token, facts, provider, now, scope=scope)
+    try:
+        require(token, facts, provider, now, scope=scope)
+    except BearerError as error:
+        is_ours = provider.settings.issuer in token.access.audience
+        if error.code == "invalid_token" and is_ours and scope in token.access.scope.split():
+            raise _with_the_end(error, facts, now) from None
+        raise
     if facts.authorization is None:
         raise invalid_token()
     return Caller(
@@ -52,6 +59,18 @@ def authenticate(provider: Provider, text: str, *, scope: str) -> Caller:
         acr=facts.authorization.acr,
         auth_time=facts.authorization.auth_time,
     )
+
+
+def _with_the_end(error: BearerError, facts: TokenFacts, now: Instant) -> BearerError:
+    """The refusal of a token that is bad only because its session is over says so."""
+    session = facts.session
+    if session is None or facts.access_token_revoked:
+        return error
+    if standing.refusal(facts, now) not in ("session_ended", "session_expired"):
+        return error
+    reason = endings.reason_of(session, now) or ""
+    members = {"reason": reason, "ended_at": to_rfc3339(endings.ended_at(session))}
+    return BearerError(401, "invalid_token", endings.told_to_app(reason), members=members)
 
 
 def require_proof(caller: Caller, demand: Demand, *, max_age: int) -> None:

@@ -18,7 +18,7 @@ from idp import ids
 from idp.clock import Instant
 from idp.events.catalogue import Event
 from idp.events.log import hot_write
-from idp.oauth import access_token, client_auth, id_token, refresh_token
+from idp.oauth import access_token, client_auth, id_token, lifetimes, refresh_token
 from idp.oauth.client_auth import Presented
 from idp.oauth.facts import BY_AUTHORIZATION, BY_CODE, ClientFacts, TokenFacts
 from idp.oauth.grants.authorization_code import AuthorizationCodeGrant, Pkce
@@ -45,9 +45,12 @@ class Server(AuthorizationServer):
         self.now = now
         self.writes: list[Write] = []
         self.decision = Decision(Answer(500))
-        # Set by the refresh grant: the generation whose token the answer carries.
+        # Set by the grants: the generation whose refresh token the answer carries, when its family
+        # ends, and the session's idle deadline from now on.
         self.refresh_generation = 0
         self.refresh_salt: bytes | None = None
+        self.refresh_expires_at: Instant | None = None
+        self.idle_at: Instant = 0
         self.register_grant(AuthorizationCodeGrant, _PKCE)
         self.register_grant(RefreshTokenGrant)
         self.register_grant(ClientCredentialsGrant)
@@ -105,11 +108,20 @@ class Server(AuthorizationServer):
             token["refresh_token"] = refresh_token.make(
                 authorization.id, self.refresh_generation, salt=self.refresh_salt, vault=vault
             )
+            if self.facts.session is not None and self.refresh_expires_at is not None:
+                token |= lifetimes.told(
+                    authorization,
+                    self.facts.session,
+                    family_expires_at=self.refresh_expires_at,
+                    idle_at=self.idle_at,
+                    now=self.now,
+                )
         if "openid" in granted.split():
             token["id_token"] = id_token.mint(
                 client,
                 authorization,
                 user,
+                session=self.facts.session,
                 access_token=made,
                 with_nonce=authorization.nonce if grant_type == "authorization_code" else None,
                 settings=settings,

@@ -9,6 +9,7 @@ to turn facts into a yes.
 from idp.clock import Instant
 from idp.oauth.facts import TokenFacts
 from idp.policy.timeouts import ran_out
+from idp.sessions import endings
 from idp.sessions.lifecycle import EXPIRY
 from idp.users.model import ACTIVE
 
@@ -38,3 +39,13 @@ def refusal(facts: TokenFacts, now: Instant) -> str | None:
     ):
         return "permission_removed"
     return None
+
+
+def in_words(facts: TokenFacts, now: Instant) -> str:
+    """What the client of a grant that `refusal` refused is told.
+
+    Only that its session ended, and why: everything else would tell it of other people's decisions.
+    """
+    if refusal(facts, now) not in ("session_ended", "session_expired") or facts.session is None:
+        return "The authorization is no longer valid."
+    return endings.told_to_app(endings.reason_of(facts.session, now) or "")

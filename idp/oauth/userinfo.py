@@ -18,12 +18,14 @@ class BearerError(Exception):
     """Why a bearer token was not accepted; `code` is None when none was sent.
 
     `asked` is what would be enough: `scope`, or `acr_values` and `max_age` (RFC 9470 section 3).
+    `members` are what else our API says of it.
     """
 
     status: int
     code: str | None
     description: str
     asked: Mapping[str, str] = field(default_factory=dict)
+    members: Mapping[str, str] = field(default_factory=dict)
 
     def challenge(self) -> str:
         """The value of `WWW-Authenticate`."""

@@ -16,6 +16,9 @@ ABSOLUTE_DEFAULT = 24 * HOUR
 # NIST SP 800-63B-4 section 2.1.3: an overall timeout must exist, 30 days at most.
 ABSOLUTE_MAXIMUM = 30 * DAY
 
+# A session this near to its end is not worth proving more in: whoever signs in begins a new one.
+LAST_MINUTES = 10 * MINUTE
+
 Ran = Literal["idle_timeout", "absolute_timeout"]
 
 
@@ -56,3 +59,8 @@ def ran_out(*, idle_at: Instant, expires_at: Instant, now: Instant) -> Ran | Non
     if now >= idle_at:
         return "idle_timeout"
     return None
+
+
+def is_in_last_minutes(expires_at: Instant, now: Instant) -> bool:
+    """Whether a session is so near to its absolute end that a sign-in begins a new one."""
+    return expires_at - now <= LAST_MINUTES

@@ -69,10 +69,15 @@ def touching(session: Touchable | None, now: Instant) -> list[Write]:
     """
     if session is None or session.ended_at is not None or session.idle_at <= now:
         return []
-    if now - session.last_active_at < TOUCH_EVERY or session.expires_at <= now:
+    if session.expires_at <= now or (idle_at := idle_at_after(session, now)) == session.idle_at:
         return []
-    values = {"session_id": session.id, "now": now, "next_idle_at": now + session.idle_timeout}
-    return [Write(_TOUCH, values)]
+    return [Write(_TOUCH, {"session_id": session.id, "now": now, "next_idle_at": idle_at})]
+
+
+def idle_at_after(session: Touchable, now: Instant) -> Instant:
+    """The idle deadline of a living session after activity at `now`; see `TOUCH_EVERY`."""
+    is_due = now - session.last_active_at >= TOUCH_EVERY
+    return now + session.idle_timeout if is_due else session.idle_at
 
 
 # Changes nothing; that it finds the row running, and locks it, is what it is for.

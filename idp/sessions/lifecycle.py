@@ -61,6 +61,7 @@ EndReason = Literal[
     "signed_out_everywhere",
     "client_logout",  # RP-initiated logout
     "replaced",  # somebody else signed in with this browser
+    "renewed",  # its person signed in again shortly before its end
     "limit",  # gave way to a newer session
     "idle_timeout",
     "absolute_timeout",

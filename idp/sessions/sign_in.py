@@ -12,6 +12,7 @@ from idp import ids
 from idp.events.actor import Actor
 from idp.events.catalogue import SecondFactorAsked
 from idp.policy.assurance import Authentication
+from idp.policy.timeouts import is_in_last_minutes
 from idp.sessions import ceremony as ceremonies
 from idp.sessions import lifecycle, prove
 from idp.sessions.ceremony import Ceremony
@@ -49,8 +50,8 @@ class Entry:
     """Where somebody comes in.
 
     `current` is the secret of the browser's present session: if it lives and is the same person's,
-    it goes on under a new secret; another person's ends. `then` is done in the transaction that
-    begins the session.
+    it goes on under a new secret, unless these are its last minutes; another person's ends. `then`
+    is done in the transaction that begins the session.
     """
 
     visit: Visit
@@ -148,12 +149,15 @@ def _complete(
 
 def _admit(unit: UnitOfWork, user: User, proved: list[Authentication], entry: Entry) -> SignedIn:
     present = lifecycle.resume(unit, entry.current)
-    if present is not None and present.user_id == user.id:
+    is_own = present is not None and present.user_id == user.id
+    if present is not None and is_own and not is_in_last_minutes(present.expires_at, unit.now):
         secret = lifecycle.reauthenticate(unit, present, proved)
         signed_in = SignedIn(present.id, user.id, secret, is_new_session=False)
     else:
         if present is not None:
-            lifecycle.end(unit, [present.id], reason="replaced", actor=Actor("user", user.id))
+            # First, so that it does not count when room is made for the new one.
+            why: lifecycle.EndReason = "renewed" if is_own else "replaced"
+            lifecycle.end(unit, [present.id], reason=why, actor=Actor("user", user.id))
         started = lifecycle.start(unit, user, proved, entry.visit)
         signed_in = SignedIn(started.session.id, user.id, started.secret, is_new_session=True)
     if entry.then is not None:

@@ -22,7 +22,7 @@ from idp.events.actor import Actor
 from idp.oauth import protected
 from idp.oauth.protected import Caller
 from idp.oauth.userinfo import BearerError, bearer_token
-from idp.sessions import lifecycle, queries
+from idp.sessions import endings, lifecycle, queries
 from idp.sessions.model import Session
 from idp.storage.unit_of_work import UnitOfWork
 from idp.web import elevation, problems, receipts, session_view
@@ -65,14 +65,13 @@ def rename(context: WebContext, request: PageRequest, caller: Caller) -> Respons
     with context.work.begin() as unit:
         session = _own(unit, caller, request.params["id"])
         if session.ended_at is not None:
-            raise Refused("session_ended", "This session has ended.", 409)
+            raise _over(unit, session)
         lifecycle.rename(unit, session, name or "", _actor(caller))
     with context.work.read() as unit:
-        rows = session_view.running(unit, caller.user_id, current_id=caller.session_id)
-    for row in rows:
-        if row.id == session.id:
-            return _json(_shown(row))
-    raise Refused("session_ended", "This session has ended.", 409)
+        for row in session_view.running(unit, caller.user_id, current_id=caller.session_id):
+            if row.id == session.id:
+                return _json(_shown(row))
+        raise _over(unit, unit.orm.get_one(Session, session.id))
 
 
 def extend(context: WebContext, request: PageRequest, caller: Caller) -> Response:
@@ -82,7 +81,7 @@ def extend(context: WebContext, request: PageRequest, caller: Caller) -> Respons
     with context.work.begin() as unit:
         session = _own(unit, caller, request.params["id"])
         if not lifecycle.extend(unit, session, _actor(caller)):
-            raise Refused("session_ended", "This session has ended.", 409)
+            raise _over(unit, session)
         deadline = session.idle_at
     return _json({"id": session.id, "idle_expires_at": to_rfc3339(deadline)})
 
@@ -148,7 +147,12 @@ def _for_caller(handler: ApiHandler) -> Handler:
             return handler(context, request, caller)
         except BearerError as error:
             return problems.answer(
-                Refused(error.code or "token_required", error.description, error.status),
+                Refused(
+                    error.code or "token_required",
+                    error.description,
+                    error.status,
+                    members=error.members,
+                ),
                 challenge=error.challenge(),
             )
 
@@ -209,6 +213,17 @@ def _own(unit: UnitOfWork, caller: Caller, session_id: str) -> Session:
     if session is None:
         raise Refused("session_not_found", "There is no such session of yours.", 404)
     return session
+
+
+def _over(unit: UnitOfWork, session: Session) -> Refused:
+    unit.orm.refresh(session)
+    reason = endings.reason_of(session, unit.now) or ""
+    return Refused(
+        "session_ended",
+        endings.told_to_app(reason),
+        409,
+        members={"reason": reason, "ended_at": to_rfc3339(endings.ended_at(session))},
+    )
 
 
 def _actor(caller: Caller) -> Actor:

@@ -1,7 +1,8 @@
 """Errors of our JSON API as RFC 9457 says them: `application/problem+json`.
 
 `type` is "about:blank", because the stable name of a problem is its `code`; `detail` is the sentence
-that people may be shown.
+that people may be shown. Some have further members: where a session is over, `reason` and
+`ended_at`.
 """
 
 from http import HTTPStatus
@@ -22,6 +23,7 @@ def answer(refused: Refused, *, challenge: str | None = None) -> Response:
         "status": refused.status,
         "detail": refused.sentence,
         "code": refused.code,
+        **refused.members,
     }
     response = Response(orjson.dumps(body), refused.status, media_type=MEDIA_TYPE)
     if challenge is not None:

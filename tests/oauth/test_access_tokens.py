@@ -107,6 +107,7 @@ def test_the_token_answer_is_complete_and_not_kept_by_caches(idp: Idp) -> None:
     tokens = idp.grant(app, idp.session(idp.person()))
     assert set(tokens) == {
         "access_token", "token_type", "expires_in", "scope", "refresh_token", "id_token",
+            "refresh_token_timeout", "authorization_expires_in",
     }  # fmt: skip
 
 

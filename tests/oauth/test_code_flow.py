@@ -26,7 +26,7 @@ def test_ending_the_session_ends_every_token_at_once(either_idp: Idp) -> None:
         400,
         {
             "error": "invalid_grant",
-            "error_description": "The authorization is no longer valid.",
+            "error_description": "The session has ended (signed_out). Its person signed it out.",
         },
     )
 

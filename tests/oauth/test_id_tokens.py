@@ -7,7 +7,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from idp.clock import MINUTE, to_seconds
+from idp.clock import HOUR, MINUTE, to_seconds
 from tests.flows.apps import claims_of
 from tests.harness.provider import ISSUER, Flow, Idp
 
@@ -35,6 +35,7 @@ def test_an_id_token_is_signed_as_registered_and_says_who_when_and_how(idp: Idp,
         "acr": "aal1",
         "amr": ["pwd"],
         "sid": started.session.id,
+        "session_expiry": to_seconds(started.session.expires_at),
         "at_hash": base64.urlsafe_b64encode(half).rstrip(b"=").decode(),
     }
 
@@ -48,8 +49,19 @@ def test_a_refresh_says_the_same_about_the_sign_in_at_a_later_time(idp: Idp) -> 
     assert before.pop("nonce") == "once"
     assert set(after) == set(before)
     assert after["iat"] == before["iat"] + 60
-    for name in ("iss", "sub", "aud", "auth_time", "acr", "amr", "sid"):
+    for name in ("iss", "sub", "aud", "auth_time", "acr", "amr", "sid", "session_expiry"):
         assert after[name] == before[name]
+
+
+def test_a_grant_that_outlives_its_session_says_no_end_of_it(idp: Idp) -> None:
+    """`session_expiry` is a moment to end at; where the session is over there is none left."""
+    app = idp.register()
+    tokens = idp.grant(app, idp.session(idp.person()), scope="openid offline_access")
+    assert "session_expiry" in claims_of(tokens["id_token"])
+    idp.clock.advance(25 * HOUR)
+    status, refreshed = idp.refresh(app, tokens["refresh_token"])
+    assert status == 200
+    assert "session_expiry" not in claims_of(refreshed["id_token"])
 
 
 def test_without_a_nonce_there_is_none(idp: Idp) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import select
 
-from idp.clock import SECOND
+from idp.clock import MINUTE, SECOND
 from idp.errors import Unavailable
 from idp.events.actor import Actor
 from idp.events.model import EventRow
@@ -15,6 +15,7 @@ from idp.sessions.sign_in import Entry, Rejected, SecondFactor, SignedIn
 from idp.settings import PasswordSettings
 from idp.storage.unit_of_work import Work
 from idp.users import queries as users
+from idp.users import rules
 from idp.users.model import Throttle, User
 from idp.users.passwords import PasswordHasher
 from tests.harness.workbench import ManualClock
@@ -123,6 +124,28 @@ def test_the_same_person_in_the_same_browser_goes_on_in_their_session(
         assert session is not None
         assert session.auth_time == clock.now()
     assert len(events(work, "session.reauthenticated")) == 1
+
+
+@on_either_database
+def test_signing_in_in_the_last_minutes_of_a_session_begins_a_new_one(
+    work: Work, anna: str, attempt: Attempt, clock: ManualClock
+) -> None:
+    """Whoever proves themselves again would else be signed out all the same, minutes later."""
+    with work.begin() as unit:
+        rules.set_rule(unit, "limits", {}, {"maximum": 1}, ADMIN)
+        rules.set_rule(unit, "timeouts", {}, {"idle": 3_600, "absolute": 3_600}, ADMIN)
+    first = signed_in(attempt("anna"))
+    clock.advance(49 * MINUTE)
+    again = signed_in(attempt("anna", current=first.secret))
+    assert again.session_id == first.session_id
+    clock.advance(MINUTE)
+    second = signed_in(attempt("anna", current=again.secret))
+    assert second.is_new_session
+    (only,) = running(work, anna)
+    assert (only.id, only.expires_at) == (second.session_id, clock.now() + 60 * MINUTE)
+    (ended,) = events(work, "session.ended")
+    assert (ended.session_id, ended.reason) == (first.session_id, "renewed")
+    assert not events(work, "session.limit_reached")
 
 
 @on_either_database

@@ -38,7 +38,7 @@ def problem(response: Response) -> tuple[int, str]:
     assert response.headers["content-type"] == "application/problem+json"
     assert response.headers["cache-control"] == "no-store"
     body = response.json()
-    assert body.keys() == {"type", "title", "status", "detail", "code"}
+    assert body.keys() - {"reason", "ended_at"} == {"type", "title", "status", "detail", "code"}
     assert body["status"] == response.status_code
     return response.status_code, body["code"]
 
@@ -168,13 +168,41 @@ def test_ending_a_session_says_what_it_did(
     }
     dead = idp.browser().get(PATH, headers={"authorization": f"Bearer {tokens['access_token']}"})
     assert problem(dead) == (401, "invalid_token")
+    ended = {"reason": "signed_out", "ended_at": "2027-01-15T08:00:00Z"}
+    assert dead.json().items() >= ended.items()
     assert call("DELETE", f"/{other.id}").json() == {"ended": [], "apps": []}
-    assert problem(call("PATCH", f"/{other.id}", json={"name": "x"})) == (409, "session_ended")
+    for method, path, given in (
+        ("PATCH", f"/{other.id}", {"json": {"name": "x"}}),
+        ("POST", f"/{other.id}/extend", {}),
+    ):
+        late = call(method, path, **given)
+        assert problem(late) == (409, "session_ended")
+        assert late.json().items() >= ended.items()
 
 
 def test_the_present_session_may_end_itself(alice: Somebody, call: Caller) -> None:
     assert call("DELETE", f"/{alice.id}").json()["ended"] == [alice.id]
     assert problem(call("GET")) == (401, "invalid_token")
+
+
+def test_only_a_token_that_was_good_here_tells_of_the_end(
+    idp: Idp, alice: Somebody, app: Registered
+) -> None:
+    callers = [
+        Caller(alice, app, scope="openid profile"),
+        revoked := Caller(alice, app),
+        good := Caller(alice, app),
+    ]
+    assert idp.post("/revoke", app, token=revoked.token)[0] == 200
+    idp.end(alice.id, "admin")
+    for caller in callers:
+        answer = caller("GET")
+        assert problem(answer) == (401, "invalid_token")
+        assert ("reason" in answer.json()) is (caller is good)
+    assert (
+        'error_description="The session has ended (admin).'
+        in (good("GET").headers["www-authenticate"])
+    )
 
 
 def test_revoke_all_keeps_the_session_that_asks(

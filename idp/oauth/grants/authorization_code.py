@@ -50,17 +50,20 @@ class AuthorizationCodeGrant(authlib_grants.AuthorizationCodeGrant):
     def authenticate_user(self, authorization_code: AuthorizationFacts) -> UserFacts:
         facts = self.server.facts
         if standing.refusal(facts, self.server.now) is not None or facts.user is None:
-            raise InvalidGrantError("The authorization is no longer valid.")
+            raise InvalidGrantError(standing.in_words(facts, self.server.now))
         client: ClientFacts = self.request.client
-        if client.check_grant_type("refresh_token"):
+        if client.check_grant_type("refresh_token") and facts.session is not None:
+            settings = self.server.provider.settings.tokens
+            lifetime = client.refresh_token_lifetime or settings.refresh_lifetime
             self.server.refresh_salt = secrets.token_bytes(32)
             self.server.refresh_generation = 1
+            self.server.refresh_expires_at = self.server.now + lifetime * SECOND
+            self.server.idle_at = hot.idle_at_after(facts.session, self.server.now)
         return facts.user
 
     def delete_authorization_code(self, authorization_code: AuthorizationFacts) -> None:
         server, found = self.server, authorization_code
         client: ClientFacts = self.request.client
-        lifetime = client.refresh_token_lifetime or server.provider.settings.tokens.refresh_lifetime
         # An app that gets tokens is told of the session's end: neither may miss the other.
         server.writes.extend(hot.holding(server.facts.session))
         server.writes.extend(hot.touching(server.facts.session, server.now))
@@ -68,7 +71,7 @@ class AuthorizationCodeGrant(authlib_grants.AuthorizationCodeGrant):
             authorizations.redeem(
                 found.id,
                 salt=server.refresh_salt,
-                family_expires_at=(server.now + lifetime * SECOND if server.refresh_salt else None),
+                family_expires_at=server.refresh_expires_at,
                 now=server.now,
             )
         )

@@ -61,7 +61,12 @@ class RefreshTokenGrant(authlib_grants.RefreshTokenGrant):
     def authenticate_user(self, refresh_token: AuthorizationFacts) -> UserFacts:
         facts = self.server.facts
         if standing.refusal(facts, self.server.now) is not None or facts.user is None:
-            raise InvalidGrantError("The authorization is no longer valid.")
+            raise InvalidGrantError(standing.in_words(facts, self.server.now))
+        if facts.session is not None:
+            # A retry is no further activity.
+            after = hot.idle_at_after(facts.session, self.server.now)
+            self.server.idle_at = after if self.state == "current" else facts.session.idle_at
+            self.server.refresh_expires_at = refresh_token.refresh_expires_at
         return facts.user
 
     def revoke_old_credential(self, refresh_token: AuthorizationFacts) -> None:

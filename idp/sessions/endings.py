@@ -1,0 +1,133 @@
+"""Every way a session ends: its code, what its person reads, and what it means to an app.
+
+The one table of it (row T10). Pages take `title` and `sentence`, apps get `code` with `meaning` in
+the problems of our API and in `error_description` of the token endpoint, README documents both, and
+a test holds the four together. What ends a session, and with which code, is `lifecycle`.
+
+Sentences go through gettext where they are shown. They are constants with named places: `%(by)s` is
+the device or app that ended it, `%(span)s` the idle time, `%(lasted)s` how long it had lasted.
+`meaning` is in the characters that RFC 6749 section 5.2 allows, and names nobody.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from idp.clock import Instant
+from idp.policy import timeouts
+from idp.sessions.lifecycle import EndReason, why_over
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """One way to end. `named` is the sentence for when it is known what ended it."""
+
+    title: str
+    sentence: str
+    meaning: str
+    named: str | None = None
+
+
+ENDINGS: dict[EndReason, Ending] = {
+    "signed_out": Ending(
+        "You signed out",
+        "This session was signed out from your account.",
+        "Its person signed it out.",
+        "You signed this session out from “%(by)s”.",
+    ),
+    "signed_out_everywhere": Ending(
+        "You signed out everywhere",
+        "You signed out of every session of yours, or of all others.",
+        "Its person signed out everywhere, or everywhere else.",
+        "You signed out of your other sessions from “%(by)s”.",
+    ),
+    "client_logout": Ending(
+        "An app signed you out",
+        "You signed out in an app, which signs you out of all of them.",
+        "Its person signed out in an app, which asked for the logout.",
+        "You signed out in %(by)s, which signs you out of every app.",
+    ),
+    "replaced": Ending(
+        "Somebody else is signed in",
+        "Somebody else signed in with this browser.",
+        "Somebody else signed in with its browser.",
+    ),
+    "renewed": Ending(
+        "You signed in again",
+        "You signed in again in this browser, which began a new session.",
+        "Its person signed in again before it ran out; there is a new session.",
+    ),
+    "limit": Ending(
+        "You signed in on too many devices",
+        "Your session ended because you signed in on too many devices.",
+        "Its person reached the number of sessions they may have.",
+    ),
+    "idle_timeout": Ending(
+        "You were away for a while",
+        "Your session ended after %(span)s without activity.",
+        "It was not used for its idle time.",
+    ),
+    "absolute_timeout": Ending(
+        "Your session is over",
+        "Your session reached its longest time: it had lasted %(lasted)s.",
+        "It reached the longest time it may last.",
+    ),
+    "password_changed": Ending(
+        "Your password was changed",
+        "Your session ended because your password was changed. Please use the new one.",
+        "The password of its person was changed.",
+    ),
+    "disowned": Ending(
+        "You said it wasn’t you",
+        "Your session ended because you said that it wasn’t you.",
+        "Its person said that it was not them.",
+    ),
+    "factor_removed": Ending(
+        "What you signed in with is gone",
+        "Your session ended because what it was begun with is not taken any more.",
+        "It rested on a passkey or code that is not taken any more.",
+    ),
+    "user_disabled": Ending(
+        "Your account was disabled",
+        "Your session was ended by an administrator, who disabled your account.",
+        "Its person may not sign in any more.",
+    ),
+    "admin": Ending(
+        "An administrator signed you out",
+        "Your session was ended by an administrator.",
+        "An administrator ended it.",
+    ),
+}
+
+
+def told_to_app(reason: str) -> str:
+    """What an app reads of its session's end: the code in parentheses, then its meaning."""
+    known = {str(code): ending.meaning for code, ending in ENDINGS.items()}
+    return f"The session has ended ({reason}). {known.get(reason, '')}".rstrip()
+
+
+class Endable(Protocol):
+    """What `reason_of` needs to know of a session, however it was read."""
+
+    @property
+    def ended_at(self) -> Instant | None: ...
+    @property
+    def end_reason(self) -> str | None: ...
+    @property
+    def idle_at(self) -> Instant: ...
+    @property
+    def expires_at(self) -> Instant: ...
+    @property
+    def expiry_reason(self) -> str | None: ...
+
+
+def reason_of(session: Endable, now: Instant) -> str | None:
+    """Why a session is over at `now`, also before the worker has said so; None while it lives."""
+    if session.ended_at is not None:
+        return session.end_reason
+    ran = timeouts.ran_out(idle_at=session.idle_at, expires_at=session.expires_at, now=now)
+    return why_over(ran, session.expiry_reason) if ran is not None else None
+
+
+def ended_at(session: Endable) -> Instant:
+    """When a session that is over ended: as it was recorded, else at the deadline that passed."""
+    return session.ended_at or min(session.idle_at, session.expires_at)
