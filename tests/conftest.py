@@ -3,12 +3,16 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.harness.provider import Idp, Templates, settings_for
 from tests.harness.workbench import ManualClock
 
 pytest_plugins = ("tests.harness.available",)
+# How long an example takes says how busy the machine is, and nothing of the product.
+hypothesis.settings.register_profile("steady", deadline=None)
+hypothesis.settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ from starlette.routing import Route
 TOKEN_MAXIMUM = 4_096
 PAYMENTS_SCOPE = "payments"
 # The provider's levels (`acr_values_supported` in its metadata), the lowest first.
-LEVELS = ("aal1", "aal2", "aal3")
+LEVELS = ("0", "aal1", "aal2", "aal3")
 # What a payment needs: two factors, both shown within so many seconds.
 PAYMENT_LEVEL = "aal2"
 PAYMENT_MAX_AGE = 300

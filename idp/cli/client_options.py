@@ -44,5 +44,8 @@ AssertionAudience = Annotated[
 ]
 MinimumAcr = Annotated[
     str | None,
-    typer.Option("--minimum-acr", help="The least its people must prove: aal1, aal2 or aal3."),
+    typer.Option(
+        "--minimum-acr",
+        help="The least its people must prove: aal1, aal2, aal3; 0: a remembered browser will do.",
+    ),
 ]

@@ -255,7 +255,7 @@ class FactorAdded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FactorRemoved(Event):
-    """A passkey or a code generator was removed; proofs made with it count for aal1 only."""
+    """A passkey or a code generator was removed; proofs made with it count for nothing."""
 
     type: ClassVar[str] = "factor.removed"
     kind: str

@@ -10,7 +10,7 @@ Specs: RFC 6749 section 4.1, OpenID Connect Core section 3.1.2, RFC 9207, RFC 97
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 from urllib.parse import urlencode
 
@@ -353,6 +353,14 @@ def _same_person(moment: Moment) -> Step | None:
 
 
 def _consented(moment: Moment) -> Step | None:
+    step = _consent_missing(moment)
+    if step is not None and not assurance.meets(moment.proofs, Demand(assurance.PROVED)):
+        # Whoever sits at a remembered browser gives nothing away before they prove who they are.
+        return replace(step, page="step-up")
+    return step
+
+
+def _consent_missing(moment: Moment) -> Step | None:
     requested, session = moment.requested, moment.session
     # An answer to this very request spares the question, not the consent: it may be revoked since.
     answered = session is not None and moment.consented_session_id == session.id

@@ -60,16 +60,20 @@ def demand(
     """What must have been proved for a request: by its own word, its client's, and the rules'.
 
     `begun` is when the request came, if this session was (re-)authenticated for it: whoever needed
-    longer for that than `max_age` is not asked again.
+    longer for that than `max_age` is not asked again. An app that asks when somebody was here asks for
+    a proof of it, which a remembered browser is not.
     """
     ruled = rules.least(of, scopes=scope.split())
+    levels = [one for one in (acr, client_acr, ruled) if one]
     since = 0
     if not _ASKING_AGAIN.isdisjoint(prompt):
+        levels.append(assurance.PROVED)
         since = now if begun is None else begun
     elif max_age is not None:
+        levels.append(assurance.PROVED)
         oldest = now - max_age * SECOND
         since = oldest if begun is None else min(oldest, begun)
-    return Demand(assurance.highest([one for one in (acr, client_acr, ruled) if one]), since)
+    return Demand(assurance.highest(levels), since)
 
 
 def of_pending(

@@ -73,8 +73,8 @@ def _with_the_end(error: BearerError, facts: TokenFacts, now: Instant) -> Bearer
     return BearerError(401, "invalid_token", endings.told_to_app(reason), members=members)
 
 
-def require_proof(caller: Caller, demand: Demand, *, max_age: int) -> None:
-    """Lets pass who proved enough; raises the challenge of RFC 9470 section 3, with `max_age`.
+def require_proof(caller: Caller, demand: Demand, *, max_age: int | None) -> None:
+    """Lets pass who proved enough; raises the challenge of RFC 9470 section 3, with `max_age` if any.
 
     `auth_time` is the moment of the oldest proof that `acr` needs, so the two are looked at singly.
     """
@@ -84,5 +84,5 @@ def require_proof(caller: Caller, demand: Demand, *, max_age: int) -> None:
         401,
         "insufficient_user_authentication",
         "This needs a surer or a more recent sign-in.",
-        {"acr_values": demand.acr, "max_age": str(max_age)},
+        {"acr_values": demand.acr} | ({"max_age": str(max_age)} if max_age is not None else {}),
     )

@@ -3,7 +3,8 @@
 Pure. A level is never set; it is worked out from the proofs a session recorded (invariant 14), so
 that no path leads to a level without its proofs. The ladder is that of NIST SP 800-63B-4 section 2:
 `aal1` one factor; `aal2` two different ones, or a passkey that verified its user; `aal3` such a
-passkey whose key cannot leave its device.
+passkey whose key cannot leave its device. Below it stands `0`: a cookie says that somebody was here
+once, and nobody knows who is there now (OpenID Connect Core section 2, `acr`).
 
 A standing is a level together with the age of the oldest proof it needs: a password of this morning
 and a code of this minute are aal2 since this morning, and aal1 since this minute. So nobody who
@@ -18,7 +19,9 @@ from typing import Any
 from idp.clock import Instant
 from idp.policy.selection import Rule, Subject, matches
 
-LADDER = ("aal1", "aal2", "aal3")
+LADDER = ("0", "aal1", "aal2", "aal3")
+# The least level that somebody proved anything for.
+PROVED = "aal1"
 _RANK = {acr: rank for rank, acr in enumerate(LADDER)}
 
 # Something known, and things held. Two of one kind are one factor.
@@ -26,6 +29,8 @@ KNOWN = frozenset({"password"})
 HELD = frozenset({"totp", "recovery_code", "passkey"})
 # What a proof becomes whose credential was removed or suspended.
 REVOKED = "revoked"
+# What a browser shows that its person told to stay signed in.
+REMEMBERED = "remembered"
 METHODS = ("passkey", "password", "totp", "recovery_code")
 
 
@@ -85,7 +90,7 @@ def reaches(acr: str, wanted: str) -> bool:
 
 
 def highest(levels: Iterable[str]) -> str:
-    """The highest of some levels; the lowest there is when there are none."""
+    """The highest of some levels; the lowest there is, `0`, when there are none."""
     return max((one for one in levels if one in _RANK), key=_RANK.__getitem__, default=LADDER[0])
 
 
@@ -97,7 +102,7 @@ def standing(found: Sequence[Proof], *, since: Instant = 0) -> Standing | None:
     fresh = [proof for proof in reversed(found) if proof.at >= since]
     standing_still = [proof for proof in fresh if proof.method != REVOKED]
     if not standing_still and since == 0:
-        # All that the session rested on is gone: it shows who began it, and nothing more.
+        # All that the session rested on is gone: it shows who began it, and proves nothing.
         standing_still = fresh
     newest = sorted(standing_still, key=lambda proof: -proof.at)
     best: Standing | None = None
@@ -117,7 +122,8 @@ def earned(taken: Iterable[tuple[str, str]]) -> str:
     for method, acr in taken:
         known = known or method in KNOWN
         held = held or method in HELD
-        levels.append(acr)
+        if method != REVOKED:
+            levels.append(acr)
     if known and held:
         levels.append("aal2")
     return highest(levels)

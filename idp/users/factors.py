@@ -7,7 +7,7 @@ added or removed.
 from sqlalchemy import bindparam, delete, func, null, select
 
 from idp.events.actor import Actor
-from idp.policy.assurance import LADDER
+from idp.policy.assurance import PROVED
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import trusted_devices
@@ -59,15 +59,15 @@ def enrolled(unit: UnitOfWork, user_id: str) -> dict[str, str]:
     )[0]
     able: dict[str, str] = {}
     if passkeys:
-        able["passkey"] = LADDER[2] if bound else LADDER[1] if verified else LADDER[0]
+        able["passkey"] = "aal3" if bound else "aal2" if verified else PROVED
     if password is not None:
-        able["password"] = LADDER[0]
+        able["password"] = PROVED
     if totps:
-        able["totp"] = LADDER[0]
+        able["totp"] = PROVED
     if codes and (held or totps):
-        able["recovery_code"] = LADDER[0]
+        able["recovery_code"] = PROVED
     if held > passkeys:
-        able[SUSPENDED] = LADDER[0]
+        able[SUSPENDED] = PROVED
     return able
 
 

@@ -38,8 +38,12 @@ def routes(context: WebContext) -> list[Route]:
         route(context, f"{ACCOUNT}/receipts", errors.PUBLIC, {"GET": show_receipts}),
         visitor_route(context, f"{ACCOUNT}/end", {"POST": end_several}),
         visitor_route(context, f"{ACCOUNT}/{{id}}/end", {"POST": end_one}),
-        visitor_route(context, f"{ACCOUNT}/{{id}}/rename", {"POST": rename}),
-        visitor_route(context, "/account/grants/{id}/end", {"POST": end_grant}),
+        visitor_route(
+            context, f"{ACCOUNT}/{{id}}/rename", {"POST": rename}, operation="manage_account"
+        ),
+        visitor_route(
+            context, "/account/grants/{id}/end", {"POST": end_grant}, operation="manage_account"
+        ),
     ]
 
 
@@ -95,8 +99,15 @@ def show_receipts(context: WebContext, request: PageRequest) -> Response:
 
 
 def end_one(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
-    """POST /account/sessions/{id}/end: instant, no question."""
+    """POST /account/sessions/{id}/end: instant, no question.
+
+    Anybody may sign themselves out; to end another session takes one proof (ASVS 7.5.2).
+    """
     session_id = request.params["id"]
+    if session_id != visitor.session.id:
+        held = elevation.ask(context, request, visitor.session, "manage_account")
+        if held is not None:
+            return held
     with context.work.begin() as unit:
         session = _own(unit, visitor, session_id)
         lifecycle.end(unit, [session.id], reason="signed_out", actor=_actor(visitor))
@@ -115,10 +126,10 @@ def end_several(context: WebContext, request: PageRequest, visitor: Visitor) -> 
         raise Refused("nothing_selected", "Please tick at least one session first.", 400)
     if request.form.get("confirmed") != "yes":
         return _ask_back(context, request, visitor, what, chosen)
-    if what != "selected":
-        held = elevation.ask(context, request, visitor.session, "end_everything")
-        if held is not None:
-            return held
+    operation: elevation.Operation = "manage_account" if what == "selected" else "end_everything"
+    held = elevation.ask(context, request, visitor.session, operation)
+    if held is not None:
+        return held
     with context.work.begin() as unit:
         if what == "selected":
             _end_selected(unit, visitor, chosen)

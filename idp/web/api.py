@@ -22,6 +22,8 @@ from idp.events.actor import Actor
 from idp.oauth import protected
 from idp.oauth.protected import Caller
 from idp.oauth.userinfo import BearerError, bearer_token
+from idp.policy import assurance
+from idp.policy.assurance import Demand
 from idp.sessions import endings, lifecycle, queries
 from idp.sessions.model import Session
 from idp.storage.unit_of_work import UnitOfWork
@@ -55,7 +57,7 @@ def list_sessions(context: WebContext, request: PageRequest, caller: Caller) -> 
 
 
 def rename(context: WebContext, request: PageRequest, caller: Caller) -> Response:
-    """PATCH {"name": …}: null or "" brings the default name back."""
+    """PATCH {"name": …}: null or "" brings the default name back; needs a proof of any age."""
     body = _object(request)
     if set(body) != {"name"}:
         raise Refused("invalid_field", "The body must have the one member “name”.", 400)
@@ -64,6 +66,7 @@ def rename(context: WebContext, request: PageRequest, caller: Caller) -> Respons
         raise Refused("invalid_field", "“name” must be a text or null.", 400)
     with context.work.begin() as unit:
         session = _own(unit, caller, request.params["id"])
+        _require_any_proof(caller)
         if session.ended_at is not None:
             raise _over(unit, session)
         lifecycle.rename(unit, session, name or "", _actor(caller))
@@ -80,6 +83,8 @@ def extend(context: WebContext, request: PageRequest, caller: Caller) -> Respons
         raise Refused("invalid_field", "This request takes no members.", 400)
     with context.work.begin() as unit:
         session = _own(unit, caller, request.params["id"])
+        if session.id != caller.session_id:
+            _require_any_proof(caller)
         if not lifecycle.extend(unit, session, _actor(caller)):
             raise _over(unit, session)
         deadline = session.idle_at
@@ -89,13 +94,15 @@ def extend(context: WebContext, request: PageRequest, caller: Caller) -> Respons
 def end(context: WebContext, request: PageRequest, caller: Caller) -> Response:
     """DELETE: ends one session; its tokens are dead when the answer is sent.
 
-    The own one needs a fresh proof; another one does not, because a lost device cannot wait.
+    The own one needs a fresh proof; for another one any will do, because a lost device cannot wait.
     """
     _takes_no_body(request)
     with context.work.begin() as unit:
         session = _own(unit, caller, request.params["id"])
         if session.id == caller.session_id:
             _require_fresh_proof(unit, caller)
+        else:
+            _require_any_proof(caller)
         ended = lifecycle.end(unit, [session.id], reason="signed_out", actor=_actor(caller))
     return _result(context, ended)
 
@@ -160,8 +167,12 @@ def _for_caller(handler: ApiHandler) -> Handler:
 
 
 def _require_fresh_proof(unit: UnitOfWork, caller: Caller) -> None:
-    demand = elevation.demand(unit, caller.user_id, unit.settings, unit.now)
+    demand = elevation.demand(unit, caller.user_id, "end_everything")
     protected.require_proof(caller, demand, max_age=unit.settings.assurance.elevation)
+
+
+def _require_any_proof(caller: Caller) -> None:
+    protected.require_proof(caller, Demand(assurance.PROVED), max_age=None)
 
 
 def _shown(row: SessionRow) -> dict[str, Any]:

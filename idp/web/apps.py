@@ -12,7 +12,7 @@ from idp.events import queries as events
 from idp.events.actor import Actor
 from idp.oauth import consent
 from idp.sessions import queries
-from idp.web import session_view
+from idp.web import elevation, session_view
 from idp.web.http import PageRequest, WebContext
 from idp.web.session_view import OfflineRow, hue
 from idp.web.visitor import Visitor, visitor_route
@@ -64,6 +64,9 @@ def revoke(context: WebContext, request: PageRequest, visitor: Visitor) -> Respo
         return context.renderer.page(
             "confirm_revoke.html", language=request.language, visitor=visitor, app=app
         )
+    held = elevation.ask(context, request, visitor.session, "manage_account")
+    if held is not None:
+        return held
     with context.work.begin() as unit:
         consent.revoke(unit, visitor.user.id, client_id, actor=Actor("user", visitor.session.id))
     return RedirectResponse(f"{PATH}?{urlencode({'removed': client_id})}", 303)

@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from idp.oauth import claims, consent, pushed
 from idp.oauth.pushed import Pending
+from idp.web import elevation
 from idp.web.http import PageRequest, WebContext
 from idp.web.language import choose
 from idp.web.pending import back_to_authorize, find_pending, leads_to, unknown_request
@@ -30,6 +31,9 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
     pending = find_pending(context, request, request.query)
     if pending is None:
         return unknown_request(context, request)
+    if not elevation.is_proved(visitor.session):
+        # /authorize leads to a proof first; whoever comes here past it goes back there.
+        return back_to_authorize(context, request, pending)
     return context.renderer.page(
         "consent.html",
         language=choose(
@@ -51,6 +55,8 @@ def answer(context: WebContext, request: PageRequest, visitor: Visitor) -> Respo
     if pending is None:
         return unknown_request(context, request)
     session = visitor.session
+    if request.form.get("action") == "allow" and not elevation.is_proved(session):
+        return back_to_authorize(context, request, pending)
     with context.work.begin() as unit:
         if request.form.get("action") == "allow":
             consent.grant(

@@ -3,7 +3,10 @@
 Owns which operations there are and what they demand. Proving itself is `idp.web.step_up`. A form
 that came without a fresh enough proof is sealed, shown to nobody, and offered again afterwards; what
 was typed into password fields is left out of it.
-Specs: OWASP ASVS 5.0 sections 7.5.1 and 7.5.3.
+
+Everything else that changes an account ("manage_account") demands that somebody proved anything at
+all in this session: whoever merely sits at a remembered browser sees, and signs themselves out.
+Specs: OWASP ASVS 5.0 sections 7.5.1, 7.5.2 and 7.5.3.
 """
 
 from dataclasses import dataclass
@@ -13,11 +16,10 @@ from urllib.parse import urlencode
 import orjson
 from starlette.responses import RedirectResponse, Response
 
-from idp.clock import SECOND, Instant
+from idp.clock import SECOND
 from idp.policy import assurance
 from idp.policy.assurance import Demand
 from idp.sessions.model import Session
-from idp.settings import Settings
 from idp.storage.unit_of_work import UnitOfWork
 from idp.storage.vault import Unreadable, Vault
 from idp.users import factors
@@ -25,7 +27,12 @@ from idp.web import csrf
 from idp.web.http import PageRequest, WebContext
 
 Operation = Literal[
-    "change_password", "change_email", "change_factors", "see_secrets", "end_everything"
+    "change_password",
+    "change_email",
+    "change_factors",
+    "see_secrets",
+    "end_everything",
+    "manage_account",
 ]
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 STEP_UP = "/step-up"
@@ -41,11 +48,18 @@ class Kept:
     form: dict[str, str]
 
 
-def demand(unit: UnitOfWork, user_id: str, settings: Settings, now: Instant) -> Demand:
-    """What a sensitive operation demands: everything the person can be asked for, and recently."""
+def demand(unit: UnitOfWork, user_id: str, operation: Operation) -> Demand:
+    """What an operation demands: everything the person can be asked for, and recently."""
+    if operation == "manage_account":
+        return Demand(assurance.PROVED)
     able = factors.enrolled(unit, user_id)
     acr = "aal2" if factors.has_second(able) else "aal1"
-    return Demand(acr, now - settings.assurance.elevation * SECOND)
+    return Demand(acr, unit.now - unit.settings.assurance.elevation * SECOND)
+
+
+def is_proved(session: Session) -> bool:
+    """Whether anybody proved who they are in this session, at any time."""
+    return assurance.meets(assurance.proofs(session.authentications), Demand(assurance.PROVED))
 
 
 def ask(
@@ -53,7 +67,7 @@ def ask(
 ) -> Response | None:
     """The way to the step-up page, or None when the session's proofs are good enough."""
     with context.work.read() as unit:
-        wanted = demand(unit, session.user_id, context.settings, unit.now)
+        wanted = demand(unit, session.user_id, operation)
     if assurance.meets(assurance.proofs(session.authentications), wanted):
         return None
     where = {"for": operation, "next": request.path}

@@ -70,10 +70,12 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
 def submit(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
     """POST /account/security/not-me: `step` is session (with `end`) or others."""
     carried = _carried(request.form.get("session"), request.form.get("reviewed"))
-    if request.form.get("step") == "others":
-        held = elevation.ask(context, request, visitor.session, "end_everything")
-        if held is not None:
-            return held
+    is_all = request.form.get("step") == "others"
+    held = elevation.ask(
+        context, request, visitor.session, "end_everything" if is_all else "manage_account"
+    )
+    if held is not None:
+        return held
     with context.work.begin() as unit:
         changing(unit, visitor)
         match request.form.get("step"):

@@ -148,7 +148,7 @@ def signal(unit: UnitOfWork, visitor: Visitor, shown: Overview) -> dict[str, Any
 
 
 def _strength(able: dict[str, str]) -> Strength:
-    if assurance.reaches(able.get("passkey", assurance.LADDER[0]), "aal2"):
+    if assurance.reaches(able.get("passkey", "aal1"), "aal2"):
         return "passkey"
     return "two_steps" if factors.has_second(able) else "password"
 

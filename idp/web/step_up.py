@@ -7,7 +7,7 @@ Specs: RFC 9470, OpenID Connect Core section 3.1.2.3.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 from urllib.parse import urlencode
 
@@ -23,7 +23,6 @@ from idp.sessions import prove, step_up
 from idp.sessions.model import Session
 from idp.sessions.prove import Rejected
 from idp.storage.unit_of_work import UnitOfWork
-from idp.users import factors
 from idp.web import cookies, csrf, elevation, factor_page
 from idp.web.elevation import STEP_UP
 from idp.web.factor_page import Asked
@@ -82,24 +81,29 @@ def _aim(
     context: WebContext, request: PageRequest, visitor: Visitor, fields: Mapping[str, str]
 ) -> _Aim | Response:
     """What the proof is for, or where somebody must go instead."""
-    now = context.work.clock.now()
     if "request" in fields:
         pending = find_pending(context, request, fields)
         if pending is None:
             return unknown_request(context, request)
         demand = demands.of_pending(
-            pending, visitor.session, visitor.user, context.provider.assurance.current(), now
+            pending,
+            visitor.session,
+            visitor.user,
+            context.provider.assurance.current(),
+            context.work.clock.now(),
         )
+        # Nobody is sent here who need not prove anything, as for a consent (`authorize._consented`).
+        demand = replace(demand, acr=assurance.highest([demand.acr, assurance.PROVED]))
         proofs = assurance.proofs(visitor.session.authentications)
         if assurance.standing(proofs, since=demand.since) is None:
             # A whole sign-in is due, with every factor there is; one alone must not stand for it.
             return back_to_authorize(context, request, pending)
         return _Aim(demand, pending, "app", {"request": pending.id})
-    operation = fields.get("for", "")
-    if operation not in elevation.OPERATIONS:
+    operation = next((one for one in elevation.OPERATIONS if one == fields.get("for")), None)
+    if operation is None:
         return unknown_request(context, request)
     with context.work.read() as unit:
-        demand = elevation.demand(unit, visitor.user.id, context.settings, now)
+        demand = elevation.demand(unit, visitor.user.id, operation)
     hidden = {"for": operation, "next": local_path(fields.get("next"))}
     if "kept" in fields:
         hidden["kept"] = fields["kept"]
@@ -120,7 +124,7 @@ def _next(
     if assurance.meets(proofs, aim.demand):
         return _done(context, request, visitor, aim)
     with context.work.read() as unit:
-        able = factors.enrolled(unit, visitor.user.id)
+        able = step_up.able(unit, visitor.session)
     methods = assurance.offered(proofs, aim.demand, able)
     if not methods:
         return _nothing_will_do(context, request, visitor, aim)

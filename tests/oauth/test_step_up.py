@@ -371,4 +371,4 @@ def test_a_clients_own_token_says_nothing_of_a_person(idp: Idp) -> None:
 
 def test_the_levels_there_are_stand_in_the_metadata(idp: Idp) -> None:
     metadata = idp.browser().get("/.well-known/openid-configuration").json()
-    assert metadata["acr_values_supported"] == ["aal1", "aal2", "aal3"]
+    assert metadata["acr_values_supported"] == ["0", "aal1", "aal2", "aal3"]

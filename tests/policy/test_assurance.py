@@ -12,18 +12,22 @@ from idp.policy import assurance
 from idp.policy.assurance import LADDER, METHODS, Demand, Proof, Rules
 from idp.policy.selection import Rule, Subject
 
-# What each method can earn alone, by what the product records of it.
+# What each method can earn alone, by what the product records of it: nothing where it counts only
+# in company (`idp.sessions.step_up`).
 EARNS = {
-    "password": ("aal1",),
-    "totp": ("aal1",),
-    "recovery_code": ("aal1",),
-    "passkey": ("aal1", "aal2", "aal3"),
+    "password": ("0", "aal1"),
+    "totp": ("0", "aal1"),
+    "recovery_code": ("0", "aal1"),
+    "passkey": ("0", "aal1", "aal2", "aal3"),
+    "remembered": ("0",),
 }
 AMR = {
     "password": ("pwd",),
     "totp": ("otp",),
     "recovery_code": ("otp",),
     "passkey": ("hwk", "user"),
+    # A cookie proves nothing of who is there.
+    "remembered": (),
     # A proof whose credential was removed since.
     "revoked": (),
 }
@@ -32,7 +36,7 @@ moments = st.integers(0, 20)
 
 @st.composite
 def made_proofs(draw: st.DrawFn) -> Proof:
-    method = draw(st.sampled_from(sorted(METHODS)))
+    method = draw(st.sampled_from(sorted(EARNS)))
     return Proof(method, AMR[method], draw(st.sampled_from(EARNS[method])), draw(moments))
 
 
@@ -48,12 +52,12 @@ def needs(acr: str, taken: Iterable[Proof]) -> bool:
     """Whether these proofs are what a level asks for, said anew and plainly."""
     taken = list(taken)
     methods = {one.method for one in taken}
-    if acr == "aal1":
+    if acr == "0":
         return bool(taken)
     if any(LADDER.index(one.acr) >= LADDER.index(acr) for one in taken):
         return True
     return (
-        acr == "aal2"
+        acr in ("aal1", "aal2")
         and "password" in methods
         and bool(methods & {"totp", "recovery_code", "passkey"})
     )
@@ -129,7 +133,7 @@ def test_the_methods_told_are_of_proofs_that_were_made(recorded: list[Proof]) ->
     counted = [one for one in recorded if one.at >= standing.auth_time]
     told = set(standing.amr)
     assert told - {"mfa"} <= {value for one in counted for value in one.amr}
-    assert ("mfa" in told) == (standing.acr != "aal1")
+    assert ("mfa" in told) == (standing.acr in ("aal2", "aal3"))
     assert len(told) == len(standing.amr)
 
 
@@ -163,11 +167,17 @@ def test_one_more_proof_never_takes_a_level_away(
         (["password", "passkey"], "aal2"),
         (["passkey", "totp"], "aal1"),
         (["password", "revoked"], "aal1"),
+        (["password", "remembered"], "aal1"),
+        (["totp", "remembered"], "aal1"),
+        (["revoked"], "0"),
     ],
 )
 def test_two_factors_are_two_kinds(methods: list[str], level: str) -> None:
     """NIST SP 800-63B-4 section 2.2: something known and something held, not one of them twice."""
-    recorded = [Proof(method, AMR[method], "aal1", 1) for method in methods]
+    recorded = [
+        Proof(method, AMR[method], "0" if method == "remembered" else "aal1", 1)
+        for method in methods
+    ]
     standing = assurance.standing(recorded)
     assert standing is not None
     assert standing.acr == level
@@ -184,7 +194,7 @@ def test_what_was_revoked_proves_nothing_that_is_asked_for_now(
         assert whole == assurance.standing(recorded, since=since)
     else:
         assert (whole is None) == (not revoked)
-        assert whole is None or (whole.acr, whole.amr) == ("aal1", ())
+        assert whole is None or (whole.acr, whole.amr) == ("0", ())
 
 
 @pytest.mark.parametrize("unknown", ["aal4", "", "AAL3", "urn:aal3", "aal", "2"])
@@ -196,7 +206,27 @@ def test_a_level_that_is_none_of_ours_is_reached_by_nothing(unknown: str) -> Non
     # Nor does a row that says so earn anything.
     standing = assurance.standing([Proof("passkey", (), unknown, 1)])
     assert standing is not None
-    assert standing.acr == "aal1"
+    assert standing.acr == "0"
+
+
+def test_a_cookie_says_who_was_here_and_since_when_and_nothing_more() -> None:
+    """OpenID Connect Core section 2: a long-lived browser cookie is `acr` 0."""
+    recorded = [Proof("remembered", (), "0", 3)]
+    assert assurance.standing(recorded) == assurance.Standing("0", 3, ())
+    assert assurance.meets(recorded, Demand("0"))
+    assert not assurance.meets(recorded, Demand(assurance.PROVED))
+    assert not assurance.meets(recorded, Demand("0", 4))
+
+
+@pytest.mark.attack("MF-01")
+def test_proofs_that_count_only_in_company_earn_their_level_together_and_nothing_alone() -> None:
+    """MF-01: a password in a remembered browser of somebody with a second factor is half a sign-in."""
+    password, code = Proof("password", ("pwd",), "0", 1), Proof("totp", ("otp",), "0", 2)
+    assert not assurance.meets([password], Demand("aal1"))
+    assert not assurance.meets([code, code], Demand("aal1"))
+    assert assurance.standing([password, code]) == assurance.Standing(
+        "aal2", 1, ("pwd", "otp", "mfa")
+    )
 
 
 # --- What is offered ------------------------------------------------------------------------
@@ -278,7 +308,7 @@ def test_the_strictest_rule_that_applies_wins(
 ) -> None:
     assert all(assurance.problem_with(rule.value) is None for rule in rules)
     least = Rules(tuple(rules)).least(Subject(roles=tuple(roles)), scopes=scopes)
-    applying = ["aal1"]
+    applying = ["0"]
     for rule in rules:
         if rule.applies_to.get("role") in {None, *roles}:
             applying.append(rule.value["acr"])
@@ -288,8 +318,8 @@ def test_the_strictest_rule_that_applies_wins(
     assert all(assurance.reaches(least, one) for one in applying)
 
 
-def test_without_rules_one_factor_will_do() -> None:
-    assert Rules().least(Subject(roles=("admin",)), scopes=["openid"]) == "aal1"
+def test_without_rules_a_remembered_browser_will_do() -> None:
+    assert Rules().least(Subject(roles=("admin",)), scopes=["openid"]) == "0"
 
 
 @pytest.mark.parametrize(
