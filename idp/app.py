@@ -51,10 +51,12 @@ from idp.storage.vault import Vault
 from idp.users import links, spent, throttle, trusted_devices
 from idp.users.passwords import PasswordHasher
 from idp.users.rules import AssuranceRules
-from idp.web import errors, pages
+from idp.web import errors, gauges, pages
 from idp.web.headers import PageHeaders, of_pages
 from idp.web.http import WebContext, web_context
 from idp.web.language import choose
+from idp.web.management import Readiness, management
+from idp.web.measures import Measures
 from idp.web.protocol import ProtocolEndpoints
 from idp.work.outbound import Outbound
 from idp.work.schedule import Job
@@ -131,14 +133,19 @@ class App:
     worker: Worker
     protocol: ProtocolEndpoints
     pages: ASGIApp
+    measures: Measures
+    readiness: Readiness
+    # Served on a port of its own.
+    management: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            endpoint = self.protocol.by_path.get(scope["path"])
-            if endpoint is not None:
-                await endpoint(scope, receive, send)
-                return
-        await self.pages(scope, receive, send)
+        if scope["type"] != "http":
+            await self.pages(scope, receive, send)
+            return
+        path = scope["path"]
+        endpoint = self.protocol.by_path.get(path)
+        timed = self.measures.timing(path if endpoint is not None else "pages", send)
+        await (endpoint or self.pages)(scope, receive, timed)
 
 
 def create_app(settings: Settings | None = None, *, clock: Clock | None = None) -> App:
@@ -155,11 +162,14 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
     work.subscribers[RuleChanged].append(
         lambda unit, _: unit.after_commit(provider.assurance.forget)
     )
+    measures = Measures()
+    gauges.count_events(work, measures)
+    logouts = backchannel.BackchannelLogout(
+        work, keyring, provider.outbound, took=measures.logouts.observe
+    )
     worker = Worker(
         work,
-        channels={
-            backchannel.CHANNEL: backchannel.BackchannelLogout(work, keyring, provider.outbound)
-        },
+        channels={backchannel.CHANNEL: logouts},
         jobs=_jobs(work, provider.store),
     )
     work.subscribers[SessionEnded].append(lambda unit, _: unit.after_commit(worker.wake))
@@ -167,13 +177,23 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
     mailed: tuple[type, ...] = (LinkSent, *notices.TOLD)
     for kind in mailed:
         work.subscribers[kind].append(lambda unit, _: unit.after_commit(mail.wake))
-    context = web_context(provider, PasswordHasher(work.settings.password))
+    hasher = PasswordHasher(work.settings.password, took=measures.hashes.observe)
+    context = web_context(provider, hasher)
+    measures.gauges(gauges.gauges(work, provider.store, hasher, context))
+    readiness = Readiness(work, provider.store)
     return App(
         work=work,
         provider=provider,
         worker=worker,
-        protocol=ProtocolEndpoints(provider, error_page=partial(_error_page, context)),
+        protocol=ProtocolEndpoints(
+            provider, error_page=partial(_error_page, context), counted=measures.token
+        ),
         pages=_pages(context, worker, mail),
+        measures=measures,
+        readiness=readiness,
+        management=management(
+            readiness, measures, work.settings.management.token.get_secret_value()
+        ),
     )
 
 

@@ -41,6 +41,7 @@ _SECRET_FILES = (
     "IDP_DATABASE_URL_FILE",
     "IDP_REDIS_URL_FILE",
     "IDP_MAIL__SERVER_FILE",
+    "IDP_MANAGEMENT__TOKEN_FILE",
 )
 MAIL_SCHEMES = ("smtp", "smtps", "smtp+plain")
 # A half of the sender's address: RFC 5322 section 3.2.3, without quoting.
@@ -202,6 +203,19 @@ class MailSettings(_Section):
         return value
 
 
+class ManagementSettings(_Section):
+    """A port for health and figures, apart from the public one. Off unless a port is set."""
+
+    host: str = Field("127.0.0.1", description="address of the management port")
+    port: int = Field(0, ge=0, le=65_535, description="management port; 0: none")
+    token: SecretStr = Field(
+        SecretStr(""), description="bearer token that /metrics asks for; empty: none"
+    )
+    drain: int = Field(
+        0, ge=0, le=120, description="seconds between saying “not ready” and stopping"
+    )
+
+
 class OutboundSettings(_Section):
     """The one HTTP client that calls apps. Private and loopback networks are refused by default."""
 
@@ -259,6 +273,7 @@ class Settings(BaseSettings):
     links: LinkSettings = LinkSettings()
     mail: MailSettings = MailSettings()
     outbound: OutboundSettings = OutboundSettings()
+    management: ManagementSettings = ManagementSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -16,9 +16,6 @@ from idp.storage.database import Database
 from idp.storage.unit_of_work import Work
 from idp.users import queries
 
-# Requests that are under way may finish for so long after the signal to stop.
-GRACE_SECONDS = 10
-
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
@@ -26,9 +23,8 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Serve the provider until it is told to stop (SIGTERM, or Ctrl-C)."""
-    import uvicorn
-
     from idp.app import create_app
+    from idp.cli import serving
 
     given = {"host": host, "port": port}
     settings = deployment.load(
@@ -49,20 +45,7 @@ def serve(
         answer(None, lines, as_json=False)
     # Before the server takes over: whoever started it may be waiting for these lines in a pipe.
     sys.stdout.flush()
-    uvicorn.run(
-        served,
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http="httptools",
-        log_level=settings.log_level,
-        # A query string may hold what does not belong in a log.
-        access_log=False,
-        server_header=False,
-        # Which proxies are believed is our setting, not the server's default of loopback.
-        proxy_headers=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
+    serving.run(served, settings)
 
 
 def _set_up_link(work: Work) -> str | None:

@@ -7,7 +7,7 @@ the person is still signed in. Refusals by the receiver and silence are tried ag
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import bindparam, select
 
-from idp.clock import to_seconds
+from idp.clock import SECOND, to_seconds
 from idp.events import delivery
 from idp.events.catalogue import LogoutDelivered, LogoutGivenUp, SessionEnded
 from idp.events.delivery import Claimed, Outcome, Report
@@ -75,10 +75,18 @@ def owe(unit: UnitOfWork, event: SessionEnded) -> None:
 
 
 class BackchannelLogout:
-    """The channel that carries logout tokens."""
+    """The channel that carries logout tokens; `took` hears the seconds until each was accepted."""
 
-    def __init__(self, work: Work, signer: Signer, outbound: Outbound) -> None:
+    def __init__(
+        self,
+        work: Work,
+        signer: Signer,
+        outbound: Outbound,
+        *,
+        took: Callable[[float], None] = lambda _: None,
+    ) -> None:
         self._work = work
+        self._took = took
         self._signer = signer
         self._outbound = outbound
 
@@ -102,6 +110,7 @@ class BackchannelLogout:
                 answer.add_done_callback(partial(_judge, claimed, report))
 
     def delivered(self, claimed: Claimed) -> LogoutDelivered:
+        self._took((self._work.clock.now() - claimed.created_at) / SECOND)
         return LogoutDelivered(
             user_id=claimed.payload["sub"],
             session_id=claimed.session_id,

@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from idp.clock import Clock, Duration, Instant
 
@@ -19,12 +19,18 @@ class EmbeddedStore:
         self._clock = clock
         self._maximum = maximum_keys
         self._lock = threading.Lock()
+        self.hits = self.misses = 0
         self._values: OrderedDict[str, tuple[Instant, bytes]] = OrderedDict()
         self._listeners: defaultdict[str, list[Callable[[bytes], None]]] = defaultdict(list)
 
     def get(self, key: str) -> bytes | None:
         with self._lock:
-            return self._live(key)
+            found = self._live(key)
+        if found is None:
+            self.misses += 1
+        else:
+            self.hits += 1
+        return found
 
     def set(self, key: str, value: bytes, lasting: Duration) -> None:
         with self._lock:
@@ -70,6 +76,9 @@ class EmbeddedStore:
     def flush(self) -> None:
         with self._lock:
             self._values.clear()
+
+    def figures(self) -> Mapping[tuple[str, ...], float]:
+        return {("hit",): self.hits, ("miss",): self.misses}
 
     def is_reachable(self) -> bool:
         return True

@@ -15,7 +15,7 @@ import secrets
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from redis.exceptions import RedisClusterException, RedisError
@@ -69,6 +69,7 @@ class RedisStore:
 
     def get(self, key: str) -> bytes | None:
         if self._fresh.get(key) is not None:
+            self.hits += 1
             return self._copies.get(key)
         found, answered = self._ask(lambda: self._client.getrange(PREFIX + key, 0, _SEALED_MAXIMUM))
         if not answered:
@@ -136,6 +137,9 @@ class RedisStore:
                 self._client.unlink(key)
 
         self._ask(forget)
+
+    def figures(self) -> Mapping[tuple[str, ...], float]:
+        return {("hit",): self.hits, ("miss",): self.misses, ("unanswered",): self.failures}
 
     def is_reachable(self) -> bool:
         """Whether Redis answers now; for health, which a Redis that is away does not change."""

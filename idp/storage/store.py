@@ -4,7 +4,7 @@ A cache, counters and messages between parts of the product. Whoever reads from 
 find the answer in SQL as well. Every implementation passes `tests/contracts/test_store.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from idp.clock import Duration
@@ -33,6 +33,9 @@ class Store(Protocol):
 
     def flush(self) -> None:
         """Forgets everything."""
+
+    def figures(self) -> Mapping[tuple[str, ...], float]:
+        """How often a value was found, not found, or not answered for: for operators."""
 
     def is_reachable(self) -> bool:
         """Whether other nodes can be reached through it now; what is lost otherwise is speed."""

@@ -15,6 +15,7 @@ import logging
 import os
 import sys
 import threading
+import time
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -51,10 +52,13 @@ _log = logging.getLogger(__name__)
 
 
 class PasswordHasher:
-    """Computes and checks argon2id hashes; `computed` counts them all."""
+    """Computes and checks argon2id hashes; `computed` counts them, `took` hears their seconds."""
 
-    def __init__(self, settings: PasswordSettings) -> None:
+    def __init__(
+        self, settings: PasswordSettings, *, took: Callable[[float], None] = lambda _: None
+    ) -> None:
         self.computed = 0
+        self._took = took
         self._wanted = Parameters(
             type=Type.ID,
             version=ARGON2_VERSION,
@@ -136,7 +140,16 @@ class PasswordHasher:
     def _computed(self, compute: Callable[[], _Result]) -> _Result:
         with self._counting:
             self.computed += 1
-        return self._threads.submit(compute).result()
+        began = time.perf_counter()
+        try:
+            return self._threads.submit(compute).result()
+        finally:
+            self._took(time.perf_counter() - began)
+
+    @property
+    def waiting(self) -> int:
+        """How many are in the queue or being computed now."""
+        return self._inside
 
     def _kind_of(self, stored: str) -> Type | None:
         """The argon2 variant of a stored hash, or None when it must not be checked."""

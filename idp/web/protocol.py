@@ -69,10 +69,21 @@ class TooLarge(Exception):  # noqa: N818
 
 
 class ProtocolEndpoints:
-    """ASGI callables by path. `error_page` draws the page for what must not be redirected."""
+    """ASGI callables by path.
 
-    def __init__(self, provider: Provider, *, error_page: ErrorPage) -> None:
+    `error_page` draws the page for what must not be redirected; `counted` hears the grant and status
+    of each answer of the token endpoint.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        *,
+        error_page: ErrorPage,
+        counted: Callable[[str | None, int], None],
+    ) -> None:
         self.provider = provider
+        self._counted = counted
         self.shell = Shell(provider)
         self.settings = provider.settings
         self._error_page = error_page
@@ -130,6 +141,21 @@ class ProtocolEndpoints:
         return handle
 
     async def _token(self, form: dict[str, str], headers: dict[str, str]) -> Answer:
+        status = 500
+        try:
+            answer = await self._token_answer(form, headers)
+            status = answer.status
+        except OAuth2Error as error:
+            status = error.status_code
+            raise
+        except Refused as refused:
+            status = refused.status
+            raise
+        finally:
+            self._counted(form.get("grant_type"), status)
+        return answer
+
+    async def _token_answer(self, form: dict[str, str], headers: dict[str, str]) -> Answer:
         presented = client_auth.presented(form, headers)
         statement, parameters = server.facts_key(form, presented)
 

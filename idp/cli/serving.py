@@ -1,0 +1,98 @@
+"""The two servers of one process: the public one, and the one on the management port.
+
+Both run on one event loop, so that "live" means that the loop which answers people still turns. Told
+to stop, the node first says "not ready" for as long as the settings say, so that whoever balances
+between nodes sends nobody any more; then it takes no more connections and lets requests finish.
+"""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from idp.app import App
+from idp.settings import Settings
+
+# Requests that are under way may finish for so long after the signal to stop.
+GRACE_SECONDS = 10
+_NOT_STARTED = 3
+
+
+class _Node(uvicorn.Server):
+    """The public server: takes the signals, and leaves politely."""
+
+    def __init__(self, config: uvicorn.Config, app: App, drain: int) -> None:
+        super().__init__(config)
+        self._app = app
+        self._drain = drain
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._drain and not self._app.readiness.is_leaving and sig != signal.SIGINT:
+            self._app.readiness.is_leaving = True
+            leave = partial(super().handle_exit, sig, frame)
+            loop = asyncio.get_running_loop()
+            # From a signal handler the loop must be woken to look at its timers.
+            loop.call_soon_threadsafe(loop.call_later, self._drain, leave)
+            return
+        self._app.readiness.is_leaving = True
+        super().handle_exit(sig, frame)
+
+
+class _Beside(uvicorn.Server):
+    """A server that leaves the signals to the other one."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def run(app: App, settings: Settings) -> None:
+    """Serves until SIGTERM or Ctrl-C."""
+    node = _Node(
+        _config(app, settings.host, settings.port, settings), app, settings.management.drain
+    )
+    with suppress(KeyboardInterrupt):
+        if settings.management.port:
+            beside = _Beside(
+                _config(
+                    app.management, settings.management.host, settings.management.port, settings
+                )
+            )
+            with asyncio.Runner(loop_factory=node.config.get_loop_factory()) as runner:
+                runner.run(_both(node, beside))
+        else:
+            node.run()
+    if not node.started:
+        sys.exit(_NOT_STARTED)
+
+
+async def _both(node: _Node, beside: _Beside) -> None:
+    figures = asyncio.create_task(beside.serve())
+    try:
+        await node.serve()
+    finally:
+        beside.should_exit = True
+        await figures
+
+
+def _config(app: ASGIApp, host: str, port: int, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        loop="uvloop",
+        http="httptools",
+        log_level=settings.log_level,
+        # A query string may hold what does not belong in a log.
+        access_log=False,
+        server_header=False,
+        # Which proxies are believed is our setting, not the server's default of loopback.
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
