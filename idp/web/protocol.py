@@ -1,18 +1,18 @@
 """The protocol endpoints as plain ASGI: /authorize, /token, /introspect, /revoke, /userinfo, keys
 and metadata.
 
-Owns reading requests from the wire and writing answers to it, CORS for the token side, and the way
-from a decision of `/authorize` to a page. What is decided stands in `idp.oauth`.
+Owns which request is decided by what, CORS for the token side, and the way from a decision of
+`/authorize` to a page. What is decided stands in `idp.oauth`, reading and writing in `wire`.
 """
 
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from urllib.parse import urlencode
 
 import orjson
-from authlib.oauth2.rfc6749 import InvalidRequestError, OAuth2Error
+from authlib.oauth2.rfc6749 import OAuth2Error
 from sqlalchemy import select
 from starlette.types import Receive, Scope, Send
 
@@ -39,12 +39,24 @@ from idp.oauth.facts import (
     token_facts,
 )
 from idp.oauth.provider import Answer, Decision, Provider, json_answer
-from idp.oauth.request import BODY_MAXIMUM, Parameters, parse, parse_form
+from idp.oauth.request import Parameters, parse, parse_form
 from idp.sessions import hot
 from idp.storage.database import Row
 from idp.users.model import Role
 from idp.web import cookies
 from idp.web.decisions import Shell
+from idp.web.wire import (
+    TEXT,
+    TooLarge,
+    cookies_of,
+    headers_of,
+    method_not_allowed,
+    preflight,
+    read_body,
+    see_other,
+    send_answer,
+    unavailable,
+)
 
 log = logging.getLogger(__name__)
 
@@ -52,20 +64,11 @@ log = logging.getLogger(__name__)
 # turned into a GET, which carries it. What anybody may send unasked is kept until it expires, so it
 # is bounded (DS-08).
 GET_MAXIMUM = 8_192
-SECURITY = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-)
 ErrorPage = Callable[[PageError, dict[str, str]], Answer]
 
 
 class _NeedsPermissions(Exception):  # noqa: N818
     """A scope was asked for that roles may govern; most requests ask for none."""
-
-
-class TooLarge(Exception):  # noqa: N818
-    """A body over the limit."""
 
 
 class ProtocolEndpoints:
@@ -90,11 +93,6 @@ class ProtocolEndpoints:
         metadata = orjson.dumps(discovery.document(self.settings.issuer))
         etag = f'"{hashlib.sha256(metadata).hexdigest()[:32]}"'
         self._metadata = (metadata, etag)
-        self._strict_transport = (
-            ((b"strict-transport-security", b"max-age=63072000; includeSubDomains"),)
-            if self.settings.is_secure
-            else ()
-        )
         self.by_path: dict[str, Callable[[Scope, Receive, Send], Awaitable[None]]] = {
             "/authorize": self.authorize_endpoint,
             "/token": self._form_endpoint(self._token),
@@ -113,18 +111,18 @@ class ProtocolEndpoints:
         self, endpoint: Callable[[dict[str, str], dict[str, str]], Awaitable[Answer]]
     ) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
         async def handle(scope: Scope, receive: Receive, send: Send) -> None:
-            headers = _headers(scope)
+            headers = headers_of(scope)
             if scope["method"] not in ("POST", "OPTIONS"):
-                await self._send(send, scope, _method_not_allowed("POST, OPTIONS"))
+                await self._send(send, scope, method_not_allowed("POST, OPTIONS"))
                 return
             cross: tuple[tuple[str, str], ...] = ()
             try:
                 # First, so that the app in a browser can read the errors as well.
                 cross = await self._cross_origin(headers)
                 if scope["method"] == "OPTIONS":
-                    answer = _preflight(cross)
+                    answer = preflight(cross)
                 else:
-                    body = await _read_body(receive)
+                    body = await read_body(receive)
                     form = parse_form(headers.get("content-type", ""), body)
                     answer = await endpoint(form, headers)
             except TooLarge:
@@ -132,7 +130,7 @@ class ProtocolEndpoints:
             except OAuth2Error as error:
                 answer = server.error_answer(error)
             except Refused as refused:
-                answer = _unavailable(refused)
+                answer = unavailable(refused)
             except Exception:
                 log.exception("protocol endpoint failed")
                 answer = json_answer(500, {"error": "server_error"})
@@ -196,19 +194,19 @@ class ProtocolEndpoints:
 
     async def userinfo_endpoint(self, scope: Scope, receive: Receive, send: Send) -> None:
         """OpenID Connect Core section 5.3: GET or POST, token in the header or the form."""
-        headers = _headers(scope)
+        headers = headers_of(scope)
         cross: tuple[tuple[str, str], ...] = ()
         if scope["method"] not in ("GET", "POST", "OPTIONS"):
-            await self._send(send, scope, _method_not_allowed("GET, POST, OPTIONS"))
+            await self._send(send, scope, method_not_allowed("GET, POST, OPTIONS"))
             return
         try:
             cross = await self._cross_origin(headers)
             if scope["method"] == "OPTIONS":
-                await self._send(send, scope, _preflight(cross), cross)
+                await self._send(send, scope, preflight(cross), cross)
                 return
             form: dict[str, str] = {}
             if scope["method"] == "POST":
-                body = await _read_body(receive)
+                body = await read_body(receive)
                 if body:
                     form = parse_form(headers.get("content-type", ""), body)
             now = self.provider.work.clock.now()
@@ -233,7 +231,7 @@ class ProtocolEndpoints:
         except OAuth2Error as error:
             answer = server.error_answer(error)
         except Refused as refused:
-            answer = _unavailable(refused)
+            answer = unavailable(refused)
         except Exception:
             log.exception("userinfo failed")
             answer = json_answer(500, {"error": "server_error"})
@@ -244,11 +242,11 @@ class ProtocolEndpoints:
     async def authorize_endpoint(self, scope: Scope, receive: Receive, send: Send) -> None:
         """RFC 6749 section 4.1.1: GET, or POST which becomes a GET."""
         if scope["method"] not in ("GET", "POST"):
-            await self._send(send, scope, _method_not_allowed("GET, POST"))
+            await self._send(send, scope, method_not_allowed("GET, POST"))
             return
         try:
             if scope["method"] == "POST":
-                answer = await self._authorize_post(_headers(scope), await _read_body(receive))
+                answer = await self._authorize_post(headers_of(scope), await read_body(receive))
             else:
                 answer = await self._authorize_get(scope)
         except TooLarge:
@@ -264,7 +262,7 @@ class ProtocolEndpoints:
             answer = Answer(refused.status, answer.body, (*answer.headers, ("Retry-After", "1")))
         except Exception:
             log.exception("authorize failed")
-            answer = Answer(500, b"Something went wrong on our side.", (_TEXT,))
+            answer = Answer(500, b"Something went wrong on our side.", (TEXT,))
         await self._send(send, scope, answer)
 
     async def _authorize_post(self, headers: dict[str, str], body: bytes) -> Answer:
@@ -272,13 +270,13 @@ class ProtocolEndpoints:
         parse_form(headers.get("content-type", ""), b"")
         if found.repeated or len(body) > GET_MAXIMUM:
             raise PageError("invalid_request", "The app sent a request that cannot be used.")
-        return _see_other("/authorize?" + urlencode(found.values))
+        return see_other("/authorize?" + urlencode(found.values))
 
     async def _authorize_get(self, scope: Scope) -> Answer:
         if len(scope["query_string"]) > GET_MAXIMUM:
             raise TooLarge
         parameters = parse(scope["query_string"])
-        jar = _cookies(scope)
+        jar = cookies_of(scope)
         secret = cookies.session_secret(jar, self.settings)
         reference = pushed.reference_of(parameters.values)
         governed: frozenset[str] | None = None
@@ -359,7 +357,7 @@ class ProtocolEndpoints:
                 error, state=_echoed(values.get("state")), issuer=self.settings.issuer
             )
             spent = [pushed.use(reference, now)] if reference else []
-            return Decision(_see_other(location), spent)
+            return Decision(see_other(location), spent)
         writes = issued.writes + ([pushed.use(reference, now)] if reference else [])
         headers: list[tuple[str, str]] = []
         if facts.session is not None:
@@ -370,7 +368,7 @@ class ProtocolEndpoints:
                 secret, write = rotated
                 writes.append(write)
                 headers.append(("Set-Cookie", cookies.session_header(self.settings, secret)))
-        return Decision(_see_other(issued.location, headers), writes)
+        return Decision(see_other(issued.location, headers), writes)
 
     def _to_page(
         self,
@@ -381,7 +379,7 @@ class ProtocolEndpoints:
         jar: dict[str, str],
     ) -> Decision:
         if reference is not None:
-            return Decision(_see_other(f"/{page}?request={reference}"))
+            return Decision(see_other(f"/{page}?request={reference}"))
         if not pushed.has_room(self.provider.store):
             raise Unavailable("too many sign-ins are waiting", retry_after=60)
         browser = cookies.browser_secret(jar, self.settings)
@@ -397,7 +395,7 @@ class ProtocolEndpoints:
             provider=self.provider,
             now=self.provider.work.clock.now(),
         )
-        return Decision(_see_other(f"/{page}?request={new_reference}", headers), [write])
+        return Decision(see_other(f"/{page}?request={new_reference}", headers), [write])
 
     def _permission_scopes(self) -> frozenset[str]:
         """The scopes that only roles give."""
@@ -413,7 +411,7 @@ class ProtocolEndpoints:
         async def handle(scope: Scope, receive: Receive, send: Send) -> None:
             del receive
             if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
-                await self._send(send, scope, _method_not_allowed("GET, HEAD, OPTIONS"))
+                await self._send(send, scope, method_not_allowed("GET, HEAD, OPTIONS"))
                 return
             body, etag = current()
             shared = (
@@ -422,7 +420,7 @@ class ProtocolEndpoints:
                 ("ETag", etag),
                 ("Access-Control-Allow-Origin", "*"),
             )
-            if _headers(scope).get("if-none-match") == etag:
+            if headers_of(scope).get("if-none-match") == etag:
                 await self._send(send, scope, Answer(304, b"", shared))
             else:
                 await self._send(send, scope, Answer(200, body, shared))
@@ -443,26 +441,9 @@ class ProtocolEndpoints:
             return clients.origins(unit)
 
     async def _send(
-        self,
-        send: Send,
-        scope: Scope,
-        answer: Answer,
-        extra: tuple[tuple[str, str], ...] = (),
+        self, send: Send, scope: Scope, answer: Answer, extra: tuple[tuple[str, str], ...] = ()
     ) -> None:
-        body = b"" if scope["method"] == "HEAD" else answer.body
-        headers = [
-            (name.lower().encode("latin-1"), value.encode("latin-1"))
-            for name, value in (*answer.headers, *extra)
-        ]
-        names = {name for name, _ in headers}
-        headers += [pair for pair in SECURITY if pair[0] not in names]
-        headers += self._strict_transport
-        headers.append((b"content-length", str(len(answer.body)).encode()))
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-
-_TEXT = ("Content-Type", "text/plain; charset=utf-8")
+        await send_answer(send, scope, answer, extra, is_secure=self.settings.is_secure)
 
 
 def _fresh(facts: AuthorizeFacts) -> AuthorizeFacts:
@@ -473,64 +454,3 @@ def _fresh(facts: AuthorizeFacts) -> AuthorizeFacts:
 def _echoed(state: str | None) -> str | None:
     """`state` as it may be given back: byte for byte, unless it could not be a state at all."""
     return state if state is None or len(state) <= authorize.STATE_MAXIMUM else None
-
-
-def _headers(scope: Scope) -> dict[str, str]:
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-
-
-def _cookies(scope: Scope) -> dict[str, str]:
-    """The request's cookies; of two with one name the first counts (the longest path)."""
-    jar: dict[str, str] = {}
-    for name, value in scope["headers"]:
-        if name == b"cookie":
-            for part in value.decode("latin-1").split(";"):
-                key, _, content = part.strip().partition("=")
-                jar.setdefault(key, content)
-    return jar
-
-
-async def _read_body(receive: Receive) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise InvalidRequestError("The request broke off.")
-        chunk: bytes = message.get("body", b"")
-        size += len(chunk)
-        if size > BODY_MAXIMUM:
-            raise TooLarge
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return b"".join(chunks)
-
-
-def _preflight(allowed: tuple[tuple[str, str], ...]) -> Answer:
-    """What a preflight says besides `allowed`, which every answer to this origin carries."""
-    if not any(name == "Access-Control-Allow-Origin" for name, _ in allowed):
-        return Answer(204)
-    return Answer(
-        204,
-        b"",
-        (
-            ("Access-Control-Allow-Methods", "POST"),
-            ("Access-Control-Allow-Headers", "authorization, content-type, dpop"),
-            ("Access-Control-Max-Age", "300"),
-        ),
-    )
-
-
-def _see_other(location: str, headers: Iterable[tuple[str, str]] = ()) -> Answer:
-    """303, never 307: a form that was posted to us must not be posted on (RFC 9700 section 2.1)."""
-    return Answer(303, b"", (("Location", location), ("Cache-Control", "no-store"), *headers))
-
-
-def _method_not_allowed(allowed: str) -> Answer:
-    return json_answer(405, {"error": "invalid_request"}, (("Allow", allowed),))
-
-
-def _unavailable(refused: Refused) -> Answer:
-    log.warning("refused: %s %s", refused.code, refused.detail)
-    retry = (("Retry-After", str(refused.retry_after or 1)),) if refused.status == 503 else ()
-    return json_answer(refused.status, {"error": refused.code}, retry)
