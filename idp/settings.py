@@ -233,6 +233,28 @@ class OutboundSettings(_Section):
         return self
 
 
+class GeoSettings(_Section):
+    """Files that say where an address is. They may come, change and go while we run, so only the
+    settings themselves are checked at the start."""
+
+    folder: str = Field(
+        "geo", min_length=1, description="folder of MMDB files that say where addresses are"
+    )
+    attribution: str = Field(
+        "",
+        max_length=200,
+        description="what is said where places are shown, and behind it a link; "
+        "empty: what the files in use are known to ask for",
+    )
+
+    @field_validator("attribution")
+    @classmethod
+    def _attribution_is_one_line(cls, value: str) -> str:
+        if not value.isprintable():
+            raise ValueError("must be one line, such as: IP Geolocation by DB-IP https://db-ip.com")
+        return value
+
+
 class Settings(BaseSettings):
     """All settings of one deployment."""
 
@@ -274,6 +296,7 @@ class Settings(BaseSettings):
     mail: MailSettings = MailSettings()
     outbound: OutboundSettings = OutboundSettings()
     management: ManagementSettings = ManagementSettings()
+    geo: GeoSettings = GeoSettings()
 
     @classmethod
     def settings_customise_sources(

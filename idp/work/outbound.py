@@ -1,9 +1,10 @@
 """The one HTTP client that calls apps (invariant 12).
 
-Owns how a call leaves this machine: https, no redirects, no proxy from the environment, no cookies,
-one time limit for the whole call, a limit on what is read. The name is resolved here, every address
-is checked, and the connection goes to a checked address: nothing resolves the name a second time,
-so a name that changes its mind between check and connect (DNS rebinding) gains nothing.
+Owns how a call leaves this machine: https, no redirects (but of a download that an administrator
+asked for), no proxy from the environment, no cookies, one time limit for the whole call, a limit on
+what is read. The name is resolved by `idp.work.route`, every address is checked, and the connection
+goes to a checked address: nothing resolves the name a second time, so a name that changes its mind
+between check and connect (DNS rebinding) gains nothing.
 
 Calls run on an event loop in a thread of their own, so that many slow receivers cost no threads and
 a busy caller delays no answer. httpcore is used without the client above it: redirects, proxies,
@@ -13,41 +14,36 @@ Specs: RFC 9110, RFC 9112, RFC 6125 (the certificate is checked against the URL'
 
 import asyncio
 import contextlib
-import ipaddress
-import socket
 import ssl
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlencode
+from typing import Any, BinaryIO, TypeVar
+from urllib.parse import urlencode, urljoin
 
 import httpcore2
 import orjson
 
 from idp.settings import OutboundSettings
 from idp.work.destination import Destination, OutboundRefused, Rules, parse, problem_with_url
+from idp.work.route import Names, OutboundFailed, Resolve, Route, said, system_addresses
 
 __all__ = ["Answer", "Outbound", "OutboundFailed", "OutboundRefused", "problem_with_url"]
 
 BODY_MAXIMUM = 64 * 1024
-# One address that swallows packets must leave time for the next.
-CONNECT_SECONDS = 2.0
-ADDRESSES_TRIED = 4
-# The system's resolver may hold a thread for long after we have stopped waiting for it.
-RESOLVING_AT_ONCE = 32
 FETCHES_AT_ONCE = 8
+# Of a download; a call is never redirected.
+REDIRECTIONS = 4
 
-Resolve = Callable[[str, int], Sequence[str]]
-
-
-class OutboundFailed(Exception):  # noqa: N818
-    """The call was made and brought no usable answer; `reason` says what happened."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+Result = TypeVar("Result")
+# What a connection that goes wrong raises.
+_BROKEN = (
+    httpcore2.NetworkError,
+    httpcore2.ProtocolError,
+    httpcore2.TimeoutException,
+    OSError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +55,6 @@ class Answer:
     whole: bool = True
 
 
-def system_addresses(host: str, port: int) -> Sequence[str]:
-    """The addresses of a name by the system's resolver, in its order of preference."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-
 class Outbound:
     """Calls apps, from any thread. `resolve` gives the addresses of a name; tests replace it."""
 
@@ -72,8 +62,8 @@ class Outbound:
         self._rules = Rules.of(settings)
         self._timeout = settings.timeout
         self._resolve = resolve
+        self._names = Names(self._rules, resolve)
         self._tls = ssl.create_default_context()
-        self._resolving = asyncio.Semaphore(RESOLVING_AT_ONCE)
         self._fetching = threading.BoundedSemaphore(FETCHES_AT_ONCE)
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -109,6 +99,15 @@ class Outbound:
         except orjson.JSONDecodeError:
             raise OutboundFailed("the document is not JSON") from None
 
+    def download(self, url: str, into: BinaryIO, *, maximum: int, seconds: float) -> None:
+        """Writes a file of at most `maximum` bytes `into` another, for whoever runs this machine.
+
+        It must be there within `seconds`. Redirections are followed, each as carefully as the URL
+        that was given: files are announced in one place and kept in another. Raises
+        `OutboundRefused` or `OutboundFailed`; what was written then is worth nothing.
+        """
+        self._start(self._download(url, into, maximum, seconds)).result()
+
     def close(self) -> None:
         """Breaks off calls that are under way and ends the thread; a later call starts anew."""
         with self._lock:
@@ -118,11 +117,11 @@ class Outbound:
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
 
-    def _start(self, call: Coroutine[Any, Any, Answer]) -> "Future[Answer]":
+    def _start(self, call: Coroutine[Any, Any, Result]) -> "Future[Result]":
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                self._resolving = asyncio.Semaphore(RESOLVING_AT_ONCE)
+                self._names = Names(self._rules, self._resolve)
                 self._thread = threading.Thread(
                     target=_run, args=(self._loop,), name="outbound", daemon=True
                 )
@@ -142,120 +141,91 @@ class Outbound:
     async def _call(
         self, method: str, url: str, headers: dict[bytes | str, bytes | str], content: bytes
     ) -> Answer:
-        destination = parse(url)
         status: int | None = None
         body = bytearray()
         try:
-            async with asyncio.timeout(self._timeout), contextlib.AsyncExitStack() as stack:
-                route = _Route(await self._addresses(destination))
-                stack.push_async_callback(route.close)
-                connection = await stack.enter_async_context(
-                    httpcore2.AsyncHTTPConnection(
-                        origin=_url(destination).origin,
-                        ssl_context=self._tls,
-                        network_backend=route,
-                    )
-                )
-                response = await stack.enter_async_context(
-                    connection.stream(
-                        method,
-                        _url(destination),
-                        headers=_headers(destination, headers),
-                        content=content,
-                    )
-                )
+            async with (
+                asyncio.timeout(self._timeout),
+                self._exchange(method, url, headers, content) as response,
+            ):
                 status = response.status
-                parts = await stack.enter_async_context(
-                    contextlib.aclosing(response.aiter_stream())
-                )
-                async for part in parts:
-                    body += part
-                    if len(body) > BODY_MAXIMUM:
-                        return Answer(status, bytes(body[:BODY_MAXIMUM]), whole=False)
+                async with contextlib.aclosing(response.aiter_stream()) as parts:
+                    async for part in parts:
+                        body += part
+                        if len(body) > BODY_MAXIMUM:
+                            return Answer(status, bytes(body[:BODY_MAXIMUM]), whole=False)
         except TimeoutError:
             if status is None:
                 raise OutboundFailed(f"no answer within {self._timeout:g} seconds") from None
             return Answer(status, bytes(body), whole=False)
-        except (
-            httpcore2.NetworkError,
-            httpcore2.ProtocolError,
-            httpcore2.TimeoutException,
-            OSError,
-        ) as error:
+        except _BROKEN as error:
             if status is None:
-                raise OutboundFailed(_said(error)) from None
+                raise OutboundFailed(said(error)) from None
             return Answer(status, bytes(body), whole=False)
         assert status is not None
         return Answer(status, bytes(body))
 
-    async def _addresses(self, destination: Destination) -> list[str]:
-        """The addresses that were checked and may be connected to."""
-        if destination.literal is not None:
-            found: Sequence[str] = (str(destination.literal),)
-        else:
-            found = await self._resolved(destination)
-        problems: list[str] = []
-        good: list[str] = []
-        for text in found:
-            try:
-                problem = self._rules.problem_with(ipaddress.ip_address(text), destination.scheme)
-            except ValueError:
-                problem = "the resolver gave something that is no address"
-            if problem is None:
-                good.append(text)
-            else:
-                problems.append(problem)
-        if not good:
-            raise OutboundRefused(problems[0] if problems else "the name has no address")
-        return good[:ADDRESSES_TRIED]
+    async def _download(self, url: str, into: BinaryIO, maximum: int, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                for _ in range(1 + REDIRECTIONS):
+                    async with self._exchange("GET", url, {}, b"") as response:
+                        elsewhere = _redirected(url, response)
+                        if elsewhere is None:
+                            await _save(response, into, maximum)
+                            return
+                        url = elsewhere
+                raise OutboundFailed("was redirected too often")
+        except TimeoutError:
+            raise OutboundFailed(f"not whole within {seconds:g} seconds") from None
+        except _BROKEN as error:
+            raise OutboundFailed(said(error)) from None
 
-    async def _resolved(self, destination: Destination) -> Sequence[str]:
-        """Asks the resolver in a thread that may be left behind: the process need not wait for it.
-
-        An executor's threads are joined when the process ends, however long they hang.
-        """
-        async with self._resolving:
-            loop = asyncio.get_running_loop()
-            answer: asyncio.Future[Sequence[str]] = loop.create_future()
-            threading.Thread(
-                target=_look_up,
-                args=(self._resolve, destination, loop, answer),
-                name="outbound resolver",
-                daemon=True,
-            ).start()
-            return await answer
-
-
-class _Route(httpcore2.AsyncNetworkBackend):
-    """Connects to the checked addresses and nowhere else, whatever host it is asked for."""
-
-    def __init__(self, addresses: Sequence[str]) -> None:
-        self._addresses = addresses
-        self._network = httpcore2.AnyIOBackend()
-        self._stream: httpcore2.AsyncNetworkStream | None = None
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore2.AsyncNetworkStream:
-        del host, timeout, local_address, socket_options
-        for address in self._addresses[:-1]:
-            with contextlib.suppress(httpcore2.ConnectError, httpcore2.ConnectTimeout):
-                self._stream = await self._network.connect_tcp(
-                    address, port, timeout=CONNECT_SECONDS
+    @contextlib.asynccontextmanager
+    async def _exchange(
+        self, method: str, url: str, headers: dict[bytes | str, bytes | str], content: bytes
+    ) -> AsyncIterator[httpcore2.Response]:
+        """One request on a connection of its own; the answer's body is still to come."""
+        destination = parse(url)
+        async with contextlib.AsyncExitStack() as stack:
+            route = Route(await self._names.addresses(destination))
+            stack.push_async_callback(route.close)
+            connection = await stack.enter_async_context(
+                httpcore2.AsyncHTTPConnection(
+                    origin=_url(destination).origin, ssl_context=self._tls, network_backend=route
                 )
-                return self._stream
-        self._stream = await self._network.connect_tcp(self._addresses[-1], port)
-        return self._stream
+            )
+            yield await stack.enter_async_context(
+                connection.stream(
+                    method,
+                    _url(destination),
+                    headers=_headers(destination, headers),
+                    content=content,
+                )
+            )
 
-    async def close(self) -> None:
-        """Closes the socket even when the TLS handshake on it was broken off."""
-        if self._stream is not None:
-            await self._stream.aclose()
+
+def _redirected(url: str, response: httpcore2.Response) -> str | None:
+    """Where the answer sends us, or None when it sends us nowhere."""
+    if response.status not in (301, 302, 303, 307, 308):
+        return None
+    found = (value for name, value in response.headers if name.lower() == b"location")
+    try:
+        return urljoin(url, next(found, b"").decode("latin-1"))
+    except ValueError:
+        raise OutboundFailed("was redirected to nonsense") from None
+
+
+async def _save(response: httpcore2.Response, into: BinaryIO, maximum: int) -> None:
+    if response.status != 200:
+        raise OutboundFailed(f"answered {response.status}")
+    size = 0
+    async with contextlib.aclosing(response.aiter_stream()) as parts:
+        async for part in parts:
+            size += len(part)
+            if size > maximum:
+                raise OutboundFailed(f"is longer than {maximum:,} bytes")
+            into.write(part)
 
 
 def _url(destination: Destination) -> httpcore2.URL:
@@ -280,38 +250,7 @@ def _headers(
     }
 
 
-def _said(error: Exception) -> str:
-    """An error in one printable line: part of it may come from the receiver."""
-    text = "".join(character for character in str(error) if character.isprintable())
-    return f"{type(error).__name__}: {text}"[:200]
-
-
-def _look_up(
-    resolve: Resolve,
-    destination: Destination,
-    loop: asyncio.AbstractEventLoop,
-    answer: "asyncio.Future[Sequence[str]]",
-) -> None:
-    found: Sequence[str] = ()
-    error: Exception | None = None
-    try:
-        found = resolve(destination.host, destination.port)
-    except (OSError, UnicodeError) as problem:
-        error = OutboundFailed(f"the name cannot be resolved: {_said(problem)}")
-
-    def hand_over() -> None:
-        if answer.done():  # nobody waits any more
-            return
-        if error is not None:
-            answer.set_exception(error)
-        else:
-            answer.set_result(found)
-
-    with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
-        loop.call_soon_threadsafe(hand_over)
-
-
-async def _failing_when_stopped(call: Coroutine[Any, Any, Answer]) -> Answer:
+async def _failing_when_stopped(call: Coroutine[Any, Any, Result]) -> Result:
     """Turns the cancellation of `close` into an answer that callers understand."""
     try:
         return await call

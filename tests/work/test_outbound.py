@@ -313,7 +313,7 @@ def test_a_name_that_does_not_exist_is_a_failure(make: Make) -> None:
 def test_an_address_that_swallows_packets_leaves_time_for_the_next(
     make: Make, receivers: Receivers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("idp.work.outbound.CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr("idp.work.route.CONNECT_SECONDS", 0.1)
     app = receivers.add()
     with socket.socket() as full:
         # A listener whose queue is full takes no further connection, and says nothing.
