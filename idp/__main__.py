@@ -13,6 +13,7 @@ from idp.cli import (
     doctor,
     events,
     factors,
+    geo,
     keys,
     role,
     rules,
@@ -42,6 +43,7 @@ app.add_typer(factors.app, name="factors")
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(rules.app, name="rules")
 app.add_typer(keys.app, name="keys")
+app.add_typer(geo.app, name="geo")
 app.add_typer(events.app, name="events")
 app.add_typer(db.app, name="db")
 app.add_typer(config.app, name="config")

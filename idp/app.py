@@ -40,6 +40,7 @@ from idp.oauth.authorize import PageError
 from idp.oauth.keys import Keyring
 from idp.oauth.provider import Answer, Provider
 from idp.sessions import aftermath, expiry
+from idp.sessions.atlas import Atlas
 from idp.settings import Settings, load
 from idp.storage import migrations
 from idp.storage.database import Database
@@ -157,6 +158,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
         keyring=keyring,
         store=store_of(work),
         outbound=Outbound(work.settings.outbound),
+        atlas=Atlas(work.settings.geo, work.clock),
         assurance=AssuranceRules(work),
     )
     work.subscribers[RuleChanged].append(
@@ -225,6 +227,7 @@ def _pages(context: WebContext, worker: Worker, mail: MailWorker) -> ASGIApp:
         mail.stop()
         context.provider.store.close()
         context.provider.outbound.close()
+        context.provider.atlas.close()
         context.work.database.close()
 
     # The documents page loads from elsewhere, which the content security policy forbids.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from smtplib import SMTPException
 from typing import Literal
 from urllib.parse import urlsplit
@@ -12,13 +13,15 @@ from sqlalchemy import BigInteger, cast, func, select
 from idp import settings as deployment
 from idp.cli import schema
 from idp.cli.terminal import AsJson, answer, table
-from idp.clock import DAY, SECOND
+from idp.clock import DAY, SECOND, Instant, SystemClock
 from idp.errors import Refused
 from idp.events import log
 from idp.events.model import EventRow
 from idp.notify.composing import domain_of
 from idp.notify.smtp import Server, Smtp, reason
 from idp.oauth.model import SigningKey
+from idp.sessions.atlas import files_in
+from idp.sessions.mmdb import GeoFile, Unusable
 from idp.settings import Settings, SettingsError
 from idp.storage import migrations
 from idp.storage.unit_of_work import UnitOfWork, Work
@@ -29,6 +32,8 @@ State = Literal["ok", "warning", "failed"]
 # A clock further off than this breaks the order of sign-ins and the life of tokens.
 SKEW_TOLERATED = 2 * SECOND
 KEY_AGE_WARNED = 180 * DAY
+# Files come out every month at least; three were missed.
+GEO_AGE_WARNED = 100 * DAY
 # The newest rows of the audit chain that are checked; `idp events verify` walks all of it.
 CHAIN_CHECKED = 10_000
 _EXAMPLES = ("change", "secret", "example", "password", "replace", "insert")
@@ -70,6 +75,7 @@ def examine() -> list[Finding]:
         _secret_key(settings),
         _issuer(settings),
         _mail(settings),
+        _geo(settings),
     ]
     from idp.app import assemble
 
@@ -162,6 +168,33 @@ def _shared(work: Work) -> list[Finding]:
             "redis", "warning", "does not answer: nothing is lost, but every node is on its own"
         )
     ]
+
+
+def _geo(settings: Settings) -> Finding:
+    """Places are a courtesy: nothing about them makes a deployment unfit."""
+    folder = Path(settings.geo.folder)
+    try:
+        names = [one.name for one in files_in(folder)]
+    except FileNotFoundError:
+        names = []
+    except OSError as error:
+        return Finding("places", "warning", f"{folder}: {error.strerror}")
+    if not names:
+        return Finding("places", "ok", f"no files in {folder}: places of addresses are unknown")
+    built: dict[str, Instant] = {}
+    for name in names:
+        try:
+            file = GeoFile(folder / name)
+        except Unusable as problem:
+            return Finding("places", "warning", f"{folder / name}: {problem.reason}")
+        built[name] = file.built_at or 0
+        file.close()
+    oldest = min(built, key=lambda name: built[name])
+    age = (SystemClock().now() - built[oldest]) // DAY
+    said = f"{len(names)} files; {oldest} is {age} days old"
+    if age * DAY > GEO_AGE_WARNED:
+        return Finding("places", "warning", f"{said}: idp geo update")
+    return Finding("places", "ok", said)
 
 
 def _signing_keys(unit: UnitOfWork) -> Finding:

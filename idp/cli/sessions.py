@@ -10,6 +10,7 @@ from idp.cli.user import Name, found
 from idp.errors import Refused
 from idp.sessions import lifecycle, queries
 from idp.sessions.model import Session
+from idp.sessions.place import Place
 from idp.storage.unit_of_work import UnitOfWork
 
 app = typer.Typer(no_args_is_help=True, help="Sessions: list, show, end.")
@@ -83,6 +84,13 @@ def _unknown(session_id: str) -> Refused:
     return Refused("unknown_session", f"There is no session {session_id!r}.", 404)
 
 
+def _place(place: Place) -> str | None:
+    """One line of what is known of where the address is."""
+    asn = f"AS{place.asn}" if place.asn is not None else None
+    parts = (place.city, place.region, place.country, asn, place.network)
+    return ", ".join(part for part in parts if part is not None) or None
+
+
 def _described(unit: UnitOfWork, session: Session) -> dict[str, Any]:
     details = queries.details(unit, session)
     return {
@@ -94,6 +102,7 @@ def _described(unit: UnitOfWork, session: Session) -> dict[str, Any]:
         "browser": session.browser,
         "os": session.os,
         "ip": details.ip,
+        "place": _place(details.place),
         "user_agent": details.user_agent,
         "acr": session.acr,
         "auth_time": moment(session.auth_time),

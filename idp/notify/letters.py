@@ -19,6 +19,7 @@ from babel.dates import format_datetime
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 
 from idp.clock import Instant, to_datetime
+from idp.sessions import place
 from idp.settings import Settings
 
 DEFAULT = "en"
@@ -112,7 +113,11 @@ def _environment(tag: str, settings: Settings) -> Environment:
     environment.globals.update(
         product=one_line(settings.name), lang=tag, not_me=settings.issuer + NOT_ME
     )
-    environment.filters.update(moment=partial(_moment, tag), chosen_name=_chosen_name)
+    environment.filters.update(
+        moment=partial(_moment, tag),
+        chosen_name=_chosen_name,
+        country=partial(place.country_name, language=tag),
+    )
     return environment
 
 

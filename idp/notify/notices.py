@@ -21,6 +21,7 @@ from idp.events.catalogue import (
 )
 from idp.notify import messages
 from idp.sessions import queries as sessions
+from idp.sessions.place import UNKNOWN
 from idp.storage.unit_of_work import UnitOfWork
 from idp.storage.vault import Unreadable
 from idp.users import queries as users
@@ -71,7 +72,7 @@ def _owe(
 
 def _circumstances(unit: UnitOfWork, event: Event) -> dict[str, Any]:
     """When, where and by whom, as far as it is known."""
-    device, ip = None, event.ip
+    device, ip, place = None, event.ip, UNKNOWN
     session_id = event.session_id
     if session_id is None and event.actor == "user":
         session_id = event.actor_id
@@ -85,7 +86,16 @@ def _circumstances(unit: UnitOfWork, event: Event) -> dict[str, Any]:
             if details is not None:
                 # Not the name the person gave it, which might be a stranger's by now.
                 device, ip = details.default_label, ip or details.ip
-    return {"at": unit.now, "device": device, "ip": ip, "actor": event.actor}
+                # Of the address that is named, which may be another than where it was begun.
+                place = details.place if ip == details.ip else UNKNOWN
+    return {
+        "at": unit.now,
+        "device": device,
+        "ip": ip,
+        "city": place.city,
+        "country": place.country,
+        "actor": event.actor,
+    }
 
 
 def _particulars(unit: UnitOfWork, event: Event) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from idp.oauth.keys import Keyring
+from idp.sessions.atlas import Atlas
 from idp.settings import Settings
 from idp.storage.database import Write
 from idp.storage.store import Store
@@ -24,6 +25,7 @@ class Provider:
     keyring: Keyring
     store: Store
     outbound: Outbound
+    atlas: Atlas
     assurance: AssuranceRules
 
     @property

@@ -6,11 +6,13 @@ decision: it is a label.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 from ua_parser import Result, parse
+
+from idp.sessions.place import UNKNOWN, Place
 
 AGENT_MAXIMUM = 400
 # Asked for by every page, so that the next request carries them.
@@ -75,6 +77,13 @@ _FROZEN_WINDOWS = "10"
 _FROZEN_IOS = "18"
 
 
+Locate = Callable[[str | None], Place]
+
+
+def _nowhere(_: str | None) -> Place:
+    return UNKNOWN
+
+
 @dataclass(frozen=True, slots=True)
 class Visit:
     """Where a request came from, as far as we believe it."""
@@ -86,6 +95,13 @@ class Visit:
     device_hash: str | None = None
     # Digest of the cookie of a trusted device, if there is one.
     trust_hash: str | None = None
+    # Says where an address is.
+    locate: Locate = _nowhere
+
+    @property
+    def place(self) -> Place:
+        """Where the address is; files are asked each time, so only who needs it asks."""
+        return self.locate(self.ip)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +120,7 @@ def visit(
     ip: str | None,
     device_hash: str | None = None,
     trust_hash: str | None = None,
+    locate: Locate = _nowhere,
 ) -> Visit:
     """Gathers a `Visit` from request headers (lower-case names)."""
     return Visit(
@@ -114,6 +131,7 @@ def visit(
         },
         device_hash=device_hash,
         trust_hash=trust_hash,
+        locate=locate,
     )
 
 

@@ -34,12 +34,13 @@ from idp.events.catalogue import (
     SessionStarted,
     SignedOutEverywhere,
 )
-from idp.policy import assurance, limits, network, timeouts
+from idp.policy import assurance, limits, timeouts
 from idp.policy.assurance import Authentication as Authentication
 from idp.policy.selection import Subject
-from idp.sessions import queries
+from idp.sessions import place, queries
 from idp.sessions.device import Visit, describe
 from idp.sessions.model import Session
+from idp.sessions.subject import arriving
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.model import ACTIVE, User
@@ -101,10 +102,8 @@ def start(
     locked = unit.run(_LOCK_PERSON, {"person": user.id})
     if not locked or locked[0][0] != ACTIVE:
         raise Refused("user_not_active", "This account cannot sign in.", 403)
-    device = describe(visit)
-    subject = Subject(
-        roles=tuple(user.roles), device_type=device.type, address=network.key(visit.ip)
-    )
+    device, at = describe(visit), visit.place
+    subject = arriving(device, visit.ip, at, user.roles)
     lasting = timeouts.effective(in_force(unit, "timeouts", subject))
     secret = ids.new_secret()
     recorded = [_recorded(one, unit.now) for one in proved]
@@ -130,12 +129,20 @@ def start(
         browser=device.browser,
         os=device.os,
         address=subject.address,
+        asn=at.asn,
+        country=at.country,
         device_hash=visit.device_hash,
     )
     session.details = _sealed(
         unit,
         session.id,
-        {"label": None, "default_label": device.label, "ip": visit.ip, "user_agent": visit.agent},
+        {
+            "label": None,
+            "default_label": device.label,
+            "ip": visit.ip,
+            "user_agent": visit.agent,
+            "place": place.sealed(at),
+        },
     )
     unit.orm.add(session)
     unit.flush()

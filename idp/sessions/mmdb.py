@@ -68,6 +68,18 @@ _SOURCES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a file is: who made it and when, the parts of places it gives, for which IP versions."""
+
+    name: str
+    kind: str
+    built_at: Instant | None
+    gives: tuple[str, ...]
+    versions: tuple[int, ...]
+    attribution: Attribution | None
+
+
 class GeoFile:
     """An open file; raises `Unusable` when it cannot be opened or read. Close it."""
 
@@ -75,8 +87,10 @@ class GeoFile:
         self.name = path.name
         try:
             self._reader = maxminddb.open_database(path, maxminddb.MODE_FILE)
-        except Exception as error:  # whatever a broken file makes a reader raise
-            raise Unusable(_said(error)) from None
+        except OSError as error:
+            raise Unusable(error.strerror or type(error).__name__) from None
+        except Exception:  # whatever a broken file makes a reader raise
+            raise Unusable("it is not a whole MMDB file") from None
         metadata = self._reader.metadata()
         if metadata.ip_version not in (4, 6):
             self.close()
@@ -93,18 +107,37 @@ class GeoFile:
         """What the file says of an address; raises `Unusable` when that part of it is broken."""
         return place.read(self._record(address)[0], language=language)
 
-    def samples(self) -> Iterator[tuple[int, Place]]:
-        """The first places that the file knows, with the IP version of their addresses.
+    def about(self) -> About:
+        """What the file is, by a look at its first places.
 
-        Goes from network to network in the order of addresses, so that it ends however the tree is
-        made; raises `Unusable` at the first record that cannot be read.
+        Raises `Unusable` at a record that cannot be read.
+        """
+        gives, versions = set[str](), set[int]()
+        for version, known in self._first_places():
+            versions.add(version)
+            gives |= known.gives
+        return About(
+            name=self.name,
+            kind=self.kind,
+            built_at=self.built_at,
+            gives=tuple(part for part in place.PARTS if part in gives),
+            versions=tuple(sorted(versions)),
+            attribution=self.attribution,
+        )
+
+    def close(self) -> None:
+        """Closes the file; nobody may be asking it."""
+        self._reader.close()
+
+    def _first_places(self) -> Iterator[tuple[int, Place]]:
+        """Places with the IP version of their addresses, from network to network.
+
+        In the order of addresses, so that it ends however the tree was made.
         """
         for first in (ipaddress.IPv4Address(0), ipaddress.IPv6Address("2000::")):
-            if first.version > self.ip_version:
-                return
             at, found = int(first), 0
             for _ in range(SAMPLE_STEPS):
-                if at >> first.max_prefixlen or found == SAMPLES:
+                if first.version > self.ip_version or at >> first.max_prefixlen or found == SAMPLES:
                     break
                 record, length = self._record(type(first)(at))
                 known = place.read(record)
@@ -113,10 +146,6 @@ class GeoFile:
                     yield first.version, known
                 rest = first.max_prefixlen - length
                 at = ((at >> rest) + 1) << rest
-
-    def close(self) -> None:
-        """Closes the file; nobody may be asking it."""
-        self._reader.close()
 
     def _record(self, address: Address) -> tuple[object, int]:
         if address.version > self.ip_version:

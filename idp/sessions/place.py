@@ -13,7 +13,7 @@ import ipaddress
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from babel import Locale, UnknownLocaleError
@@ -68,10 +68,13 @@ class Place:
     @property
     def gives(self) -> frozenset[str]:
         """The names of the parts that are known."""
-        return frozenset(name for name, value in asdict(self).items() if value is not None)
+        return frozenset(name for name in PARTS if getattr(self, name) is not None)
 
 
 UNKNOWN = Place()
+# What a session keeps sealed of its place; the other parts are columns, for searching.
+_SEALED = ("region", "city", "latitude", "longitude", "accuracy_km", "network")
+PARTS = tuple(field.name for field in fields(Place))
 
 
 def located(address: str | None) -> Address | None:
@@ -125,6 +128,18 @@ def read(record: object, *, language: str = DEFAULT_LANGUAGE) -> Place:
         asn=_as_number(_first(record, "autonomous_system_number", "as_number", "asn")),
         network=_text(_first(record, *_NETWORK_NAMES)),
     )
+
+
+def sealed(place: Place) -> dict[str, Any] | None:
+    """What of a place is kept in the sealed part of a session; None when nothing is known."""
+    if not place.gives:
+        return None
+    return {name: getattr(place, name) for name in _SEALED}
+
+
+def restored(kept: Mapping[str, Any] | None, *, country: str | None, asn: int | None) -> Place:
+    """The place of a session out of its sealed part and its columns."""
+    return Place(country=country, asn=asn, **{name: (kept or {}).get(name) for name in _SEALED})
 
 
 def country_name(code: str, *, language: str) -> str:

@@ -7,7 +7,9 @@ import orjson
 from sqlalchemy import select
 
 from idp.clock import DAY, Instant
+from idp.sessions import place
 from idp.sessions.model import Session
+from idp.sessions.place import Place
 from idp.storage.unit_of_work import UnitOfWork
 
 ENDED_SHOWN = 100
@@ -21,6 +23,7 @@ class Details:
     default_label: str
     ip: str | None
     user_agent: str
+    place: Place
 
     @property
     def name(self) -> str:
@@ -42,6 +45,7 @@ def details(unit: UnitOfWork, session: Session) -> Details:
         default_label=values.get("default_label") or "Unknown device",
         ip=values.get("ip"),
         user_agent=values.get("user_agent") or "",
+        place=place.restored(values.get("place"), country=session.country, asn=session.asn),
     )
 
 

@@ -1,9 +1,12 @@
-"""What rules are chosen by, of a session that was read, whatever read it."""
+"""What rules are chosen by: of a session that was read, whatever read it, and of one that begins."""
 
 from collections.abc import Iterable
 from typing import Protocol
 
+from idp.policy import network
 from idp.policy.selection import Subject
+from idp.sessions.device import Device
+from idp.sessions.place import Place
 
 
 class Placed(Protocol):
@@ -28,4 +31,15 @@ def subject(session: Placed, roles: Iterable[str], client_id: str | None = None)
         address=session.address,
         asn=session.asn,
         country=session.country,
+    )
+
+
+def arriving(device: Device, ip: str | None, place: Place, roles: Iterable[str]) -> Subject:
+    """The subject of somebody with `roles` who signs in: the device, the address, and its place."""
+    return Subject(
+        roles=tuple(roles),
+        device_type=device.type,
+        address=network.key(ip),
+        asn=place.asn,
+        country=place.country,
     )

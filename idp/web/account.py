@@ -78,6 +78,7 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         reuses=reuses,
         outcome=outcome,
         history_days=context.settings.history_days,
+        sources=context.provider.atlas.attributions(),
     )
 
 

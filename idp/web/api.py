@@ -26,6 +26,7 @@ from idp.policy import assurance
 from idp.policy.assurance import Demand
 from idp.sessions import endings, lifecycle, queries
 from idp.sessions.model import Session
+from idp.sessions.place import Place
 from idp.storage.unit_of_work import UnitOfWork
 from idp.web import elevation, problems, receipts, session_view
 from idp.web.http import Handler, Kind, PageRequest, WebContext, route
@@ -184,7 +185,7 @@ def _shown(row: SessionRow) -> dict[str, Any]:
         "current": row.is_current,
         "origin": row.origin,
         "ip": row.ip,
-        "place": None,
+        "place": _place(row.place),
         "created_at": to_rfc3339(row.created_at),
         "last_active_at": to_rfc3339(row.last_active_at),
         "idle_expires_at": to_rfc3339(min(row.idle_at, row.expires_at)),
@@ -200,6 +201,14 @@ def _shown(row: SessionRow) -> dict[str, Any]:
             for app in row.apps
         ],
     }
+
+
+def _place(place: Place) -> dict[str, str | None] | None:
+    """Where the address is, as far as it is known; approximate by nature."""
+    shown = ("country", "region", "city", "network")
+    if not place.gives.intersection(shown):
+        return None
+    return {name: getattr(place, name) for name in shown}
 
 
 def _result(context: WebContext, ended: list[str]) -> Response:

@@ -168,6 +168,7 @@ def page_request(context: WebContext, request: Request) -> PageRequest:
             ip=address,
             device_hash=ids.digest(sent) if sent else None,
             trust_hash=ids.digest(trusted) if trusted else None,
+            locate=context.provider.atlas.of,
         ),
         browser=sent or ids.new_secret(),
         browser_is_new=sent is None,

@@ -64,6 +64,7 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         action=PATH,
         carried=carried,
         reviewed=Carried(carried.session_id, now).address(),
+        sources=context.provider.atlas.attributions(),
     )
 
 

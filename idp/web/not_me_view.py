@@ -14,6 +14,7 @@ from idp.events.model import EventRow
 from idp.oauth.authorizations import offline_of
 from idp.sessions import queries
 from idp.sessions.model import Session
+from idp.sessions.place import Place
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import passkeys, recovery_codes, totp, trusted_devices
 from idp.users.credentials import Passkey, Totp, TrustedDevice
@@ -33,6 +34,7 @@ class Suspect:
     name: str
     device_type: str
     ip: str | None
+    place: Place
     created_at: Instant
     last_active_at: Instant
     ended_at: Instant | None
@@ -138,6 +140,7 @@ def _suspect(unit: UnitOfWork, session: Session, visitor: Visitor) -> Suspect:
         name=details.name,
         device_type=session.device_type,
         ip=details.ip,
+        place=details.place,
         created_at=session.created_at,
         last_active_at=session.last_active_at,
         ended_at=session.ended_at,

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
 from idp.clock import Clock, Instant, to_rfc3339
+from idp.sessions import place
 from idp.settings import Settings
 from idp.web import headers, language
 from idp.web.static import Assets, templates_folder
@@ -74,6 +75,7 @@ def _environment(
         moment=partial(_moment, clock, tag),
         ago=partial(_ago, clock, tag),
         span=partial(language.length, language=tag),
+        country=partial(place.country_name, language=tag),
     )
     return environment
 

@@ -16,6 +16,7 @@ from idp.oauth.authorizations import AppInSession, OfflineGrant, apps_in, offlin
 from idp.oauth.model import Client
 from idp.sessions import queries
 from idp.sessions.model import Session
+from idp.sessions.place import Place
 from idp.storage.unit_of_work import UnitOfWork
 from idp.web import timeline
 from idp.web.language import NOW_LASTS
@@ -60,6 +61,7 @@ class SessionRow:
     is_temporary: bool
     is_trusted: bool
     ip: str | None
+    place: Place
     user_agent: str
     created_at: Instant
     last_active_at: Instant
@@ -86,6 +88,7 @@ class EndedRow:
     name: str
     device_type: str
     ip: str | None
+    place: Place
     created_at: Instant
     ended_at: Instant
     idle_timeout: Duration
@@ -158,6 +161,7 @@ def ended(unit: UnitOfWork, user_id: str, *, days: int) -> list[EndedRow]:
                 name=details.name,
                 device_type=session.device_type,
                 ip=details.ip,
+                place=details.place,
                 created_at=session.created_at,
                 ended_at=session.ended_at or session.last_active_at,
                 idle_timeout=session.idle_timeout,
@@ -216,6 +220,7 @@ def _row(
         is_temporary=bool(session.temporary),
         is_trusted=bool(session.trusted),
         ip=details.ip,
+        place=details.place,
         user_agent=details.user_agent,
         created_at=session.created_at,
         last_active_at=session.last_active_at,

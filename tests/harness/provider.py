@@ -94,6 +94,7 @@ class Idp:
 
     def close(self) -> None:
         self.app.provider.outbound.close()
+        self.app.provider.atlas.close()
         self.work.database.close()
 
     # --- people and apps --------------------------------------------------------------------
@@ -133,7 +134,12 @@ class Idp:
         """A session of this person, begun now, without a browser."""
         with self.work.begin() as unit:
             fresh = unit.orm.get_one(User, user.id)
-            return lifecycle.start(unit, fresh, proved, Visit(ip=ip, agent=agent))
+            return lifecycle.start(
+                unit,
+                fresh,
+                proved,
+                Visit(ip=ip, agent=agent, locate=self.app.provider.atlas.of),
+            )
 
     def prove(self, started: Started, *proved: Authentication) -> Started:
         """The session after its person proved more just now, with its new secret."""
@@ -233,7 +239,8 @@ def settings_for(url: str, **values: Any) -> Settings:
         secret_key=SECRET,
         database_url=url,
         url=ISSUER,
-        **({"outbound": LOOPBACK, "password": CHEAP} | values),
+        # A folder of the machine's owner must not be looked into.
+        **({"outbound": LOOPBACK, "password": CHEAP, "geo": {"folder": "/nowhere"}} | values),
     )
 
 
