@@ -35,6 +35,7 @@ app = typer.Typer(
 )
 app.command()(serve.serve)
 app.command()(serve.demo)
+app.command()(serve.healthcheck)
 app.command()(doctor.doctor)
 app.add_typer(user.app, name="user")
 app.add_typer(role.app, name="role")

@@ -52,7 +52,7 @@ from idp.storage.vault import Vault
 from idp.users import links, spent, throttle, trusted_devices
 from idp.users.passwords import PasswordHasher
 from idp.users.rules import AssuranceRules
-from idp.web import errors, gauges, pages
+from idp.web import errors, gauges, pages, request_id
 from idp.web.headers import PageHeaders, of_pages
 from idp.web.http import WebContext, web_context
 from idp.web.language import choose
@@ -146,7 +146,8 @@ class App:
         path = scope["path"]
         endpoint = self.protocol.by_path.get(path)
         timed = self.measures.timing(path if endpoint is not None else "pages", send)
-        await (endpoint or self.pages)(scope, receive, timed)
+        told = request_id.telling(request_id.begin(), timed)
+        await (endpoint or self.pages)(scope, receive, told)
 
 
 def create_app(settings: Settings | None = None, *, clock: Clock | None = None) -> App:

@@ -284,6 +284,9 @@ class Settings(BaseSettings):
         (), description="CIDR blocks whose X-Forwarded-For and -Proto are believed"
     )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="log level")
+    log_format: str = Field(
+        "text", pattern="^(text|json)$", description="`text` for people, `json` for collectors"
+    )
     history_days: int = Field(
         90, ge=1, le=3_650, description="days that ended sessions stay visible"
     )

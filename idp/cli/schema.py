@@ -10,6 +10,12 @@ def present(database: Database) -> str | None:
         return migrations.current(connection)
 
 
+def is_behind(database: Database) -> bool:
+    """Whether an upgrade would bring it to this version: it is empty, or older."""
+    revision = present(database)
+    return revision is None or revision in migrations.revisions()[:-1]
+
+
 def problem_with(database: Database) -> str | None:
     """Why this version cannot work with the database, as a sentence; None when it can."""
     revision, newest = present(database), migrations.head()

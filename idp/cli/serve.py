@@ -1,6 +1,7 @@
 """`idp serve` and `idp demo`: running the product."""
 
 import sys
+from http.client import HTTPConnection
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from idp.cli.terminal import AsJson, answer
 from idp.errors import Refused
 from idp.notify import mailed_links
 from idp.settings import Settings
+from idp.storage import migrations
 from idp.storage.database import Database
 from idp.storage.unit_of_work import Work
 from idp.users import queries
@@ -20,17 +22,21 @@ from idp.users import queries
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    upgrade: Annotated[
+        bool, typer.Option("--upgrade", help="Bring the database's schema up to date first.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Serve the provider until it is told to stop (SIGTERM, or Ctrl-C)."""
     from idp.app import create_app
-    from idp.cli import serving
+    from idp.cli import logs, serving
 
     given = {"host": host, "port": port}
     settings = deployment.load(
         **{name: value for name, value in given.items() if value is not None}
     )
-    _refuse_unprepared(settings)
+    logs.set_up(settings)
+    _prepare(settings, upgrade=upgrade)
     served = create_app(settings)
     address = {"issuer": settings.issuer, "host": settings.host, "port": settings.port}
     link = _set_up_link(served.work)
@@ -56,15 +62,39 @@ def _set_up_link(work: Work) -> str | None:
         return mailed_links.set_up_link(unit, actor=ADMIN)
 
 
-def _refuse_unprepared(settings: Settings) -> None:
+def _prepare(settings: Settings, *, upgrade: bool) -> None:
     # Before the server starts, because it could only answer this with a traceback.
     database = Database(settings.database_url, pool_size=1)
     try:
+        if upgrade and schema.is_behind(database):
+            migrations.upgrade(database)
         problem = schema.problem_with(database)
     finally:
         database.close()
     if problem is not None:
         raise Refused("schema", problem, 503)
+
+
+def healthcheck() -> None:
+    """Ask the node on this machine whether it is ready; ends with 1 when it is not."""
+    settings = deployment.load()
+    port, path = settings.port, "/healthz"
+    if settings.management.port:
+        port, path = settings.management.port, "/health/ready"
+    # The node listens on every address of a container, or on the one that is set.
+    host = settings.management.host if settings.management.port else settings.host
+    connection = HTTPConnection("127.0.0.1" if host == "0.0.0.0" else host, port, timeout=2)  # noqa: S104
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        said = answer.read(1_000).decode("utf-8", "replace").strip()
+    except OSError as error:
+        raise Refused("not_ready", f"The node does not answer: {error}.", 503) from None
+    finally:
+        connection.close()
+    if answer.status != 200:
+        raise Refused("not_ready", f"The node is not ready: {said}", 503)
+    typer.echo(said)
 
 
 def demo() -> None:

@@ -88,6 +88,8 @@ def _config(app: ASGIApp, host: str, port: int, settings: Settings) -> uvicorn.C
         port=port,
         loop="uvloop",
         http="httptools",
+        # The lines of the server go where ours go (`logs`).
+        log_config=None,
         log_level=settings.log_level,
         # A query string may hold what does not belong in a log.
         access_log=False,
