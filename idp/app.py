@@ -28,7 +28,9 @@ from idp.events.catalogue import (
     RuleChanged,
     SessionDisowned,
     SessionEnded,
+    SessionExtended,
     SessionsEndSoon,
+    SessionStarted,
     SignedOutEverywhere,
     UserChanged,
 )
@@ -56,6 +58,7 @@ from idp.web import errors, gauges, pages, request_id
 from idp.web.headers import PageHeaders, of_pages
 from idp.web.http import WebContext, web_context
 from idp.web.language import choose
+from idp.web.live import Live, announce
 from idp.web.management import Readiness, management
 from idp.web.measures import Measures
 from idp.web.protocol import ProtocolEndpoints
@@ -138,6 +141,7 @@ class App:
     readiness: Readiness
     # Served on a port of its own.
     management: ASGIApp
+    live: Live
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -176,6 +180,9 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
         jobs=_jobs(work, provider.store),
     )
     work.subscribers[SessionEnded].append(lambda unit, _: unit.after_commit(worker.wake))
+    announced: tuple[type, ...] = (SessionStarted, SessionEnded, SessionExtended, SessionsEndSoon)
+    for kind in announced:
+        work.subscribers[kind].append(partial(announce, provider.store))
     mail = MailWorker(work)
     mailed: tuple[type, ...] = (LinkSent, *notices.TOLD)
     for kind in mailed:
@@ -197,6 +204,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
         management=management(
             readiness, measures, work.settings.management.token.get_secret_value()
         ),
+        live=context.live,
     )
 
 
@@ -223,7 +231,9 @@ def _pages(context: WebContext, worker: Worker, mail: MailWorker) -> ASGIApp:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         worker.start()
         mail.start()
+        context.live.start()
         yield
+        context.live.stop()
         worker.stop()
         mail.stop()
         context.provider.store.close()

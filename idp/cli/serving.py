@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -42,6 +43,11 @@ class _Node(uvicorn.Server):
             return
         self._app.readiness.is_leaving = True
         super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[Any] | None = None) -> None:
+        # A live stream is an answer that goes on: it would hold up the end for the whole grace.
+        self._app.live.close()
+        await super().shutdown(sockets)
 
 
 class _Beside(uvicorn.Server):

@@ -72,6 +72,9 @@ def gauges(work: Work, store: Store, hasher: PasswordHasher, context: WebContext
         limiters = {"strangers": context.entrance, "pages": context.limiter}
         return {(name,): one.statistics().tasks_waiting for name, one in limiters.items()}
 
+    def live_streams() -> Numbers:
+        return {(): context.live.count}
+
     return [
         ("idp_sessions_active", "Sessions that live", ("auth_level",), asked(_active)),
         ("idp_deliveries_owed", "Deliveries not accepted yet", ("channel",), asked(_owed)),
@@ -79,6 +82,7 @@ def gauges(work: Work, store: Store, hasher: PasswordHasher, context: WebContext
         ("idp_jobs_lag_seconds", "How late each job is", ("job",), asked(_late)),
         ("idp_password_queue", "Hashes waiting or computed", (), lambda: {(): hasher.waiting}),
         ("idp_requests_waiting", "Requests that wait for a thread", ("door",), threads),
+        ("idp_live_streams", "Open pages that watch their session", (), live_streams),
         ("idp_cache_lookups", "Look-ups in the shared store", ("result",), store.figures),
     ]
 

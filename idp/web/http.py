@@ -31,6 +31,7 @@ from idp.users.passwords import PasswordHasher
 from idp.web import cookies, csrf
 from idp.web.address import Network, client_address, networks
 from idp.web.language import choose
+from idp.web.live import Live
 from idp.web.render import Renderer
 
 LARGEST_BODY = 64 * 1024
@@ -56,6 +57,7 @@ class WebContext:
     # pages of people who are signed in. One for each password that may be waiting, and some.
     entrance: anyio.CapacityLimiter
     limiter: anyio.CapacityLimiter
+    live: Live
 
     @property
     def work(self) -> Work:
@@ -76,6 +78,7 @@ def web_context(provider: Provider, hasher: PasswordHasher) -> WebContext:
         trusted_proxies=networks(settings.trusted_proxies),
         entrance=anyio.CapacityLimiter(2 * settings.password.queue + 8),
         limiter=anyio.CapacityLimiter(16),
+        live=Live(provider.work, provider.store),
     )
 
 

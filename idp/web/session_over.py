@@ -1,0 +1,103 @@
+"""The end of a session, for whoever finds themselves signed out by it (row T6).
+
+Owns finding the session that a browser was in, and its end in words: why, when, and by which device
+or app. Who may know: a browser that holds the session's secret, or one that it was begun in and that
+shows a form which was made for it.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from idp.clock import Duration, Instant
+from idp.oauth.model import Client
+from idp.sessions import endings, queries
+from idp.sessions.endings import ENDINGS
+from idp.sessions.model import Session
+from idp.sessions.state import session_of
+from idp.storage.unit_of_work import UnitOfWork
+from idp.users.model import User
+from idp.web import language
+
+# The person wanted it so: nothing of theirs is left in the browser for the next one.
+DELIBERATE = frozenset({"signed_out", "signed_out_everywhere", "client_logout", "disowned"})
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """A session that is over. `by_name` is what ended it, if that has a name."""
+
+    session_id: str
+    user_id: str
+    username: str
+    device_hash: str | None
+    reason: str
+    ended_at: Instant
+    idle_timeout: Duration
+    lasted: Duration
+    by_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a person reads of it, in their language."""
+
+    title: str
+    sentence: str
+
+
+def by_secret(unit: UnitOfWork, secret: str | None) -> Over | None:
+    """The session of this secret, if it is over; None when it lives or never was."""
+    return by_id(unit, session_of(unit, secret)) if secret is not None else None
+
+
+def by_id(unit: UnitOfWork, session_id: str | None) -> Over | None:
+    """The session with this id, if it is over."""
+    row = unit.orm.execute(
+        select(Session, User.username)
+        .join(User, User.id == Session.user_id)
+        .where(Session.id == (session_id or ""))
+    ).one_or_none()
+    if row is None:
+        return None
+    session, username = row
+    reason = endings.reason_of(session, unit.now)
+    if reason is None:
+        return None
+    ended_at = endings.ended_at(session)
+    return Over(
+        session_id=session.id,
+        user_id=session.user_id,
+        username=username,
+        device_hash=session.device_hash,
+        reason=reason,
+        ended_at=ended_at,
+        idle_timeout=session.idle_timeout,
+        lasted=ended_at - session.created_at,
+        by_name=_by_name(unit, session),
+    )
+
+
+def in_words(over: Over | None, tag: str) -> Words:
+    """The end in the language `tag`; said plainly where nothing is known of it."""
+    say = language.SHIPPED[tag].gettext
+    ending = next((one for code, one in ENDINGS.items() if over and code == over.reason), None)
+    if over is None or ending is None:
+        return Words(say("Your session is over"), say("Your session has ended."))
+    sentence = ending.sentence if ending.named is None or not over.by_name else ending.named
+    places = {
+        "by": over.by_name,
+        "span": language.length(over.idle_timeout, language=tag),
+        "lasted": language.length(over.lasted, language=tag),
+    }
+    return Words(say(ending.title), say(sentence) % places)
+
+
+def _by_name(unit: UnitOfWork, session: Session) -> str | None:
+    """The name of the app, or of the other session of the same person, that ended it."""
+    if session.ended_by == "client":
+        return unit.orm.scalar(select(Client.name).where(Client.id == session.ended_by_id))
+    if session.ended_by != "user" or session.ended_by_id in (None, session.id):
+        return None
+    other = queries.one_of(unit, session.user_id, session.ended_by_id or "")
+    return queries.details(unit, other).name if other is not None else None
