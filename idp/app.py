@@ -51,7 +51,7 @@ from idp.storage.redis_address import parse
 from idp.storage.store import Store
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.storage.vault import Vault
-from idp.users import links, spent, throttle, trusted_devices
+from idp.users import links, roles, spent, throttle, trusted_devices
 from idp.users.passwords import PasswordHasher
 from idp.users.rules import AssuranceRules
 from idp.web import errors, gauges, pages, request_id
@@ -120,11 +120,12 @@ def store_of(work: Work) -> Store:
 
 
 def prepare(work: Work) -> Keyring:
-    """Checks the schema and makes the first keys; raises `NotReady` with a sentence."""
+    """Checks the schema, makes the first keys and roles; raises `NotReady` with a sentence."""
     if not migrations.is_current(work.database):
         raise NotReady("The database schema is not current. Run: idp db upgrade")
     with work.begin() as unit:
         keys.ensure(unit)
+        roles.ensure(unit)
     return Keyring(work)
 
 

@@ -8,6 +8,7 @@ import typer
 
 from idp import settings as deployment
 from idp.cli import schema
+from idp.cli.opened import product
 from idp.cli.terminal import AsJson, Confirmed, answer, confirm, fields
 from idp.errors import Refused
 from idp.storage import migrations
@@ -20,10 +21,15 @@ app = typer.Typer(no_args_is_help=True, help="The database: migrations up, down,
 def upgrade(
     revision: Annotated[str, typer.Argument(help="Where to go.")] = "head", as_json: AsJson = False
 ) -> None:
-    """Bring the database up to date; safe to repeat."""
+    """Bring the database up to date, with its first keys and roles; safe to repeat."""
     with _database() as database:
         before = migrations.upgrade(database, revision)
         data = {"before": before, "revision": schema.present(database)}
+    if data["revision"] == migrations.head():
+        from idp.app import prepare
+
+        with product() as work:
+            prepare(work)
     answer(data, fields(data), as_json=as_json)
 
 

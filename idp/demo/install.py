@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from idp import settings as deployment
-from idp.app import assemble
+from idp.app import assemble, prepare
 from idp.errors import Refused
 from idp.events.actor import SYSTEM
 from idp.oauth import clients
+from idp.policy import management
 from idp.storage import migrations
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import queries as users
@@ -93,6 +94,7 @@ def install(folder: Path, ports: Ports, *, password: str | None = None) -> Demo:
     work = assemble(settings)
     try:
         migrations.upgrade(work.database)
+        prepare(work)
         with work.begin() as unit:
             for username, claims in PEOPLE.items():
                 _keep_person(unit, username, claims)
@@ -134,6 +136,12 @@ def _wanted_clients(ports: Ports) -> dict[str, dict[str, Any]]:
             "grant_types": ["client_credentials"],
             "scope": "profile",
             "audience": [api],
+        },
+        "operations": {
+            "name": "Operations",
+            "grant_types": ["client_credentials"],
+            "scope": " ".join(management.SCOPES),
+            "management": 1,
         },
         "command-line": {
             "name": "Command line",
@@ -196,6 +204,7 @@ def _keep_client(
         "client_secret": secret,
         "redirect_uris": client.redirect_uris,
         "grant_types": client.grant_types,
+        "management": bool(client.management),
     }
 
 

@@ -25,7 +25,8 @@ from idp.storage.vault import Unreadable, Vault
 _PREFIX = "at_"
 _CONTEXT = "access_token"
 OPAQUE_MAXIMUM = 8_192
-# Scopes that let a token be used at our own endpoints, which therefore are in its audience.
+# Scopes that let a token be used at our own endpoints, which therefore are in its audience. Those of
+# the management API are not among them: a client that may have them has no other audience.
 _OWN_SCOPES = frozenset({"openid", "sessions"})
 
 

@@ -22,6 +22,7 @@ from idp.oauth.client_auth import METHODS
 from idp.oauth.keys import ALGORITHMS
 from idp.oauth.model import Client
 from idp.oauth.server import GRANT_TYPES
+from idp.policy import management as rights
 from idp.policy.assurance import LADDER
 from idp.settings import is_loopback_host
 from idp.storage.unit_of_work import UnitOfWork
@@ -40,7 +41,7 @@ CHANGEABLE = frozenset(
         "backchannel_logout_uri", "access_token_format", "access_token_lifetime",
         "refresh_token_lifetime", "id_token_signed_response_alg", "first_party", "allowed_origins",
         "client_uri", "jwks", "jwks_uri", "require_pkce", "assertion_audience", "introspects_all",
-        "grant_types", "minimum_acr",
+        "grant_types", "minimum_acr", "management",
     }
 )  # fmt: skip
 
@@ -67,6 +68,7 @@ def create(
     first_party: int = 0,
     application_type: str = "web",
     introspects_all: int = 0,
+    management: int = 0,
     allowed_origins: Sequence[str] = (),
     client_uri: str | None = None,
     minimum_acr: str | None = None,
@@ -102,6 +104,7 @@ def create(
         first_party=first_party,
         application_type=application_type,
         introspects_all=introspects_all,
+        management=management,
         allowed_origins=list(allowed_origins),
         client_uri=client_uri,
         minimum_acr=minimum_acr,
@@ -261,6 +264,12 @@ def _problems(client: Client) -> list[str | None]:
             None if _SCOPE.fullmatch(one) else "A scope has printable ASCII, no quote or backslash."
             for one in client.scope.split()
         ),
+        None
+        if client.management or not rights.rights_in(client.scope.split())
+        else "Only a management client may have scopes of the management API.",
+        None
+        if not client.management or not client.audience
+        else "The tokens of a management client are for this server alone: leave audience out.",
         _problem_with_lifetime("access_token_lifetime", client.access_token_lifetime, 86_400),
         _problem_with_lifetime(
             "refresh_token_lifetime", client.refresh_token_lifetime, 400 * 86_400

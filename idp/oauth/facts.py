@@ -61,6 +61,7 @@ class ClientFacts:
     first_party: int
     application_type: str
     introspects_all: int
+    management: int
     allowed_origins_json: str
     token_generation: int
     disabled_at: Instant | None

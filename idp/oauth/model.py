@@ -54,6 +54,8 @@ class Client(Base):
     application_type: Mapped[str] = mapped_column(String(8), default="web")
     # May introspect tokens of any client (a resource server); otherwise only its own.
     introspects_all: Mapped[int] = mapped_column(Integer, default=0)
+    # May have scopes of the management API (`idp.policy.management`); nobody else's token opens it.
+    management: Mapped[int] = mapped_column(Integer, default=0)
     # Browser origins that may call the token endpoint (CORS).
     allowed_origins: Mapped[list[str]] = mapped_column(Json, default=list)
     client_uri: Mapped[str | None] = mapped_column(Text)

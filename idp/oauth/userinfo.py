@@ -54,6 +54,12 @@ def invalid_token() -> BearerError:
     return BearerError(401, "invalid_token", "The access token is not valid.")
 
 
+def insufficient_scope(scope: str) -> BearerError:
+    return BearerError(
+        403, "insufficient_scope", f"The scope {scope} is required.", {"scope": scope}
+    )
+
+
 def require(
     token: PresentedToken | None,
     facts: TokenFacts,
@@ -69,9 +75,7 @@ def require(
     if provider.settings.issuer not in access.audience or facts.user is None:
         raise invalid_token()
     if scope not in access.scope.split():
-        raise BearerError(
-            403, "insufficient_scope", f"The scope {scope} is required.", {"scope": scope}
-        )
+        raise insufficient_scope(scope)
 
 
 def decide(

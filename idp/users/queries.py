@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Text, delete, select, type_coerce
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql.selectable import ForUpdateArg
 
 from idp import ids
 from idp.errors import Refused
@@ -29,6 +30,7 @@ from idp.users.model import ACTIVE, DISABLED, LOCKED, Role, User, UserIdentifier
 
 STATUSES = (ACTIVE, DISABLED, LOCKED)
 _BATCH = 500
+_SHARED = ForUpdateArg(read=True)
 # Scopes with a meaning of their own (OpenID Connect Core sections 5.4 and 11, and ours): a role
 # that could give one of these would hand out more than its name says.
 RESERVED_SCOPES = frozenset(
@@ -60,7 +62,7 @@ def create_user(
         raise Refused(
             "invalid_name", "A user name with '@' in it must be the person's own e-mail address."
         )
-    held = _known_roles(unit, roles)
+    held = known_roles(unit, roles)
     user = User(
         id=ids.new("usr"),
         username=shown,
@@ -127,7 +129,7 @@ def set_status(unit: UnitOfWork, user: User, status: str, actor: Actor) -> None:
 
 def set_roles(unit: UnitOfWork, user: User, roles: Iterable[str], actor: Actor) -> None:
     """Gives a user exactly these roles; raises `Refused` (`unknown_role`)."""
-    held = _known_roles(unit, roles)
+    held = known_roles(unit, roles)
     user.roles = [role.name for role in held]
     user.permissions = _permissions(held)
     _changed(unit, user, actor, "roles")
@@ -262,6 +264,21 @@ def roles(unit: UnitOfWork) -> list[Role]:
     return list(unit.orm.scalars(select(Role).order_by(Role.name)))
 
 
+def known_roles(unit: UnitOfWork, wanted: Iterable[str]) -> list[Role]:
+    """These roles, which nobody redefines until the end of this transaction.
+
+    Otherwise whoever is given one meanwhile would keep what it gave before. Called before a person
+    is locked, because two orders are a deadlock on PostgreSQL. Raises `Refused` (`unknown_role`).
+    """
+    held = []
+    for name in sorted(set(wanted)):
+        role = unit.orm.get(Role, name, with_for_update=_SHARED, populate_existing=True)
+        if role is None:
+            raise Refused("unknown_role", f"There is no role {name!r}.", 404)
+        held.append(role)
+    return held
+
+
 def _carry_to_holders(unit: UnitOfWork, name: str) -> None:
     defined = {role.name: role for role in roles(unit)}
     # A role name is ASCII without quotes or backslashes, so it stands in the JSON text as it is.
@@ -271,16 +288,6 @@ def _carry_to_holders(unit: UnitOfWork, name: str) -> None:
         select(User).where(roles_text.contains(f'"{name}"', autoescape=True))
     ):
         user.permissions = _permissions(defined[held] for held in user.roles)
-
-
-def _known_roles(unit: UnitOfWork, wanted: Iterable[str]) -> list[Role]:
-    held = []
-    for name in sorted(set(wanted)):
-        role = unit.orm.get(Role, name)
-        if role is None:
-            raise Refused("unknown_role", f"There is no role {name!r}.", 404)
-        held.append(role)
-    return held
 
 
 def _permissions(held: Iterable[Role]) -> list[str]:

@@ -6,13 +6,10 @@ Errors are problems (RFC 9457); what is unknown is refused, not ignored. Ending 
 all the others at once, needs a fresh proof, asked for as RFC 9470 section 3 says.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping
-from http import HTTPStatus
 from typing import Any
 
-import orjson
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -21,15 +18,15 @@ from idp.errors import Refused
 from idp.events.actor import Actor
 from idp.oauth import protected
 from idp.oauth.protected import Caller
-from idp.oauth.userinfo import BearerError, bearer_token
+from idp.oauth.userinfo import bearer_token
 from idp.policy import assurance
 from idp.policy.assurance import Demand
 from idp.sessions import endings, lifecycle, queries
 from idp.sessions.model import Session
 from idp.sessions.place import Place
 from idp.storage.unit_of_work import UnitOfWork
-from idp.web import elevation, problems, receipts, session_view
-from idp.web.http import Handler, Kind, PageRequest, WebContext, route
+from idp.web import elevation, json_api, receipts, session_view
+from idp.web.http import Handler, PageRequest, WebContext
 from idp.web.session_view import SessionRow
 
 PATH = "/api/v1/users/sessions"
@@ -54,12 +51,12 @@ def list_sessions(context: WebContext, request: PageRequest, caller: Caller) -> 
     _takes_no_body(request)
     with context.work.read() as unit:
         rows = session_view.running(unit, caller.user_id, current_id=caller.session_id)
-    return _json({"sessions": [_shown(row) for row in rows]})
+    return json_api.answer({"sessions": [_shown(row) for row in rows]})
 
 
 def rename(context: WebContext, request: PageRequest, caller: Caller) -> Response:
     """PATCH {"name": …}: null or "" brings the default name back; needs a proof of any age."""
-    body = _object(request)
+    body = json_api.object_of(request.body)
     if set(body) != {"name"}:
         raise Refused("invalid_field", "The body must have the one member “name”.", 400)
     name = body["name"]
@@ -74,13 +71,13 @@ def rename(context: WebContext, request: PageRequest, caller: Caller) -> Respons
     with context.work.read() as unit:
         for row in session_view.running(unit, caller.user_id, current_id=caller.session_id):
             if row.id == session.id:
-                return _json(_shown(row))
+                return json_api.answer(_shown(row))
         raise _over(unit, unit.orm.get_one(Session, session.id))
 
 
 def extend(context: WebContext, request: PageRequest, caller: Caller) -> Response:
     """POST: "stay signed in", for apps that warn before the idle deadline."""
-    if request.body and _object(request):
+    if request.body and json_api.object_of(request.body):
         raise Refused("invalid_field", "This request takes no members.", 400)
     with context.work.begin() as unit:
         session = _own(unit, caller, request.params["id"])
@@ -89,7 +86,7 @@ def extend(context: WebContext, request: PageRequest, caller: Caller) -> Respons
         if not lifecycle.extend(unit, session, _actor(caller)):
             raise _over(unit, session)
         deadline = session.idle_at
-    return _json({"id": session.id, "idle_expires_at": to_rfc3339(deadline)})
+    return json_api.answer({"id": session.id, "idle_expires_at": to_rfc3339(deadline)})
 
 
 def end(context: WebContext, request: PageRequest, caller: Caller) -> Response:
@@ -113,7 +110,7 @@ def revoke_all(context: WebContext, request: PageRequest, caller: Caller) -> Res
 
     Needs a fresh proof.
     """
-    if request.body and _object(request):
+    if request.body and json_api.object_of(request.body):
         raise Refused("invalid_field", "This request takes no members.", 400)
     with context.work.begin() as unit:
         _require_fresh_proof(unit, caller)
@@ -127,42 +124,19 @@ def revoke_all(context: WebContext, request: PageRequest, caller: Caller) -> Res
     return _result(context, ended)
 
 
-def refuse(context: WebContext, request: PageRequest, refused: Refused) -> Response:
-    """A refusal as a problem."""
-    del context, request
-    return problems.answer(refused)
-
-
 def _api_route(context: WebContext, path: str, handlers: Mapping[str, ApiHandler]) -> Route:
-    # A bearer token is never sent by a browser on its own: there is no forgery to guard against.
-    kind = Kind("application/json", _no_guard, refuse)
-    return route(
-        context, path, kind, {method: _for_caller(one) for method, one in handlers.items()}
+    return json_api.api_route(
+        context, path, {method: _for_caller(one) for method, one in handlers.items()}
     )
-
-
-def _no_guard(context: WebContext, request: PageRequest) -> None:
-    del context, request
 
 
 def _for_caller(handler: ApiHandler) -> Handler:
     def answer(context: WebContext, request: PageRequest) -> Response:
-        try:
-            token = bearer_token(request.headers)
-            caller = protected.authenticate(context.provider, token, scope=SCOPE)
-            if request.query:
-                raise Refused("invalid_parameter", "This address takes no parameters.", 400)
-            return handler(context, request, caller)
-        except BearerError as error:
-            return problems.answer(
-                Refused(
-                    error.code or "token_required",
-                    error.description,
-                    error.status,
-                    members=error.members,
-                ),
-                challenge=error.challenge(),
-            )
+        token = bearer_token(request.headers)
+        caller = protected.authenticate(context.provider, token, scope=SCOPE)
+        if request.query:
+            raise Refused("invalid_parameter", "This address takes no parameters.", 400)
+        return handler(context, request, caller)
 
     return answer
 
@@ -214,7 +188,7 @@ def _place(place: Place) -> dict[str, str | None] | None:
 def _result(context: WebContext, ended: list[str]) -> Response:
     with context.work.read() as unit:
         apps = receipts.apps_told(unit, ended)
-    return _json(
+    return json_api.answer(
         {
             "ended": ended,
             "apps": [
@@ -250,32 +224,6 @@ def _actor(caller: Caller) -> Actor:
     return Actor("user", caller.session_id)
 
 
-def _object(request: PageRequest) -> dict[str, Any]:
-    """The body as a JSON object; a member that comes twice has no meaning and is refused."""
-    try:
-        body = json.loads(request.body, object_pairs_hook=_unambiguous, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise Refused("malformed_json", "The body must be a JSON object.", 400) from None
-    if not isinstance(body, dict):
-        raise Refused("malformed_json", "The body must be a JSON object.", 400)
-    return body
-
-
-def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a member came twice")
-    return found
-
-
-def _no_constant(text: str) -> None:
-    raise ValueError(f"{text} is not JSON")
-
-
 def _takes_no_body(request: PageRequest) -> None:
     if request.body:
         raise Refused("invalid_field", "This request takes no body.", 400)
-
-
-def _json(body: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(body), HTTPStatus.OK, media_type="application/json")

@@ -33,6 +33,7 @@ Operation = Literal[
     "see_secrets",
     "end_everything",
     "manage_account",
+    "administer",
 ]
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 STEP_UP = "/step-up"

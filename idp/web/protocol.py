@@ -40,6 +40,7 @@ from idp.oauth.facts import (
 )
 from idp.oauth.provider import Answer, Decision, Provider, json_answer
 from idp.oauth.request import Parameters, parse, parse_form
+from idp.policy import management
 from idp.sessions import hot
 from idp.storage.database import Row
 from idp.users.model import Role
@@ -398,10 +399,10 @@ class ProtocolEndpoints:
         return Decision(see_other(f"/{page}?request={new_reference}", headers), [write])
 
     def _permission_scopes(self) -> frozenset[str]:
-        """The scopes that only roles give."""
+        """The scopes that only roles give; those of the management API even if no role does."""
         with self.provider.work.read() as unit:
             rows = unit.orm.scalars(select(Role.permissions)).all()
-        return frozenset(one for permissions in rows for one in permissions)
+        return management.ALL.union(*rows)
 
     # --- documents and the wire -------------------------------------------------------------
 

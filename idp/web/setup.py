@@ -10,17 +10,17 @@ from starlette.routing import Route
 from idp.errors import Refused
 from idp.events.actor import Actor
 from idp.notify import mailed_links
+from idp.policy import management
 from idp.sessions import lifecycle
 from idp.sessions.prove import PASSWORD
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import links as action_links
-from idp.users import passwords, queries
-from idp.users.model import Role, User
+from idp.users import passwords, queries, roles
+from idp.users.model import User
 from idp.web import cookies, csrf, errors, links, new_password
 from idp.web.http import PageRequest, WebContext, route
 from idp.web.new_password import Problem
 
-ROLE = "admin"
 AFTERWARDS = "/account/security"
 LONGEST_NAME = 320
 _ACTOR = Actor("admin", "setup")
@@ -77,14 +77,13 @@ def _carry_out(unit: UnitOfWork, request: PageRequest, token: str, encoded: str)
     email = request.form.get("email", "")
     if not email.strip():
         raise Refused("invalid_email", "An e-mail address is needed to recover the account by.")
-    if unit.orm.get(Role, ROLE) is None:
-        queries.define_role(unit, ROLE, [], _ACTOR)
+    roles.ensure(unit)
     user = queries.create_user(
         unit,
         username=request.form.get("username", ""),
         email=email,
         password_hash=encoded,
-        roles=[ROLE],
+        roles=[management.ADMINISTRATOR],
         actor=_ACTOR,
     )
     _verify(unit, user, request.language)

@@ -1,0 +1,72 @@
+"""Who may do this, to whom: a fresh proof for what is dangerous, and nobody above oneself (AD-04).
+
+Whether a token carries an operation's scope is asked before this (`protected.authenticate_manager`).
+What stands above what is `idp.policy.management`.
+"""
+
+from collections.abc import Iterable
+
+from idp.admin.operation import Call
+from idp.errors import Refused
+from idp.oauth import protected
+from idp.oauth.model import Client
+from idp.policy import management
+from idp.storage.columns import LOCKED
+from idp.users.model import Role, User
+from idp.web import elevation
+
+
+def require_fresh_proof(call: Call) -> None:
+    """Asks the person behind the token for a proof, unless theirs is fresh (RFC 9470 section 3)."""
+    person = call.manager.person
+    if person is None:
+        return
+    settings = call.unit.settings
+    demand = elevation.demand(call.unit, person.user_id, settings, call.unit.now)
+    protected.require_proof(person, demand, max_age=settings.assurance.elevation)
+
+
+def person_below(call: Call, user_id: str) -> User:
+    """The person of this id, held until the end of the call, if the caller may act on them.
+
+    Raises `Refused`: `user_not_found` (404), `above_you` (403).
+    """
+    user = call.unit.orm.get(User, user_id, with_for_update=LOCKED)
+    if user is None:
+        raise Refused("user_not_found", "There is no such user.", 404)
+    if management.is_above(user.permissions, call.rights):
+        raise Refused("above_you", "This person has rights that you do not have.", 403)
+    return user
+
+
+def require_other(call: Call, user: User) -> None:
+    """Refuses what nobody does to themselves: it would lock them out, or lift them up."""
+    person = call.manager.person
+    if person is not None and person.user_id == user.id:
+        raise Refused("own_account", "This cannot be done to one's own account here.", 403)
+
+
+def require_grantable(call: Call, roles: Iterable[Role]) -> None:
+    """Refuses to hand out a role that gives a right which the caller has not."""
+    for role in roles:
+        if management.is_above(role.permissions, call.rights):
+            raise Refused("above_you", f"The role {role.name} gives rights you do not have.", 403)
+
+
+def client_below(call: Call, client_id: str) -> Client:
+    """The client of this id, held until the end of the call, if the caller may change it.
+
+    Whoever changes a client gets at its rights, by its secret or its redirect URI. Raises `Refused`:
+    `client_not_found` (404), `above_you` (403).
+    """
+    client = call.unit.orm.get(Client, client_id, with_for_update=LOCKED)
+    if client is None:
+        raise Refused("client_not_found", "There is no such client.", 404)
+    require_scopes(call, client.scope)
+    return client
+
+
+def require_scopes(call: Call, scope: str) -> None:
+    """Refuses to give a client scopes of the management API which the caller has not."""
+    if management.is_above(scope.split(), call.rights):
+        raise Refused("above_you", "These scopes include rights that you do not have.", 403)

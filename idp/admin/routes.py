@@ -1,0 +1,26 @@
+"""Every operation of the management API, and the routes made from them."""
+
+from functools import partial
+from itertools import groupby
+
+from starlette.routing import Route
+
+from idp.admin import users
+from idp.admin.answering import carry_out
+from idp.admin.operation import ROOT, Operation
+from idp.web import json_api
+from idp.web.http import WebContext
+
+_MODULES = (users,)
+OPERATIONS: tuple[Operation, ...] = tuple(one for module in _MODULES for one in module.OPERATIONS)
+
+
+def routes(context: WebContext) -> list[Route]:
+    """A route for each address, with a handler for each method; fixed addresses before others."""
+    ordered = sorted(OPERATIONS, key=lambda one: ("{" in one.path, one.path))
+    return [
+        json_api.api_route(
+            context, ROOT + path, {one.method: partial(carry_out, one) for one in same}
+        )
+        for path, same in groupby(ordered, key=lambda one: one.path)
+    ]
