@@ -15,6 +15,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from idp.admin import repeats
+from idp.admin import routes as admin
 from idp.clock import DAY, HOUR, MINUTE, SECOND, Clock, SystemClock
 from idp.errors import Refused
 from idp.events import delivery
@@ -253,6 +255,7 @@ def _pages(context: WebContext, worker: Worker, mail: MailWorker) -> ASGIApp:
         redirect_slashes=False,
     )
     app.router.routes.extend(pages.routes(context))
+    app.router.routes.extend(admin.routes(context))
     app.router.routes.append(context.renderer.assets.route())
     app.router.routes.append(Route("/healthz", health, methods=["GET"]))
     return PageHeaders(app, settings=context.settings)
@@ -290,6 +293,7 @@ def _jobs(work: Work, store: Store) -> list[Job]:
         Job("delete throttles", MINUTE, in_unit(throttle.forget_past)),
         Job("answer recovery requests", SECOND, partial(recovery.answer, work)),
         Job("delete old links", MINUTE, in_unit(links.forget_past, links.BATCH)),
+        Job("delete kept answers", MINUTE, in_unit(repeats.forget_past, repeats.BATCH)),
         Job("delete what was spent", MINUTE, in_unit(spent.forget_past, spent.BATCH)),
         Job(
             "delete old trusted devices",

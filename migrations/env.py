@@ -2,6 +2,7 @@
 
 from alembic import context
 
+import idp.admin.model
 import idp.events.model
 import idp.notify.model
 import idp.oauth.model
@@ -11,6 +12,7 @@ import idp.users.model
 from idp.storage.columns import Base
 
 _TABLES = (
+    idp.admin.model,
     idp.events.model,
     idp.notify.model,
     idp.oauth.model,

@@ -10,6 +10,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "idp"
 LAYERS = (
     ("demo", "cli", "__main__"),
     ("app",),
+    # Above the pages, whose edge and pieces it uses; no page may know of it.
+    ("admin",),
     ("web",),
     ("logout", "notify"),
     ("oauth",),

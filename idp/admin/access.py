@@ -8,11 +8,14 @@ from collections.abc import Iterable
 
 from idp.admin.operation import Call
 from idp.errors import Refused
+from idp.notify import mailed_links
 from idp.oauth import protected
 from idp.oauth.model import Client
 from idp.policy import management
 from idp.storage.columns import LOCKED
-from idp.users.model import Role, User
+from idp.users import links, queries
+from idp.users.links import Purpose
+from idp.users.model import ACTIVE, Role, User
 from idp.web import elevation
 
 
@@ -33,7 +36,7 @@ def person_below(call: Call, user_id: str) -> User:
     """
     user = call.unit.orm.get(User, user_id, with_for_update=LOCKED)
     if user is None:
-        raise Refused("user_not_found", "There is no such user.", 404)
+        raise no_such_user()
     if management.is_above(user.permissions, call.rights):
         raise Refused("above_you", "This person has rights that you do not have.", 403)
     return user
@@ -46,11 +49,43 @@ def require_other(call: Call, user: User) -> None:
         raise Refused("own_account", "This cannot be done to one's own account here.", 403)
 
 
-def require_grantable(call: Call, roles: Iterable[Role]) -> None:
-    """Refuses to hand out a role that gives a right which the caller has not."""
+def require_mailable(call: Call, user: User, purpose: Purpose) -> str:
+    """The address of somebody who can use a link, and has not been sent enough of them for now.
+
+    Raises `Refused`: `user_not_active`, `no_email` (409), `too_many_mails` (429).
+    """
+    if user.status != ACTIVE:
+        raise Refused("user_not_active", f"This user is {user.status}; enable them first.", 409)
+    if user.email is None:
+        raise Refused("no_email", "This user has no e-mail address.", 409)
+    if links.made_within(call.unit, user.id, purpose) >= mailed_links.MOST_AN_HOUR:
+        raise Refused(
+            "too_many_mails",
+            "This user was sent enough such mails within the hour.",
+            429,
+            retry_after=600,
+        )
+    return user.email
+
+
+def no_such_user() -> Refused:
+    return Refused("user_not_found", "There is no such user.", 404)
+
+
+def grantable_roles(call: Call, names: Iterable[str]) -> list[Role]:
+    """The roles of these names, held until the end of the call, if the caller may hand them out.
+
+    Raises `Refused`: `unknown_role` (400), `above_you` (403) for one that gives a right which the
+    caller has not.
+    """
+    try:
+        roles = queries.known_roles(call.unit, names)
+    except Refused as refused:
+        raise Refused(refused.code, refused.sentence, 400) from None
     for role in roles:
         if management.is_above(role.permissions, call.rights):
             raise Refused("above_you", f"The role {role.name} gives rights you do not have.", 403)
+    return roles
 
 
 def client_below(call: Call, client_id: str) -> Client:

@@ -85,6 +85,7 @@ def _once(
         before = repeats.kept(unit, repeat) if repeat is not None else None
         if before is not None:
             return _response(*before)
+        unit.because = getattr(sent, "reason", None)
         found = operation.carry_out(call, sent)
         body = _dumped(found) if found is not None else b""
         if repeat is not None:

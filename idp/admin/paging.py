@@ -42,5 +42,7 @@ def next_token(call: Call, query: PageQuery, key: Sequence[Any] | None) -> str |
 
 def _context(call: Call, query: Model) -> str:
     asked = query.model_dump(exclude={"page_size", "page_token"})
-    said = orjson.dumps([call.operation.name, dict(call.params), asked], option=orjson.OPT_SORT_KEYS)
+    said = orjson.dumps(
+        [call.operation.name, dict(call.params), asked], option=orjson.OPT_SORT_KEYS
+    )
     return f"cursor:{ids.digest(said.decode())}"

@@ -5,19 +5,20 @@ from itertools import groupby
 
 from starlette.routing import Route
 
-from idp.admin import users
+from idp.admin import credentials, roles, users
 from idp.admin.answering import carry_out
 from idp.admin.operation import ROOT, Operation
 from idp.web import json_api
 from idp.web.http import WebContext
 
-_MODULES = (users,)
+_MODULES = (users, credentials, roles)
 OPERATIONS: tuple[Operation, ...] = tuple(one for module in _MODULES for one in module.OPERATIONS)
 
 
 def routes(context: WebContext) -> list[Route]:
     """A route for each address, with a handler for each method; fixed addresses before others."""
-    ordered = sorted(OPERATIONS, key=lambda one: ("{" in one.path, one.path))
+    # "{" sorts behind every letter, so that "reset" is no id.
+    ordered = sorted(OPERATIONS, key=lambda one: one.path)
     return [
         json_api.api_route(
             context, ROOT + path, {one.method: partial(carry_out, one) for one in same}

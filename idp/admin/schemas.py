@@ -51,9 +51,7 @@ class Because(Model):
 class PageQuery(Model):
     """Which part of a list is wanted."""
 
-    page_size: int = Field(
-        PAGE_DEFAULT, ge=1, le=PAGE_MAXIMUM, description="How many at most."
-    )
+    page_size: int = Field(PAGE_DEFAULT, ge=1, le=PAGE_MAXIMUM, description="How many at most.")
     page_token: str | Nothing = Field(
         None,
         min_length=1,

@@ -17,6 +17,7 @@ from idp.cli.client_options import (
     JwksFile,
     JwksUri,
     LogoutUris,
+    ManagementScopes,
     MinimumAcr,
     Origins,
     RedirectUris,
@@ -29,6 +30,7 @@ from idp.cli.terminal import AsJson, Confirmed, answer, confirm, fields, moment,
 from idp.errors import Refused
 from idp.oauth import clients
 from idp.oauth.model import Client
+from idp.policy import management
 from idp.storage.unit_of_work import UnitOfWork
 
 app = typer.Typer(
@@ -82,6 +84,7 @@ def create(
         ),
     ] = "client_secret_basic",
     scope: Scope = "openid profile email",
+    management_scope: ManagementScopes = None,
     audience: Audience = None,
     application_type: Annotated[str, typer.Option(help="web or native.")] = "web",
     client_uri: ClientUri = None,
@@ -118,7 +121,8 @@ def create(
             post_logout_redirect_uris=post_logout_redirect_uri or (),
             grant_types=grant_type or ("authorization_code", "refresh_token"),
             token_endpoint_auth_method=auth_method,
-            scope=scope or "",
+            scope=" ".join([*(scope or "").split(), *(management_scope or ())]),
+            management=1 if management_scope else 0,
             audience=audience or (),
             jwks=_read_keys(jwks_file) if jwks_file is not None else None,
             jwks_uri=jwks_uri,
@@ -153,6 +157,7 @@ def change_(
     backchannel_logout_uri: Backchannel = None,
     grant_type: GrantTypes = None,
     scope: Scope = None,
+    management_scope: ManagementScopes = None,
     audience: Audience = None,
     client_uri: ClientUri = None,
     allowed_origin: Origins = None,
@@ -208,7 +213,7 @@ def change_(
         for one, value in given.items()
         if value is not None
     }
-    if not values:
+    if not values and management_scope is None:
         raise typer.BadParameter("say what to change")
     # The one way to give keys takes the place of the other.
     if values.get("jwks") is not None:
@@ -217,6 +222,7 @@ def change_(
         values["jwks"] = None
     with change() as unit:
         client = _found(unit, client_id)
+        values |= _management(client, values.get("scope"), _list(management_scope))
         clients.change(unit, client, actor=ADMIN, **values)
         data = _described(client)
     answer(data, fields(data), as_json=as_json)
@@ -312,6 +318,17 @@ def _found(unit: UnitOfWork, client_id: str) -> Client:
     return client
 
 
+def _management(client: Client, scope: str | None, wanted: list[str] | None) -> dict[str, Any]:
+    """What becomes of a client's scope when either part of it is named: the other part stays."""
+    if scope is None and wanted is None:
+        return {}
+    present = client.scope.split()
+    rights = management.rights_in(present)
+    others = [one for one in present if one not in rights] if scope is None else scope.split()
+    kept = [one for one in present if one in rights] if wanted is None else wanted
+    return {"scope": " ".join([*others, *kept]), "management": int(bool(kept))}
+
+
 def _list(given: list[str] | None) -> list[str] | None:
     """A list as it was given, where one empty text means an empty list; None when it was not."""
     return None if not given else [one for one in given if one]
@@ -331,6 +348,7 @@ def _described(client: Client) -> dict[str, Any]:
     data: dict[str, Any] = {"client_id": client.id}
     data.update((name, getattr(client, name)) for name in _SHOWN)
     data["first_party"] = bool(client.first_party)
+    data["management"] = bool(client.management)
     data["introspects_all"] = bool(client.introspects_all)
     data["require_pkce"] = bool(client.require_pkce)
     data["enabled"] = client.disabled_at is None

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from idp.policy import management
+
 RedirectUris = Annotated[
     list[str] | None, typer.Option("--redirect-uri", help="Where sign-ins return to; repeatable.")
 ]
@@ -24,6 +26,23 @@ GrantTypes = Annotated[
 Scope = Annotated[str | None, typer.Option("--scope", help="What it may ask for.")]
 Audience = Annotated[
     list[str] | None, typer.Option("--audience", help="An API its tokens are for; repeatable.")
+]
+
+
+def _rights(given: list[str] | None) -> list[str] | None:
+    unknown = set(given or ()) - management.ALL - {""}
+    if unknown:
+        raise typer.BadParameter(f"one of: {', '.join(management.SCOPES)}")
+    return given
+
+
+ManagementScopes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--management-scope",
+        callback=_rights,
+        help="What it may do over the management API, such as users:read; repeatable.",
+    ),
 ]
 ClientUri = Annotated[str | None, typer.Option("--client-uri", help="The app's own address.")]
 Origins = Annotated[

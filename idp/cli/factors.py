@@ -12,9 +12,9 @@ from idp.cli.opened import ADMIN, change, look
 from idp.cli.terminal import AsJson, Confirmed, answer, confirm, fields, moment, table
 from idp.cli.user import Name, found
 from idp.errors import Refused
-from idp.sessions import lifecycle
+from idp.sessions import accounts
 from idp.storage.unit_of_work import UnitOfWork
-from idp.users import factors, passkeys, recovery_codes, totp, trusted_devices
+from idp.users import passkeys, recovery_codes, totp, trusted_devices
 from idp.users.model import User
 
 app = typer.Typer(no_args_is_help=True, help="Second factors of a user: list, remove, reset.")
@@ -48,7 +48,7 @@ def remove(
     confirm(f"Remove {shown['name']} ({shown['kind']}) of {user.username}?", confirmed=yes)
     with change() as unit:
         user = found(unit, user.id)
-        _remove(unit, user, factor_id)
+        accounts.remove_factor(unit, user, factor_id, ADMIN)
     data = {"id": user.id, "removed": factor_id}
     answer(data, fields(data), as_json=as_json)
 
@@ -69,49 +69,14 @@ def reset(name: Name, yes: Confirmed = False, as_json: AsJson = False) -> None:
     )
     with change() as unit:
         user = found(unit, user.id)
-        data = {"id": user.id, **_reset(unit, user)}
-    answer(data, fields(data), as_json=as_json)
-
-
-def _reset(unit: UnitOfWork, user: User) -> dict[str, int]:
-    factors.hold(unit, user.id)
-    theirs = passkeys.of(unit, user.id)
-    generators = totp.of(unit, user.id)
-    if theirs and user.password_hash is None:
-        raise Refused(
-            "last_factor",
-            f"{user.username} signs in with a passkey alone. "
-            f"Set a password first: idp user password {user.username}",
-            409,
-        )
-    ended = lifecycle.end_all_of(unit, user.id, reason="admin", actor=ADMIN)
-    devices = trusted_devices.forget_all(unit, user.id, ADMIN)
-    for passkey in theirs:
-        passkeys.remove(unit, passkey, ADMIN)
-    for generator in generators:
-        totp.remove(unit, generator, ADMIN)
-    # With the last factor the recovery codes went; of somebody who had none, they go here.
-    factors.tidy(unit, user.id, ADMIN)
-    return {
-        "removed": len(theirs) + len(generators),
-        "devices_forgotten": devices,
-        "sessions_ended": len(ended),
+        reset = accounts.reset_factors(unit, user, ADMIN)
+    data = {
+        "id": user.id,
+        "removed": reset.removed,
+        "devices_forgotten": reset.devices_forgotten,
+        "sessions_ended": len(reset.ended),
     }
-
-
-def _remove(unit: UnitOfWork, user: User, factor_id: str) -> None:
-    passkey = passkeys.one_of(unit, user.id, factor_id)
-    if passkey is not None:
-        passkeys.remove(unit, passkey, ADMIN)
-        return
-    generator = totp.one_of(unit, user.id, factor_id)
-    if generator is not None:
-        totp.remove(unit, generator, ADMIN)
-        return
-    device = trusted_devices.one_of(unit, user.id, factor_id)
-    if device is None:
-        raise _unknown(factor_id)
-    trusted_devices.forget(unit, device, ADMIN)
+    answer(data, fields(data), as_json=as_json)
 
 
 def _one(described: dict[str, Any], factor_id: str) -> dict[str, Any]:

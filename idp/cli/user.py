@@ -11,11 +11,11 @@ from idp.cli.opened import ADMIN, change, look, product
 from idp.cli.terminal import AsJson, Confirmed, answer, confirm, fields, moment, table
 from idp.errors import Refused
 from idp.notify import mailed_links
-from idp.sessions import lifecycle
+from idp.sessions import accounts, lifecycle
 from idp.settings import Settings
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import factors, names, passwords, queries
-from idp.users.model import ACTIVE, DISABLED, User
+from idp.users.model import ACTIVE, User
 from idp.users.passwords import SecondFactor
 
 app = typer.Typer(
@@ -206,8 +206,7 @@ def disable(name: Name, as_json: AsJson = False) -> None:
     """Keep a user from signing in; ends all their sessions."""
     with change() as unit:
         user = found(unit, name)
-        queries.set_status(unit, user, DISABLED, ADMIN)
-        ended = lifecycle.end_all_of(unit, user.id, reason="user_disabled", actor=ADMIN)
+        ended = accounts.disable(unit, user, ADMIN)
     data = {"id": user.id, "status": user.status, "sessions_ended": len(ended)}
     answer(data, fields(data), as_json=as_json)
 
@@ -230,10 +229,7 @@ def delete(name: Name, yes: Confirmed = False, as_json: AsJson = False) -> None:
     confirm(f"Delete {user.username} ({user.id}) for good?", confirmed=yes)
     with change() as unit:
         user = found(unit, user.id)
-        # Two steps, so that every app is told of the ends before the rows are gone.
-        queries.set_status(unit, user, DISABLED, ADMIN)
-        ended = lifecycle.end_all_of(unit, user.id, reason="user_disabled", actor=ADMIN)
-        queries.delete_user(unit, user, ADMIN)
+        ended = accounts.delete(unit, user, ADMIN)
     data = {"id": user.id, "deleted": True, "sessions_ended": len(ended)}
     answer(data, fields(data), as_json=as_json)
 

@@ -72,9 +72,12 @@ def values(event: Event, at: int) -> dict[str, Any]:
 
 
 def write(unit: UnitOfWork, event: Event) -> None:
-    """Appends one event in the unit's transaction."""
-    append = hot_write(event, unit.now)
-    unit.run(append.statement, append.parameters)
+    """Appends one event in the unit's transaction, with the reason that was given for all of it."""
+    row = values(event, unit.now)
+    if unit.because is not None:
+        row["data"]["because"] = unit.because
+    row["data"] = orjson.dumps(row["data"]).decode()
+    unit.run(_APPEND, row)
 
 
 def seal(work: Work) -> int:

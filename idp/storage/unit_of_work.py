@@ -37,6 +37,8 @@ class UnitOfWork:
         self.clock = work.clock
         self.connection = connection
         self.now: Instant = work.clock.now()
+        # Why an administrator does what this unit does, in their words; stands in each of its events.
+        self.because: str | None = None
         self._work = work
         self._orm: OrmSession | None = None
         self._after_commit: list[Callable[[], None]] = []

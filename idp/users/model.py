@@ -47,7 +47,10 @@ class UserIdentifier(Base):
 
     __tablename__ = "user_identifiers"
 
-    key: Mapped[str] = mapped_column(String(320), primary_key=True)
+    # In the order of bytes, so that those which begin alike stand together (SQLite knows no other).
+    key: Mapped[str] = mapped_column(
+        String(320).with_variant(String(320, collation="C"), "postgresql"), primary_key=True
+    )
     kind: Mapped[str] = mapped_column(String(16))
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
 

@@ -259,9 +259,10 @@ def define_role(
     return role
 
 
-def roles(unit: UnitOfWork) -> list[Role]:
-    """Every role, by name."""
-    return list(unit.orm.scalars(select(Role).order_by(Role.name)))
+def roles(unit: UnitOfWork, *, after: str = "", limit: int | None = None) -> list[Role]:
+    """Roles by name, all of them or at most `limit` behind the name `after`."""
+    behind = select(Role).where(Role.name > after).order_by(Role.name).limit(limit)
+    return list(unit.orm.scalars(behind))
 
 
 def known_roles(unit: UnitOfWork, wanted: Iterable[str]) -> list[Role]:

@@ -18,7 +18,8 @@ def ensure(unit: UnitOfWork) -> None:
     known = {role.name: role.permissions for role in unit.orm.scalars(select(Role))}
     for name, scopes in management.ROLES.items():
         if name not in known:
-            queries.define_role(unit, name, scopes, SYSTEM)
+            # No event: nobody changed anything yet.
+            unit.orm.add(Role(name=name, permissions=sorted(scopes)))
     held = known.get(management.ADMINISTRATOR, [])
     if management.rights_in(held) and not set(held) >= management.ALL:
         queries.define_role(unit, management.ADMINISTRATOR, {*held, *management.SCOPES}, SYSTEM)

@@ -6,8 +6,9 @@ from sqlalchemy import func, select, text
 from idp.errors import Refused
 from idp.events.actor import SYSTEM, Actor
 from idp.events.model import EventRow
+from idp.policy import management
 from idp.storage.unit_of_work import UnitOfWork, Work
-from idp.users import queries
+from idp.users import queries, roles
 from idp.users.model import User, UserIdentifier
 from tests.harness.provider import Idp
 
@@ -254,3 +255,22 @@ def test_users_are_listed_by_name_a_page_at_a_time(work: Work) -> None:
     with work.read() as unit:
         assert [user.username for user in queries.listed(unit, limit=2)] == ["anna", "Bob"]
         assert [user.username for user in queries.listed(unit, after="bob")] == ["Cleo"]
+
+
+def test_a_deployment_begins_with_roles_and_administrators_get_what_is_new(work: Work) -> None:
+    with work.begin() as unit:
+        roles.ensure(unit)
+        queries.define_role(unit, "auditor", ["books:read"])
+        queries.define_role(unit, "administrator", ["users:read", "docs:write"])
+        anna = queries.create_user(unit, username="anna", roles=["administrator"])
+    with work.begin() as unit:
+        roles.ensure(unit)
+        held = {one.name: one.permissions for one in queries.roles(unit)}
+    assert held["administrator"] == sorted({"docs:write", *management.SCOPES})
+    assert held["auditor"] == ["books:read"]
+    with work.begin() as unit:
+        assert queries.by_id(unit, anna.id).permissions == held["administrator"]
+        queries.define_role(unit, "administrator", ["docs:write"])
+        roles.ensure(unit)
+        # Somebody's own role of that name: its holders are no administrators here.
+        assert queries.by_id(unit, anna.id).permissions == ["docs:write"]

@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 from idp.clock import MINUTE
 from idp.events.actor import SYSTEM
 from idp.notify import mailed_links
+from idp.policy import management
 from idp.users import queries
 from tests.harness.mails import owed
 from tests.harness.provider import ISSUER, Idp
@@ -43,7 +44,7 @@ def test_the_first_administrator_makes_their_account_and_is_signed_in(either_idp
     response = set_up(browser, link(either_idp))
     assert response.status_code == 303
     assert response.headers["location"] == "/account/security"
-    assert people(either_idp) == [("root-of-meadow", "admin")]
+    assert people(either_idp) == [("root-of-meadow", "administrator")]
     assert browser.get("/account/sessions").status_code == 200
     (started,) = either_idp.events("session.created")
     assert '"acr":"aal1"' in started["data"]
@@ -155,7 +156,6 @@ def test_what_cannot_be_is_refused_with_its_reason_and_the_link_stays_good(
     assert reason in page.text
     assert page.element("new-password").attributes.get("value", "") == ""
     assert people(idp) == []
-    assert idp.count("roles") == 0
     assert set_up(browser, path).status_code == 303
 
 
@@ -168,9 +168,15 @@ def test_looking_at_it_changes_nothing(idp: Idp) -> None:
     assert idp.events("link.used") == []
 
 
-def test_a_role_that_exists_already_is_left_as_it_is(idp: Idp) -> None:
+def test_the_first_administrator_has_every_right_over_the_product(idp: Idp) -> None:
+    set_up(idp.browser(), link(idp))
+    with idp.work.read() as unit:
+        assert queries.listed(unit)[0].permissions == sorted(management.SCOPES)
+
+
+def test_a_role_of_that_name_that_is_somebodys_own_is_left_as_it_is(idp: Idp) -> None:
     with idp.work.begin() as unit:
-        queries.define_role(unit, "admin", ["posts:write"])
+        queries.define_role(unit, "administrator", ["posts:write"])
     set_up(idp.browser(), link(idp))
     with idp.work.read() as unit:
         assert queries.listed(unit)[0].permissions == ["posts:write"]
