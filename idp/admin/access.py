@@ -24,9 +24,8 @@ def require_fresh_proof(call: Call) -> None:
     person = call.manager.person
     if person is None:
         return
-    settings = call.unit.settings
-    demand = elevation.demand(call.unit, person.user_id, settings, call.unit.now)
-    protected.require_proof(person, demand, max_age=settings.assurance.elevation)
+    demand = elevation.demand(call.unit, person.user_id, "administer")
+    protected.require_proof(person, demand, max_age=call.unit.settings.assurance.elevation)
 
 
 def person_below(call: Call, user_id: str) -> User:

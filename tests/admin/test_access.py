@@ -191,6 +191,15 @@ def test_who_has_a_second_factor_must_have_shown_it(idp: Idp) -> None:
     assert 'acr_values="aal2"' in response.headers["www-authenticate"]
 
 
+def test_a_browser_that_is_only_remembered_is_no_administrator(idp: Idp) -> None:
+    user = idp.person("root", roles=[management.ADMINISTRATOR])
+    caller = signed_in(idp, idp.session(user), user)
+    idp.execute("UPDATE authorizations SET acr = '0'")
+    response = caller("GET", "/users")
+    assert problem(response) == (401, "insufficient_user_authentication")
+    assert 'acr_values="aal1"' in response.headers["www-authenticate"]
+
+
 def test_a_program_is_not_asked(robot: Caller) -> None:
     response = robot("DELETE", f"/users/{NOBODY}", params={"reason": "x"})
     assert problem(response) == (404, "user_not_found")
