@@ -7,10 +7,11 @@ import typer.main
 
 from idp.__main__ import app as command_line
 from idp.events.catalogue import ALL
-from idp.policy import limits, timeouts
+from idp.policy import hours, limits, timeouts
 from idp.sessions.endings import ENDINGS
 from idp.sessions.lifecycle import EndReason
 from idp.settings import describe
+from idp.users import rules
 from tests.harness.provider import Idp
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
@@ -34,6 +35,11 @@ def test_every_ending_is_documented_as_people_and_apps_read_it(code: EndReason) 
     assert f"| `{code}` | {sentence} | {ENDINGS[code].meaning} |" in README
 
 
+@pytest.mark.parametrize("kind", rules.KINDS)
+def test_every_kind_of_rule_is_documented(kind: str) -> None:
+    assert f"| `{kind}` |" in README
+
+
 def test_every_endpoint_is_documented(idp: Idp) -> None:
     paths = set(idp.app.protocol.by_path) | {route.path for route in routes_of(idp)}
     assert {path for path in paths if f"{path}`" not in README} == set()
@@ -55,6 +61,10 @@ def test_the_default_rules_are_those_in_the_table() -> None:
     assert f"| {timeouts.IDLE_DEFAULT // 60_000_000} minutes |" in README
     assert f"| {timeouts.ABSOLUTE_DEFAULT // 3_600_000_000} hours |" in README
     assert f"| {limits.MAXIMUM_DEFAULT}, " in README
+    shared = timeouts.SHARED_DEFAULT // 60_000_000, timeouts.SHARED_IDLE // 60_000_000
+    assert "| {} minutes, {} without activity |".format(*shared) in README
+    assert f"`grace={hours.GRACE_DEFAULT // 1_000_000}`" in README
+    assert f"`days={hours.DAYS_DEFAULT}`" in README
 
 
 def routes_of(idp: Idp) -> list:

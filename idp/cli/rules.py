@@ -1,4 +1,4 @@
-"""`idp rules`: timeouts, limits and levels of sign-in that hold while the product runs."""
+"""`idp rules`: what holds for sessions and sign-ins while the product runs."""
 
 from typing import Annotated, Any
 
@@ -14,9 +14,11 @@ from idp.users.model import Rule
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Rules: session timeouts, limits, levels of sign-in; for whom you select.",
+    help="Rules: timeouts, limits, levels of sign-in, hours, networks; for whom you select.",
 )
 _SCOPE = "scope:"
+# Values that are lists, written with commas.
+_LISTS = frozenset({"holidays", "allow", "deny"})
 
 Kind = Annotated[str, typer.Argument(help=f"One of: {', '.join(rules.KINDS)}.")]
 ForRole = Annotated[str | None, typer.Option("--role", help="Only for people with this role.")]
@@ -49,7 +51,7 @@ def set_(
     kind: Kind,
     value: Annotated[
         list[str],
-        typer.Argument(help="name=value, such as idle=1800, maximum=5, acr=aal2."),
+        typer.Argument(help="name=value, such as idle=1800, maximum=5, acr=aal2, from=08:00."),
     ],
     role: ForRole = None,
     client: ForClient = None,
@@ -60,9 +62,9 @@ def set_(
 ) -> None:
     """Set a rule for everybody, or for whom the options select, in place of the one there was.
 
-    `timeouts idle=SECONDS absolute=SECONDS`, `limits maximum=NUMBER`, or `assurance acr=LEVEL`: the
-    least level (aal1, aal2, aal3) people must prove to any app; assurance also takes
-    `scope:NAME=LEVEL`, for apps that ask for that scope.
+    README has a table of the kinds and what each takes; for instance `timeouts idle=1800`,
+    `hours from=08:00 to=18:00 timezone=Europe/Paris`, `networks allow=10.0.0.0/8,AS64496`,
+    `assurance acr=aal2 scope:payments=aal3`. Lists are written with commas, durations in seconds.
     """
     parsed = _levels(value) if kind == "assurance" else _values(value)
     applies_to = _selectors(role, client, device_type, network, country)
@@ -129,14 +131,14 @@ def _levels(pairs: list[str]) -> dict[str, Any]:
 
 
 def _values(pairs: list[str]) -> dict[str, Any]:
-    """The value of any other rule: numbers and words; what they mean is checked where it is set."""
+    """The value of any other rule: numbers, words and lists; checked where the rule is set."""
     value: dict[str, Any] = {}
     for pair in pairs:
         name, equals, said = pair.partition("=")
         if not equals or not name or not said:
             raise typer.BadParameter(f"{pair!r} is not name=value")
         is_number = said.isascii() and said.isdigit() and len(said) <= 12
-        value[name] = int(said) if is_number else said
+        value[name] = said.split(",") if name in _LISTS else int(said) if is_number else said
     return value
 
 
@@ -147,7 +149,9 @@ def _whom(applies_to: dict[str, str]) -> str:
 def _pairs(value: dict[str, Any]) -> str:
     scopes = {f"{_SCOPE}{name}": level for name, level in value.get("scopes", {}).items()}
     shown = {name: one for name, one in value.items() if name != "scopes"} | scopes
-    return " ".join(f"{name}={one}" for name, one in shown.items())
+    return " ".join(
+        f"{name}={','.join(one) if isinstance(one, list) else one}" for name, one in shown.items()
+    )
 
 
 def _described(rule: Rule) -> dict[str, Any]:

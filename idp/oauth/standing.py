@@ -8,7 +8,6 @@ to turn facts into a yes.
 
 from idp.clock import Instant
 from idp.oauth.facts import TokenFacts
-from idp.policy.timeouts import ran_out
 from idp.sessions import endings
 from idp.sessions.lifecycle import EXPIRY
 from idp.users.model import ACTIVE
@@ -25,13 +24,9 @@ def refusal(facts: TokenFacts, now: Instant) -> str | None:
         return "client_disabled"
     if user.status != ACTIVE:
         return "user_not_active"
-    if not authorization.offline:
-        if session.ended_at is not None:
-            return "session_ended"
-        if ran_out(idle_at=session.idle_at, expires_at=session.expires_at, now=now) is not None:
-            return "session_expired"
-    elif session.ended_at is not None and session.end_reason not in EXPIRY:
-        return "session_ended"
+    over = endings.reason_of(session, now)
+    if over is not None and not (authorization.offline and over in EXPIRY):
+        return "session_ended" if session.ended_at is not None else "session_expired"
     if not set(authorization.scope.split()) <= set(facts.owner_scope.split()):
         return "scope_removed_from_client"
     if authorization.permission_scope and not (

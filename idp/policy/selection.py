@@ -8,7 +8,7 @@ other never loosen one another.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,10 @@ class Rule:
 
     applies_to: Mapping[str, str]
     value: Mapping[str, Any]
+
+
+# All rules, by kind.
+Book = Mapping[str, Sequence[Rule]]
 
 
 def chosen(rules: Iterable[Rule], subject: Subject) -> list[Mapping[str, Any]]:
@@ -75,13 +79,23 @@ def problem_with(applies_to: Mapping[str, Any]) -> str | None:
             return f"A device type is one of: {', '.join(DEVICE_TYPES)}."
         if name == "country" and not _COUNTRY.fullmatch(wanted):
             return "A country is two capital letters, such as FR."
-        if (
-            name == "network"
-            and not _AUTONOMOUS_SYSTEM.fullmatch(wanted)
-            and network.parsed(wanted) is None
-        ):
+        if name == "network" and not is_network(wanted):
             return "A network is written like 192.0.2.0/24, 2001:db8::/32 or AS64496."
     return None
+
+
+def is_network(text: str) -> bool:
+    """Whether a text names a network: by CIDR, or as an autonomous system."""
+    return _AUTONOMOUS_SYSTEM.fullmatch(text) is not None or network.parsed(text) is not None
+
+
+def is_within(text: str, subject: Subject) -> bool:
+    """Whether somebody comes from the network that a text names."""
+    system = _AUTONOMOUS_SYSTEM.fullmatch(text)
+    if system is not None:
+        return int(system[1]) == subject.asn
+    block = network.parsed(text)
+    return block is not None and network.contains(block, subject.address)
 
 
 def _matches(name: str, wanted: str, subject: Subject) -> bool:
@@ -93,8 +107,4 @@ def _matches(name: str, wanted: str, subject: Subject) -> bool:
         return wanted == subject.device_type
     if name == "country":
         return wanted == subject.country
-    system = _AUTONOMOUS_SYSTEM.fullmatch(wanted)
-    if system is not None:
-        return int(system[1]) == subject.asn
-    block = network.parsed(wanted)
-    return block is not None and network.contains(block, subject.address)
+    return is_within(wanted, subject)

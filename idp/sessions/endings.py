@@ -71,6 +71,16 @@ ENDINGS: dict[EndReason, Ending] = {
         "Your session reached its longest time: it had lasted %(lasted)s.",
         "It reached the longest time it may last.",
     ),
+    "temporary": Ending(
+        "Your time is over",
+        "Your session was temporary: it was to end after %(lasted)s, whatever happened.",
+        "It was temporary, and its time is over.",
+    ),
+    "hours": Ending(
+        "It is closing time",
+        "Your session ended because the hours in which you may be signed in were over.",
+        "The hours in which its person may be signed in are over.",
+    ),
     "password_changed": Ending(
         "Your password was changed",
         "Your session ended because your password was changed. Please use the new one.",

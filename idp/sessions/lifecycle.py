@@ -15,7 +15,7 @@ change of identity or strength, and the old one is dead at once.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import orjson
 from sqlalchemy import ColumnElement, and_, bindparam, null, or_, select, update
@@ -34,17 +34,18 @@ from idp.events.catalogue import (
     SessionStarted,
     SignedOutEverywhere,
 )
-from idp.policy import assurance, limits, timeouts
+from idp.policy import assurance, deadlines, limits, timeouts
 from idp.policy.assurance import Authentication as Authentication
-from idp.policy.selection import Subject
-from idp.sessions import place, queries
+from idp.policy.deadlines import Ownership
+from idp.policy.selection import Book, Subject, chosen
+from idp.sessions import admission, place, queries
 from idp.sessions.device import Visit, describe
 from idp.sessions.model import Session
 from idp.sessions.subject import arriving
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
+from idp.users import rules
 from idp.users.model import ACTIVE, User
-from idp.users.rules import in_force
 
 # A touch is written only when the last one is this old: browsing costs no disk.
 TOUCH_EVERY: Duration = 30 * SECOND
@@ -66,6 +67,8 @@ EndReason = Literal[
     "limit",  # gave way to a newer session
     "idle_timeout",
     "absolute_timeout",
+    "temporary",  # it was to last so long and no longer, whatever happened
+    "hours",  # closing time
     "password_changed",
     "disowned",  # "This wasn't me"
     "factor_removed",  # it rested on a passkey or code that is taken no more
@@ -97,14 +100,20 @@ def start(
     *,
     origin: str = "browser",
     parent_id: str | None = None,
+    ownership: Ownership = "own",
 ) -> Started:
-    """Begins a session for `user`, who `proved` it, and makes room for it where the limit asks so."""
+    """Begins a session for `user`, who `proved` it, and makes room for it where the limit asks so.
+
+    On a device that others use too (`ownership`) it is temporary, and the device is not known for it.
+    Raises `Refused`: `user_not_active`, or what `admission` says.
+    """
     locked = unit.run(_LOCK_PERSON, {"person": user.id})
     if not locked or locked[0][0] != ACTIVE:
         raise Refused("user_not_active", "This account cannot sign in.", 403)
     device, at = describe(visit), visit.place
-    subject = arriving(device, visit.ip, at, user.roles)
-    lasting = timeouts.effective(in_force(unit, "timeouts", subject))
+    book, subject = rules.book(unit), arriving(device, visit.ip, at, user.roles)
+    admission.require(book, subject, unit.now)
+    lasting = deadlines.of(book, subject, begun=unit.now, now=unit.now, ownership=ownership)
     secret = ids.new_secret()
     recorded = [_recorded(one, unit.now) for one in proved]
     session = Session(
@@ -123,7 +132,9 @@ def start(
         last_active_at=unit.now,
         idle_timeout=lasting.idle,
         idle_at=unit.now + lasting.idle,
-        expires_at=unit.now + lasting.absolute,
+        expires_at=lasting.expires_at,
+        expiry_reason=lasting.reason,
+        temporary=int(lasting.is_temporary),
         details="",
         device_type=device.type,
         browser=device.browser,
@@ -131,7 +142,7 @@ def start(
         address=subject.address,
         asn=at.asn,
         country=at.country,
-        device_hash=visit.device_hash,
+        device_hash=visit.device_hash if ownership == "own" else None,
     )
     session.details = _sealed(
         unit,
@@ -158,7 +169,7 @@ def start(
             device=device.label,
         )
     )
-    _make_room(unit, subject, session)
+    _make_room(unit, book, subject, session)
     return Started(session, secret)
 
 
@@ -386,8 +397,8 @@ def _forget_read(unit: UnitOfWork, session_id: str) -> None:
         unit.orm.expire(held)
 
 
-def _make_room(unit: UnitOfWork, subject: Subject, newest: Session) -> None:
-    maximum = limits.effective(in_force(unit, "limits", subject))
+def _make_room(unit: UnitOfWork, book: Book, subject: Subject, newest: Session) -> None:
+    maximum = limits.effective(chosen(book["limits"], subject))
     running = unit.run(_RUNNING, {"person": newest.user_id})
     leaving = limits.to_end(
         [limits.Standing(*row) for row in running],
@@ -434,8 +445,8 @@ def _rotate(unit: UnitOfWork, session: Session, *, previous_until: Instant | Non
 
 def why_over(ran: timeouts.Ran, expiry_reason: str | None) -> EndReason:
     """Why a session ends whose deadline has passed."""
-    if ran == "absolute_timeout" and expiry_reason == "password_changed":
-        return "password_changed"
+    if ran == "absolute_timeout" and expiry_reason is not None:
+        return cast("EndReason", expiry_reason)
     return ran
 
 

@@ -77,7 +77,7 @@ class Session(Base):
     # Digest of the long-lived device cookie: "a device that signed in before".
     device_hash: Mapped[str | None] = mapped_column(String(64))
 
-    # Why it will have ended at `expires_at`, when that is not for its age (see `lifecycle.EXPIRING`).
+    # Why it will have ended at `expires_at`, when that is not for its age (see `lifecycle.why_over`).
     expiry_reason: Mapped[str | None] = mapped_column(String(32))
     ended_at: Mapped[Instant | None] = mapped_column(Microseconds)
     # Why (see lifecycle.EndReason), who ("user", "admin", "client", "system") and which one.

@@ -10,16 +10,18 @@ from dataclasses import dataclass, replace
 
 from idp import ids
 from idp.events.actor import Actor
-from idp.events.catalogue import SecondFactorAsked
+from idp.events.catalogue import LoginFailed, SecondFactorAsked
 from idp.policy.assurance import Authentication
+from idp.policy.deadlines import Ownership
 from idp.policy.timeouts import is_in_last_minutes
+from idp.sessions import admission, lifecycle, prove
 from idp.sessions import ceremony as ceremonies
-from idp.sessions import lifecycle, prove
 from idp.sessions.ceremony import Ceremony
 from idp.sessions.device import Visit, describe
 from idp.sessions.prove import Rejected as Rejected
+from idp.sessions.subject import arriving
 from idp.storage.unit_of_work import UnitOfWork, Work
-from idp.users import factors, trusted_devices
+from idp.users import factors, rules, trusted_devices
 from idp.users.model import User
 from idp.users.passwords import PasswordHasher
 
@@ -51,12 +53,14 @@ class Entry:
 
     `current` is the secret of the browser's present session: if it lives and is the same person's,
     it goes on under a new secret, unless these are its last minutes; another person's ends. `then`
-    is done in the transaction that begins the session.
+    is done in the transaction that begins the session. `ownership` says whether others use this
+    device too.
     """
 
     visit: Visit
     current: str | None
     then: Callable[[UnitOfWork, SignedIn], None] | None = None
+    ownership: Ownership = "own"
 
 
 def with_password(
@@ -67,7 +71,9 @@ def with_password(
     Raises `Unavailable` when too many passwords are waiting.
     """
 
-    def then(unit: UnitOfWork, user: User, proof: Authentication) -> SignedIn | SecondFactor:
+    def then(
+        unit: UnitOfWork, user: User, proof: Authentication
+    ) -> SignedIn | SecondFactor | Rejected:
         able = factors.enrolled(unit, user.id)
         if not factors.has_second(able):
             return _admit(unit, user, [proof], entry)
@@ -126,12 +132,13 @@ def methods_for(able: dict[str, str]) -> tuple[str, ...]:
 
 def _complete(
     ceremony: Ceremony, entry: Entry, trust: str | None
-) -> Callable[[UnitOfWork, User, Authentication], SignedIn]:
+) -> Callable[[UnitOfWork, User, Authentication], SignedIn | Rejected]:
     """What a last proof leads to; `trust` is "device" where this browser shall be trusted."""
 
-    def then(unit: UnitOfWork, user: User, proof: Authentication) -> SignedIn:
+    def then(unit: UnitOfWork, user: User, proof: Authentication) -> SignedIn | Rejected:
         signed_in = _admit(unit, user, [*ceremony.proved, proof], entry)
-        if trust != "device" or not ceremony.proved:
+        trusts = trust == "device" and ceremony.proved and entry.ownership == "own"
+        if isinstance(signed_in, Rejected) or not trusts:
             return signed_in
         # A secret of its own, new at this moment: nobody can have planted it before.
         secret = ids.new_secret()
@@ -147,10 +154,22 @@ def _complete(
     return then
 
 
-def _admit(unit: UnitOfWork, user: User, proved: list[Authentication], entry: Entry) -> SignedIn:
+def _admit(
+    unit: UnitOfWork, user: User, proved: list[Authentication], entry: Entry
+) -> SignedIn | Rejected:
     present = lifecycle.resume(unit, entry.current)
     is_own = present is not None and present.user_id == user.id
-    if present is not None and is_own and not is_in_last_minutes(present.expires_at, unit.now):
+    at = arriving(describe(entry.visit), entry.visit.ip, entry.visit.place, user.roles)
+    barred = admission.barred(rules.book(unit), at, unit.now)
+    # After closing time nobody new comes in; who is in goes on until the grace is over.
+    is_closed = barred is not None and is_own and barred.why == "outside_hours"
+    if barred is not None and not is_closed:
+        unit.record(
+            LoginFailed(actor="user", user_id=user.id, ip=entry.visit.ip, reason=barred.why)
+        )
+        return Rejected(admission.sentence(barred), 403)
+    is_ending = present is not None and is_in_last_minutes(present.expires_at, unit.now)
+    if present is not None and is_own and (is_closed or not is_ending):
         secret = lifecycle.reauthenticate(unit, present, proved)
         signed_in = SignedIn(present.id, user.id, secret, is_new_session=False)
     else:
@@ -158,7 +177,7 @@ def _admit(unit: UnitOfWork, user: User, proved: list[Authentication], entry: En
             # First, so that it does not count when room is made for the new one.
             why: lifecycle.EndReason = "renewed" if is_own else "replaced"
             lifecycle.end(unit, [present.id], reason=why, actor=Actor("user", user.id))
-        started = lifecycle.start(unit, user, proved, entry.visit)
+        started = lifecycle.start(unit, user, proved, entry.visit, ownership=entry.ownership)
         signed_in = SignedIn(started.session.id, user.id, started.secret, is_new_session=True)
     if entry.then is not None:
         entry.then(unit, signed_in)

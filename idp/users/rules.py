@@ -15,23 +15,36 @@ from idp import ids
 from idp.errors import Refused
 from idp.events.actor import Actor
 from idp.events.catalogue import RuleChanged
-from idp.policy import assurance, limits, selection, timeouts
-from idp.policy.selection import Subject
+from idp.policy import allowed_networks, assurance, hours, limits, selection, timeouts
+from idp.policy.selection import Book, Subject
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.users.model import Role, Rule
 
-Kind = Literal["timeouts", "limits", "assurance"]
+Kind = Literal["timeouts", "limits", "assurance", "hours", "networks"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _PROBLEMS: dict[str, Callable[[dict[str, Any]], str | None]] = {
     "timeouts": timeouts.problem_with,
     "limits": limits.problem_with,
     "assurance": assurance.problem_with,
+    "hours": hours.problem_with,
+    "networks": allowed_networks.problem_with,
 }
 
 _OF_KIND = HotStatement(
     select(Rule.applies_to, Rule.value).where(Rule.kind == bindparam("wanted")).order_by(Rule.id)
 )
+_ALL = HotStatement(select(Rule.kind, Rule.applies_to, Rule.value).order_by(Rule.id))
+
+
+def book(unit: UnitOfWork) -> Book:
+    """All rules, by kind, as `idp.policy` takes them."""
+    found: dict[str, list[selection.Rule]] = {kind: [] for kind in KINDS}
+    for kind, applies_to, value in unit.run(_ALL, {}):
+        # One of a kind that a newer version knows must not stop this one.
+        rule = selection.Rule(orjson.loads(applies_to), orjson.loads(value))
+        found.setdefault(kind, []).append(rule)
+    return found
 
 
 def rules_of(unit: UnitOfWork, kind: Kind) -> list[selection.Rule]:

@@ -6,12 +6,16 @@ from starlette.responses import RedirectResponse, Response
 
 from idp.oauth import pushed
 from idp.oauth.pushed import Pending
+from idp.policy.deadlines import Ownership
 from idp.sessions.sign_in import Entry, SignedIn
 from idp.storage.unit_of_work import UnitOfWork
 from idp.web import cookies, visitor
 from idp.web.http import PageRequest, WebContext
 from idp.web.local_path import local_path
 from idp.web.pending import back_to_authorize
+
+# The field in which somebody says that others use this device too.
+DEVICE = "device"
 
 
 def at(request: PageRequest, pending: Pending | None) -> Entry:
@@ -21,7 +25,12 @@ def at(request: PageRequest, pending: Pending | None) -> Entry:
         if pending is not None:
             pushed.note_authentication(unit, pending.id, signed_in.session_id)
 
-    return Entry(request.visit, request.session_secret, note)
+    return Entry(request.visit, request.session_secret, note, ownership=ownership(request))
+
+
+def ownership(request: PageRequest) -> Ownership:
+    """Whose device this is, as whoever signs in says."""
+    return "shared" if request.form.get(DEVICE) == "shared" else "own"
 
 
 def keeping(

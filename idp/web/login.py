@@ -221,6 +221,7 @@ def _page(
         present=present,
         over=over,
         username=form.name,
+        is_shared=entry.ownership(request) == "shared",
         problem=form.problem,
     )
     if form.retry_after is not None:

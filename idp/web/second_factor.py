@@ -133,6 +133,8 @@ def _page(
         hidden["request"] = pending.id
     else:
         hidden["next"] = local_path(request.form.get("next"))
+    ownership = entry.ownership(request)
+    hidden[entry.DEVICE] = ownership
     asked = Asked(
         action=PATH,
         hidden=hidden,
@@ -142,7 +144,8 @@ def _page(
         why="second_factor",
         app=pending.client.name if pending is not None else None,
         ceremony=ceremony,
-        trust="offered",
+        # Whoever comes after would be spared the factor too.
+        trust="offered" if ownership == "own" else "not_offered",
         form_actions=leads_to(pending) if pending is not None else (),
     )
     return factor_page.show(context, request, asked, problem)

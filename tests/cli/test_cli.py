@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -459,6 +460,28 @@ def test_rules_are_set_listed_and_removed(ready: Terminal, idp: Idp) -> None:
     assert "no role" in ready.refused("rules", "set", "limits", "maximum=2", "--role", "nobody")
     ready.ok("rules", "remove", "limits", "--role", "kiosk")
     assert len(ready.ok("rules", "list")) == 1
+
+
+def test_hours_networks_and_profiles_are_written_as_people_write_them(ready: Terminal) -> None:
+    ready.ok("role", "define", "nurse")
+    hours = ("days=mon-fri", "from=08:00", "to=18:00", "timezone=Europe/Paris", "grace=600")
+    made = ready.ok(
+        "rules", "set", "hours", *hours, "holidays=2026-12-25,2027-01-01", "--role", "nurse"
+    )
+    assert made["value"] == {
+        "days": "mon-fri", "from": "08:00", "to": "18:00", "timezone": "Europe/Paris",
+        "grace": 600, "holidays": ["2026-12-25", "2027-01-01"],
+    }  # fmt: skip
+    made = ready.ok("rules", "set", "networks", "allow=10.0.0.0/8,AS64496", "outside=end")
+    assert made["value"] == {"allow": ["10.0.0.0/8", "AS64496"], "outside": "end"}
+    ready.ok("rules", "set", "timeouts", "profile=aal3", "temporary=28800")
+    shown = ready("rules", "list").out
+    assert "holidays=2026-12-25,2027-01-01" in shown
+    assert "allow=10.0.0.0/8,AS64496 outside=end" in shown
+    refuse = partial(ready.refused, "rules", "set")
+    assert "Europe/Paris" in refuse("hours", "from=08:00", "to=18:00", "timezone=Europe/Atlantis")
+    assert "no network" in refuse("networks", "allow=10.0.0.1/8")
+    assert "at most 900" in refuse("timeouts", "profile=aal3", "idle=3600")
 
 
 def test_levels_are_ruled_for_everybody_for_a_role_and_for_a_scope(

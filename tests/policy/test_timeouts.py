@@ -6,13 +6,20 @@ from hypothesis import strategies as st
 
 from idp.clock import DAY, HOUR, MINUTE, SECOND
 from idp.policy import timeouts
-from idp.policy.timeouts import Timeouts
+from idp.policy.selection import Rule, Subject
+from idp.policy.timeouts import PROFILES, Timeouts
 
 Values = list[dict[str, Any]]
 
 seconds = st.integers(60, 30 * 86_400)
 values = st.fixed_dictionaries({}, optional={"idle": seconds, "absolute": seconds}).filter(bool)
 said = st.lists(values, max_size=6)
+NURSE = Subject(roles=("nurse",), country="FR")
+
+
+def effective(values: Values) -> Timeouts:
+    """By rules for everybody."""
+    return timeouts.effective([Rule({}, value) for value in values], NURSE)
 
 
 @pytest.mark.parametrize(
@@ -30,24 +37,81 @@ said = st.lists(values, max_size=6)
         ),
         # A rest is never longer than the whole.
         ([{"idle": 7_200, "absolute": 3_600}], Timeouts(HOUR, HOUR)),
-        ([{"absolute": 1_800}], Timeouts(30 * MINUTE, 30 * MINUTE)),
+        ([{"absolute": 1_800}], Timeouts(30 * MINUTE, 30 * MINUTE, shared=30 * MINUTE)),
         # And the whole never longer than 30 days, whatever got into the table.
         ([{"absolute": 90 * 86_400}], Timeouts(HOUR, 30 * DAY)),
+        # A profile says what its level allows, and less where the rule says less (N-01 to N-03).
+        ([{"profile": "aal1"}], Timeouts(30 * DAY, 30 * DAY)),
+        ([{"profile": "aal2"}], Timeouts(HOUR, DAY)),
+        ([{"profile": "aal3"}], Timeouts(15 * MINUTE, 12 * HOUR)),
+        ([{"profile": "aal3", "idle": 300}], Timeouts(5 * MINUTE, 12 * HOUR)),
+        ([{"profile": "aal2"}, {"idle": 86_400, "absolute": 864_000}], Timeouts(HOUR, DAY)),
+        ([{"temporary": 28_800}], Timeouts(temporary=8 * HOUR)),
+        ([{"temporary": 28_800}, {"temporary": 3_600}], Timeouts(temporary=HOUR)),
+        ([{"shared": 1_800}], Timeouts(shared=30 * MINUTE)),
+        # A session on a shared device is never the longer one.
+        ([{"shared": 7_200, "absolute": 3_600}], Timeouts(HOUR, HOUR, shared=HOUR)),
+        (
+            [{"absolute": 1_800}, {"shared": 7_200}],
+            Timeouts(30 * MINUTE, 30 * MINUTE, shared=30 * MINUTE),
+        ),
     ],
 )
 def test_the_timeouts_in_force(said: Values, expected: Timeouts) -> None:
-    assert timeouts.effective(said) == expected
+    assert effective(said) == expected
+
+
+PROFILE = Rule({}, {"profile": "aal3"})
+
+
+@pytest.mark.parametrize(
+    "rules, expected",
+    [
+        # A rule that says more about the same people does not get around a profile...
+        ([PROFILE, Rule({"role": "nurse"}, {"idle": 3_600, "absolute": 86_400})], PROFILES["aal3"]),
+        ([PROFILE, Rule({"role": "nurse"}, {"idle": 60})], Timeouts(MINUTE, 12 * HOUR)),
+        # ...unless it names one of its own,
+        ([PROFILE, Rule({"role": "nurse"}, {"profile": "aal2"})], PROFILES["aal2"]),
+        # which holds for whom that rule is for, and for nobody else.
+        ([PROFILE, Rule({"role": "doctor"}, {"profile": "aal1"})], PROFILES["aal3"]),
+        # Of two that have nothing to do with each other the stricter counts.
+        (
+            [
+                Rule({"role": "nurse"}, {"profile": "aal2"}),
+                Rule({"country": "FR"}, {"profile": "aal1"}),
+            ],
+            PROFILES["aal2"],
+        ),
+    ],
+)
+def test_a_profile_holds_for_all_whom_its_rule_is_for(
+    rules: list[Rule], expected: Timeouts
+) -> None:
+    assert timeouts.effective(rules, NURSE) == expected
+
+
+profiles = st.sampled_from(sorted(PROFILES))
+selectors = st.sampled_from(
+    [{}, {"role": "nurse"}, {"country": "FR"}, {"role": "nurse", "country": "FR"}]
+)
+
+
+@given(profiles, st.lists(st.builds(Rule, selectors, values), max_size=5))
+def test_no_rule_without_a_profile_exceeds_one(profile: str, others: list[Rule]) -> None:
+    found = timeouts.effective([Rule({}, {"profile": profile}), *others], NURSE)
+    assert found.idle <= PROFILES[profile].idle
+    assert found.absolute <= PROFILES[profile].absolute
 
 
 @given(said)
 def test_a_session_always_has_an_end_and_rests_no_longer_than_it_lasts(said: Values) -> None:
-    chosen = timeouts.effective(said)
+    chosen = effective(said)
     assert 0 < chosen.idle <= chosen.absolute <= 30 * DAY
 
 
 @given(said)
 def test_the_order_of_rules_does_not_matter(said: Values) -> None:
-    assert timeouts.effective(said[::-1]) == timeouts.effective(said)
+    assert effective(said[::-1]) == effective(said)
 
 
 @given(said, values)
@@ -55,7 +119,7 @@ def test_another_rule_beside_one_that_says_both_never_lengthens(
     said: Values, value: dict[str, int]
 ) -> None:
     said = [{"idle": 3_600, "absolute": 86_400}, *said]
-    before, after = timeouts.effective(said), timeouts.effective([*said, value])
+    before, after = effective(said), effective([*said, value])
     assert after.idle <= before.idle
     assert after.absolute <= before.absolute
 
@@ -104,6 +168,18 @@ def test_what_is_made_of_seconds_within_bounds_is_a_rule(value: dict[str, int]) 
         {"idle": True},
         {"idle": [900]},
         {"rest": 900},
+        {"temporary": 59},
+        {"temporary": 30 * 86_400 + 1},
+        {"shared": True},
+        {"profile": "aal4"},
+        {"profile": 2},
+        # More than NIST allows at that level.
+        {"profile": "aal2", "idle": 3_601},
+        {"profile": "aal2", "absolute": 86_401},
+        {"profile": "aal3", "idle": 901},
+        {"profile": "aal3", "absolute": 43_201},
+        {"profile": "aal3", "temporary": 43_201},
+        {"profile": "aal3", "shared": 43_201},
         {"idle": 900, "rest": 900},
     ],
 )

@@ -4,9 +4,11 @@ import pytest
 
 from idp.clock import HOUR, MINUTE
 from idp.errors import Unavailable
+from idp.users import rules
 from idp.users.model import User
 from idp.users.passwords import PasswordHasher
-from tests.harness.provider import PASSWORD, Idp, Registered
+from tests.harness.enrolled import with_totp
+from tests.harness.provider import ADMIN, PASSWORD, Idp, Registered
 from tests.web.conftest import LAPTOP, Somebody, back_at_app, begin, sign_in
 from tests.web.html import Page
 
@@ -201,3 +203,38 @@ def test_the_device_of_a_sign_in_is_remembered(idp: Idp, app: Registered, person
     browser.headers["sec-ch-ua-platform-version"] = '"15.0.0"'
     assert sign_in(browser, page).status_code == 303
     assert "Chrome 156 on Windows 11" in Page(browser.get("/account/sessions")).text
+
+
+def test_a_shared_device_is_said_with_one_tick_and_carried_to_the_second_page(
+    idp: Idp, app: Registered, person: User
+) -> None:
+    browser = idp.browser()
+    page = Page(begin(browser, app))
+    sign_in_form = page.form(action="/login")
+    ticked = {**sign_in_form.fields, "username": "alice", "device": "shared", "action": "sign-in"}
+    failed = Page(browser.post("/login", data=ticked | {"password": "wrong"}))
+    box = next(one for one in failed.elements if one.attributes.get("name") == "device")
+    assert "checked" in box.attributes
+    factors = with_totp(idp, person)
+    second = Page(browser.post("/login", data=ticked | {"password": PASSWORD}))
+    assert second.form(action="/login/second").fields["device"] == "shared"
+    assert not any(one.attributes.get("name") == "trust" for one in second.elements)
+    back_at_app(browser, second.press(browser, "factor-submit", code=factors.code()))
+    row = Page(browser.get("/account/sessions"))
+    assert "Temporary, ends" in row.text
+    # Whoever goes on in a session is not asked again whose device it is.
+    present = Page(begin(browser, app, prompt="login"))
+    assert not any(one.attributes.get("name") == "device" for one in present.elements)
+
+
+def test_who_comes_at_the_wrong_time_reads_when_it_opens(
+    idp: Idp, app: Registered, person: User
+) -> None:
+    value = {"timezone": "Europe/London", "from": "13:00", "to": "18:00"}
+    with idp.work.begin() as unit:
+        rules.set_rule(unit, "hours", {}, value, ADMIN)
+    browser = idp.browser()
+    response = sign_in(browser, Page(begin(browser, app)))
+    assert response.status_code == 403
+    assert "You can again from Friday, 15 January, 13:00 (Europe/London)." in Page(response).text
+    assert "idp_session" not in response.headers.get("set-cookie", "")
