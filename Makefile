@@ -5,7 +5,9 @@ PYTHON ?= $(shell for one in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-PYTEST_ARGS ?=
+# A process per processor, and a file stays in one process, so that its servers and browsers are
+# started once. `PYTEST_ARGS=` is one process; tests by hand (`pytest tests/web`) are that anyway.
+PYTEST_ARGS ?= --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench lock clean system

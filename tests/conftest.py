@@ -9,10 +9,16 @@ import pytest
 from tests.harness.provider import Idp, Templates, settings_for
 from tests.harness.workbench import ManualClock
 
-pytest_plugins = ("tests.harness.available",)
-# How long an example takes says how busy the machine is, and nothing of the product.
-hypothesis.settings.register_profile("steady", deadline=None)
-hypothesis.settings.load_profile("steady")
+pytest_plugins = ("tests.harness.available", "tests.harness.figures")
+
+# How long an example takes says how busy the machine is, and nothing about the code.
+hypothesis.settings.register_profile(
+    "suite",
+    hypothesis.settings.default,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")

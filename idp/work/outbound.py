@@ -14,6 +14,7 @@ Specs: RFC 9110, RFC 9112, RFC 6125 (the certificate is checked against the URL'
 
 import asyncio
 import contextlib
+import functools
 import ssl
 import threading
 from collections.abc import AsyncIterator, Coroutine, Mapping
@@ -63,11 +64,15 @@ class Outbound:
         self._timeout = settings.timeout
         self._resolve = resolve
         self._names = Names(self._rules, resolve)
-        self._tls = ssl.create_default_context()
         self._fetching = threading.BoundedSemaphore(FETCHES_AT_ONCE)
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+
+    @functools.cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """The system's authorities; read at the first call that needs them, which takes 20 ms."""
+        return ssl.create_default_context()
 
     def begin_post_form(self, url: str, fields: Mapping[str, str]) -> "Future[Answer]":
         """Sends a form and gives at once the future of its answer.
@@ -192,7 +197,9 @@ class Outbound:
             stack.push_async_callback(route.close)
             connection = await stack.enter_async_context(
                 httpcore2.AsyncHTTPConnection(
-                    origin=_url(destination).origin, ssl_context=self._tls, network_backend=route
+                    origin=_url(destination).origin,
+                    ssl_context=self._tls if destination.scheme == "https" else None,
+                    network_backend=route,
                 )
             )
             yield await stack.enter_async_context(

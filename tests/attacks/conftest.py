@@ -7,9 +7,6 @@ import pytest
 from tests.attacks.readers import Target, make_target
 from tests.attacks.wire import Wire, wired
 from tests.harness.provider import Idp
-from tests.harness.shared_keys import keys_are_read_once
-
-__all__ = ["keys_are_read_once"]
 
 
 @pytest.fixture

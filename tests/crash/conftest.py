@@ -11,9 +11,9 @@ from tests.harness.deployment import Deployment, deployment
 from tests.harness.provider import Templates
 from tests.harness.receivers import Receivers, listening
 from tests.harness.server_process import Forking, Server, environment, reserved_port
-from tests.races.conftest import forking, say
+from tests.races.conftest import forking
 
-__all__ = ["forking", "say"]
+__all__ = ["forking"]
 
 Say = Callable[[str], None]
 # What a server is told that minds `X-Die`; the claim of a killed worker is soon free again.

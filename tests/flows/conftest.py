@@ -4,9 +4,6 @@ import pytest
 
 from tests.flows.pages import Person
 from tests.harness.provider import Idp
-from tests.harness.shared_keys import keys_are_read_once
-
-__all__ = ["keys_are_read_once"]
 
 
 @pytest.fixture

