@@ -16,6 +16,7 @@ from idp.errors import Refused
 from idp.policy import network
 from idp.sessions.atlas import Atlas, files_in
 from idp.sessions.mmdb import About, GeoFile, Unusable
+from idp.sessions.place import DEFAULT_LANGUAGE
 from idp.work.outbound import Outbound
 
 app = typer.Typer(no_args_is_help=True, help="Places of addresses: what files say, new files.")
@@ -48,13 +49,16 @@ def status(as_json: AsJson = False) -> None:
 @app.command()
 def lookup(
     address: Annotated[str, typer.Argument(help="An IPv4 or IPv6 address.")],
+    language: Annotated[
+        str, typer.Option(help="Of the names, where the files have it, such as fr.")
+    ] = DEFAULT_LANGUAGE,
     as_json: AsJson = False,
 ) -> None:
     """Say where an address is, as far as the files know; every part may be unknown."""
     if network.number(address) is None:
         raise Refused("not_an_address", f"{address!r} is not an IP address.")
     atlas = Atlas(deployment.load().geo, SystemClock())
-    data = {"address": address, **asdict(atlas.of(address))}
+    data = {"address": address, **asdict(atlas.of(address, language=language))}
     atlas.close()
     answer(data, fields(data), as_json=as_json)
 

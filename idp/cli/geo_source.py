@@ -120,7 +120,7 @@ def _plain(archive: Path, folder: Path) -> Iterator[IO[bytes]]:
             return
         unpacked = folder / "unpacked"
         with gzip.GzipFile(fileobj=opened) as packed:
-            _copy(cast("IO[bytes]", packed), unpacked)
+            _copy(cast("IO[bytes]", packed), unpacked, maximum=FILE_MAXIMUM)
     with unpacked.open("rb") as plain:
         yield plain
 
@@ -131,7 +131,7 @@ def _take(plain: IO[bytes], name: str, found: Path) -> None:
     is_tar = plain.read(len(_TAR)) == _TAR
     plain.seek(0)
     if not is_tar:
-        _copy(plain, found / _safe(name))
+        _copy(plain, found / _safe(name), maximum=FILE_MAXIMUM)
         return
     with tarfile.open(fileobj=cast("IO[bytes]", _Pieces(plain)), mode="r:") as archive:
         left, taken = FILE_MAXIMUM, 0
@@ -157,7 +157,7 @@ class _Pieces:
         return self._file.read(size)
 
 
-def _copy(source: IO[bytes], target: Path, *, maximum: int = FILE_MAXIMUM) -> int:
+def _copy(source: IO[bytes], target: Path, *, maximum: int) -> int:
     """Copies a file of at most `maximum` bytes; gives how many they are."""
     size = 0
     with target.open("xb") as file:

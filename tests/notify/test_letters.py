@@ -20,6 +20,7 @@ LINK = "https://id.example/recover/reset?token=abc"
 VALUES: dict[str, Any] = {
     "at": NOON, "device": "Chrome 156 on Windows 11", "ip": "192.0.2.1", "actor": "user",
     "kind": "passkey", "name": "Blue key", "count": 10, "left": 3,
+    "city": "Lyon", "country": "FR",
     "trusted": "Safari 19 on iPhone", "days": 30, "link": LINK, "minutes": 30, "hours": 24,
 }  # fmt: skip
 NOT_ME = "https://id.example/account/security/not-me"
@@ -90,13 +91,41 @@ def test_mail_speaks_the_languages_of_the_pages() -> None:
 )  # fmt: skip
 def test_a_name_that_a_mail_program_would_link_is_not_shown(message: str, name: str) -> None:
     """AR-08: whoever is in the account for a moment could name a passkey to lead its owner on."""
-    values = VALUES | {"name": name, "trusted": name, "device": name}
+    values = VALUES | {"name": name, "trusted": name, "device": name, "city": name}
     letter = Letters(settings()).write(message, values, language="en")
     for part in (letter.text, letter.html):
         assert "evil" not in part
         assert "a@b" not in part
         assert "xxx" not in part
         assert "“”" not in part
+
+
+@pytest.mark.parametrize(
+    ("city", "country", "shown"),
+    [
+        ("Lyon", "FR", "Place: Lyon, France (approximate)"),
+        (None, "FR", "Place: France (approximate)"),
+        ("Lyon", None, "Place: Lyon (approximate)"),
+        ("evil.example", "FR", "Place: France (approximate)"),
+        ("<b>Lyon</b>", "FR", "Place: France (approximate)"),
+        (None, None, None),
+    ],
+)
+def test_a_notice_says_the_place_as_far_as_it_is_known(
+    city: str | None, country: str | None, shown: str | None
+) -> None:
+    values = VALUES | {"city": city, "country": country}
+    letter = Letters(settings()).write("password_changed", values, language="en")
+    for part in (letter.text, letter.html):
+        assert ("Place" in part) == (shown is not None)
+        assert shown is None or shown in part
+
+
+def test_a_letter_that_was_owed_before_there_were_places_is_written() -> None:
+    values = {name: value for name, value in VALUES.items() if name not in ("city", "country")}
+    letter = Letters(settings()).write("password_changed", values, language="en")
+    assert "192.0.2.1" in letter.text
+    assert "Place" not in letter.text + letter.html
 
 
 @pytest.mark.parametrize("name", ["Blue key", "iPhone 15.2", "Büro-Schlüssel (alt)", "鍵 2"])
