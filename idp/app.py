@@ -43,7 +43,7 @@ from idp.oauth import authorizations, cleanup, keys, pushed
 from idp.oauth.authorize import PageError
 from idp.oauth.keys import Keyring
 from idp.oauth.provider import Answer, Provider
-from idp.sessions import aftermath, expiry
+from idp.sessions import aftermath, expiry, pairing
 from idp.sessions.atlas import Atlas
 from idp.settings import Settings, load
 from idp.storage import migrations
@@ -287,6 +287,8 @@ def _jobs(work: Work, store: Store) -> list[Job]:
         Job("seal events", SECOND, partial(event_log.seal, work)),
         Job("delete expired requests", 10 * SECOND, in_unit(pushed.delete_expired, pushed.BATCH)),
         Job("watch room", 5 * SECOND, in_unit(lambda unit: pushed.watch_room(unit, store))),
+        Job("watch codes", 5 * SECOND, in_unit(lambda unit: pairing.watch_room(unit, store))),
+        Job("delete old codes", MINUTE, in_unit(pairing.delete_expired, pairing.BATCH)),
         Job("delete what is spent", MINUTE, in_unit(cleanup.delete_spent, cleanup.BATCH)),
         Job("delete unused grants", HOUR, partial(cleanup.delete_unused_grants, work)),
         Job("delete old history", HOUR, in_unit(cleanup.delete_history, cleanup.BATCH)),

@@ -9,7 +9,7 @@ import hashlib
 import secrets
 from typing import Literal
 
-Prefix = Literal["usr", "ses", "cli", "azn", "req", "evt", "dlv", "rul", "psk", "otp", "dev"]
+Prefix = Literal["usr", "ses", "cli", "azn", "req", "evt", "dlv", "rul", "psk", "otp", "dev", "par"]
 
 
 def new(prefix: Prefix) -> str:

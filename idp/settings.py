@@ -71,6 +71,9 @@ class TokenSettings(_Section):
     request_lifetime: int = Field(
         600, ge=60, le=3_600, description="a sign-in that was begun may be finished for so long"
     )
+    device_code_lifetime: int = Field(
+        600, ge=120, le=1_800, description="device code, and the code that is typed for it"
+    )
 
 
 class PasswordSettings(_Section):
@@ -121,6 +124,18 @@ class ThrottleSettings(_Section):
     )
     per_address: int = Field(
         100, ge=10, le=100_000, description="attempts per address (IPv6: per /64)"
+    )
+    per_account_pairing_codes: int = Field(
+        5, ge=3, le=20, description="codes of other devices that somebody may type wrong"
+    )
+    per_address_pairing_codes: int = Field(
+        20, ge=5, le=10_000, description="codes of other devices typed wrong, per address"
+    )
+    per_address_pairings: int = Field(
+        60,
+        ge=10,
+        le=100_000,
+        description="codes an address may ask for, but for apps with a secret",
     )
 
 

@@ -323,6 +323,70 @@ class SecondFactorAsked(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PairingClaimed(Event):
+    """A person opened the code of another device; `kind` is device, sign_in or move."""
+
+    type: ClassVar[str] = "pairing.claimed"
+    pairing: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairingContested(Event):
+    """A code that somebody had opened was opened by somebody else as well, in vain."""
+
+    type: ClassVar[str] = "pairing.contested"
+    pairing: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairingApproved(Event):
+    """A person let another device in; what it gets is recorded when it comes for it."""
+
+    type: ClassVar[str] = "pairing.approved"
+    pairing: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairingDenied(Event):
+    """Another device was not let in: its person said no (`denied`), or for another `reason`."""
+
+    type: ClassVar[str] = "pairing.denied"
+    pairing: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairingReported(Event):
+    """A person did not start a request of another device; its network must wait a day."""
+
+    type: ClassVar[str] = "pairing.reported"
+    pairing: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairingConsumed(Event):
+    """Another device was signed in; `session_id` is its session, `approver` the one that let it in."""
+
+    type: ClassVar[str] = "pairing.consumed"
+    pairing: str
+    kind: str
+    device: str
+    approver: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodesGuessed(Event):
+    """So many codes of other devices were typed wrong by everybody that somebody may be guessing."""
+
+    type: ClassVar[str] = "pairing.codes_guessed"
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionsEndSoon(Event):
     """Running sessions were given a nearer end, as after a password change; `kept` stays."""
 

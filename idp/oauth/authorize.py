@@ -220,7 +220,7 @@ def _validate_rest(
     return Requested(
         client=client,
         redirect_uri=redirect_uri,
-        scope=_scope(values.get("scope"), client),
+        scope=requested_scope(values.get("scope"), client),
         state=state,
         nonce=nonce,
         code_challenge=values.get("code_challenge"),
@@ -232,7 +232,8 @@ def _validate_rest(
     )
 
 
-def _scope(asked: str | None, client: ClientFacts) -> str:
+def requested_scope(asked: str | None, client: ClientFacts) -> str:
+    """What is asked for of what the client may have; raises `invalid_scope` when nothing is left."""
     if asked is not None and (len(asked) > SCOPE_MAXIMUM or not _SCOPE.fullmatch(asked)):
         raise InvalidScopeError("scope is not valid.")
     allowed = client.get_allowed_scope(asked)

@@ -24,7 +24,7 @@ from idp.oauth.model import (
 )
 from idp.policy import assurance
 from idp.policy.assurance import Proof
-from idp.sessions.model import Session
+from idp.sessions.model import Pairing, Session
 from idp.storage.database import HotStatement, Row
 from idp.users.model import User
 
@@ -233,6 +233,26 @@ class PendingFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class PairingFacts:
+    """An app's request for a session, made by a device code, and how it stands."""
+
+    id: str
+    client_id: str
+    state: str
+    poll_interval: Duration
+    next_poll_at: Instant
+    expires_at: Instant
+    scope: str
+
+    # What authlib asks of a device code.
+    def get_client_id(self) -> str:
+        return self.client_id
+
+    def get_scope(self) -> str:
+        return self.scope
+
+
+@dataclass(frozen=True, slots=True)
 class TokenFacts:
     """For the token side: the caller, and the authorization its grant or token belongs to."""
 
@@ -246,6 +266,8 @@ class TokenFacts:
     owner_disabled: bool
     owner_scope: str
     owner_generation: int
+    # Only where a device code was presented.
+    pairing: PairingFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +286,7 @@ def _columns(model: type, names: tuple[str, ...]) -> list[InstrumentedAttribute[
 
 
 _CLIENT = _columns(Client, ClientFacts.__slots__)
+_PAIRING = _columns(Pairing, PairingFacts.__slots__)
 _AUTHORIZATION = _columns(Authorization, AuthorizationFacts.__slots__)
 _SESSION = _columns(Session, SessionFacts.__slots__)
 _USER = [
@@ -278,6 +301,7 @@ _C = len(_CLIENT)
 _A = _C + len(_AUTHORIZATION)
 _S = _A + len(_SESSION)
 _U = _S + len(_USER)
+_P = _U + 6
 
 
 def _token_statement(authorization_key: Any) -> Select[Any]:
@@ -318,6 +342,17 @@ def _token_statement(authorization_key: Any) -> Select[Any]:
 
 BY_AUTHORIZATION = HotStatement(_token_statement(Authorization.id == bindparam("authorization_id")))
 BY_CODE = HotStatement(_token_statement(Authorization.code_hash == bindparam("code_hash")))
+# An approved device code leads to the grant that was made for it, as an authorization code would.
+BY_DEVICE_CODE = HotStatement(
+    _token_statement(
+        Authorization.id
+        == select(Pairing.authorization_id)
+        .where(Pairing.code_hash == bindparam("code_hash"))
+        .scalar_subquery()
+    )
+    .add_columns(*_PAIRING)
+    .outerjoin(Pairing, Pairing.code_hash == bindparam("code_hash"))
+)
 
 FOR_AUTHORIZE = HotStatement(
     select(*_CLIENT, *_SESSION, *_USER, Consent.scope, *_PENDING)
@@ -343,7 +378,7 @@ FOR_AUTHORIZE = HotStatement(
 
 
 def token_facts(row: Row | None) -> TokenFacts:
-    """Reads a row of `BY_AUTHORIZATION` or `BY_CODE`."""
+    """Reads a row of `BY_AUTHORIZATION`, `BY_CODE` or `BY_DEVICE_CODE`."""
     if row is None:
         raise RuntimeError("the facts statement gives one row always")
     return TokenFacts(
@@ -356,6 +391,7 @@ def token_facts(row: Row | None) -> TokenFacts:
         owner_disabled=row[_U + 2] is not None or row[_U + 3] is None,
         owner_scope=row[_U + 4] or "",
         owner_generation=row[_U + 5] or 0,
+        pairing=PairingFacts(*row[_P:]) if len(row) > _P and row[_P] is not None else None,
     )
 
 

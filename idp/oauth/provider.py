@@ -68,6 +68,17 @@ class NeedsClientKeys(Exception):  # noqa: N818
         self.jwks_uri = jwks_uri
 
 
+class NeedsSession(Exception):  # noqa: N818
+    """The decision needs a session and a grant that are to be made first: rare, and many statements.
+
+    `make` does it in units of work of its own; what became of it is in the facts afterwards.
+    """
+
+    def __init__(self, make: Callable[[Work], None]) -> None:
+        super().__init__("a session is to be made")
+        self.make = make
+
+
 NO_STORE = (("Cache-Control", "no-store"), ("Pragma", "no-cache"))
 
 

@@ -20,15 +20,16 @@ from idp.events.catalogue import Event
 from idp.events.log import hot_write
 from idp.oauth import access_token, client_auth, id_token, lifetimes, refresh_token
 from idp.oauth.client_auth import Presented
-from idp.oauth.facts import BY_AUTHORIZATION, BY_CODE, ClientFacts, TokenFacts
+from idp.oauth.facts import BY_AUTHORIZATION, BY_CODE, BY_DEVICE_CODE, ClientFacts, TokenFacts
 from idp.oauth.grants.authorization_code import AuthorizationCodeGrant, Pkce
 from idp.oauth.grants.client_credentials import ClientCredentialsGrant
+from idp.oauth.grants.device_code import DEVICE_CODE, DeviceCodeGrant
 from idp.oauth.grants.refresh_token import RefreshTokenGrant
 from idp.oauth.provider import Answer, Decision, Provider, json_answer
 from idp.oauth.request import ProtocolRequest
 from idp.storage.database import HotStatement, Write
 
-GRANT_TYPES = ("authorization_code", "refresh_token", "client_credentials")
+GRANT_TYPES = ("authorization_code", "refresh_token", "client_credentials", DEVICE_CODE)
 _PKCE = [Pkce()]
 
 
@@ -54,6 +55,7 @@ class Server(AuthorizationServer):
         self.register_grant(AuthorizationCodeGrant, _PKCE)
         self.register_grant(RefreshTokenGrant)
         self.register_grant(ClientCredentialsGrant)
+        self.register_grant(DeviceCodeGrant)
 
     def query_client(self, client_id: str) -> ClientFacts | None:
         client = self.facts.client
@@ -162,6 +164,9 @@ def facts_key(form: dict[str, str], presented: Presented) -> tuple[HotStatement,
     grant_type = form.get("grant_type")
     if grant_type == "authorization_code":
         return BY_CODE, parameters | {"code_hash": ids.digest(form.get("code", ""))}
+    if grant_type == DEVICE_CODE:
+        code_hash = ids.digest(form.get("device_code", ""))
+        return BY_DEVICE_CODE, parameters | {"code_hash": code_hash}
     found = refresh_token.parse(form.get("refresh_token", ""))
     return BY_AUTHORIZATION, parameters | {
         "authorization_id": found.authorization_id if found else ""

@@ -31,6 +31,9 @@ HELD = frozenset({"totp", "recovery_code", "passkey"})
 REVOKED = "revoked"
 # What a browser shows that its person told to stay signed in.
 REMEMBERED = "remembered"
+# Another device of the person let this one in. It says who is there and counts for what it was given
+# as (`acr`), but is neither known nor held here: with a code it makes no two factors.
+PAIRING = "pairing"
 METHODS = ("passkey", "password", "totp", "recovery_code")
 
 
@@ -38,13 +41,15 @@ METHODS = ("passkey", "password", "totp", "recovery_code")
 class Authentication:
     """One proof of who somebody is: the method, its `amr` values, and what it earns alone.
 
-    `credential` is the id of the passkey or code generator that was used, if it has one.
+    `credential` is the id of the passkey or code generator that was used, if it has one; `at` is
+    when it was given, if that was not just now.
     """
 
     method: str
     amr: tuple[str, ...]
     acr: str
     credential: str | None = None
+    at: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +73,18 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What must be proved: at least this level, by proofs no older than `since`."""
+    """What must be proved: at least this level, by proofs no older than `since`.
+
+    Proofs by `excluded` methods do not count.
+    """
 
     acr: str
     since: Instant = 0
+    excluded: frozenset[str] = frozenset()
+
+    def counting(self, found: Iterable[Proof]) -> list[Proof]:
+        """Those of the proofs that may count for it, of whatever age."""
+        return [proof for proof in found if proof.method not in self.excluded]
 
 
 def proofs(recorded: Iterable[Mapping[str, Any]]) -> tuple[Proof, ...]:
@@ -131,7 +144,7 @@ def earned(taken: Iterable[tuple[str, str]]) -> str:
 
 def meets(found: Sequence[Proof], demand: Demand) -> bool:
     """Whether proofs meet a demand."""
-    best = standing(found, since=demand.since)
+    best = standing(demand.counting(found), since=demand.since)
     return best is not None and reaches(best.acr, demand.acr)
 
 
@@ -141,7 +154,8 @@ def offered(found: Sequence[Proof], demand: Demand, enrolled: Mapping[str, str])
     `enrolled` is what they have: method to the most it can earn alone. Empty when nothing they have
     would do, so that a page does not ask for proofs in vain (MF-04).
     """
-    fresh = [(proof.method, proof.acr) for proof in found if proof.at >= demand.since]
+    counting = demand.counting(found)
+    fresh = [(proof.method, proof.acr) for proof in counting if proof.at >= demand.since]
     used = {method for method, _ in fresh}
     able = dict(enrolled)
     if not reaches(earned([*fresh, *able.items()]), demand.acr):

@@ -32,11 +32,20 @@ class Deadlines:
 
 
 def of(
-    book: Book, subject: Subject, *, begun: Instant, now: Instant, ownership: Ownership = "own"
+    book: Book,
+    subject: Subject,
+    *,
+    begun: Instant,
+    now: Instant,
+    ownership: Ownership = "own",
+    longest: Duration | None = None,
 ) -> Deadlines:
-    """The deadlines by the rules in `book`, of a session that began at `begun`."""
+    """The deadlines by the rules in `book`, of a session that began at `begun`.
+
+    `longest` is the whole life of one that was let in by another device.
+    """
     lasting = timeouts.effective(book.get("timeouts", ()), subject)
-    lives = [] if lasting.temporary is None else [lasting.temporary]
+    lives = [life for life in (lasting.temporary, longest) if life is not None]
     idle = lasting.idle
     if ownership == "shared":
         lives.append(lasting.shared)

@@ -101,6 +101,16 @@ ENDINGS: dict[EndReason, Ending] = {
         "Your session was ended by an administrator, who disabled your account.",
         "Its person may not sign in any more.",
     ),
+    "parent_ended": Ending(
+        "You signed out where you let this device in",
+        "Your session ended together with the one that had let this device in, as you had wished.",
+        "The session that let it in ended, and its person had wished that it ends too.",
+    ),
+    "moved": Ending(
+        "You moved this session",
+        "You moved this session to another device, and are signed out here.",
+        "Its person went on on another device, in a session of its own.",
+    ),
     "admin": Ending(
         "An administrator signed you out",
         "Your session was ended by an administrator.",

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-import orjson
 from sqlalchemy import ColumnElement, and_, bindparam, null, or_, select, update
 from sqlalchemy.orm.util import identity_key
 
@@ -30,7 +29,6 @@ from idp.events.catalogue import (
     SessionEnded,
     SessionExtended,
     SessionReauthenticated,
-    SessionRenamed,
     SessionStarted,
     SignedOutEverywhere,
 )
@@ -38,9 +36,10 @@ from idp.policy import assurance, deadlines, limits, timeouts
 from idp.policy.assurance import Authentication as Authentication
 from idp.policy.deadlines import Ownership
 from idp.policy.selection import Book, Subject, chosen
-from idp.sessions import admission, place, queries
+from idp.sessions import admission, offspring, place, queries
 from idp.sessions.device import Visit, describe
 from idp.sessions.model import Session
+from idp.sessions.origin import BROWSER, Origin
 from idp.sessions.subject import arriving
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
@@ -54,7 +53,6 @@ TOUCH_EVERY: Duration = 30 * SECOND
 # Whoever sends the old one gets no new one: a copied cookie must not outlive its owner's next visit.
 ROTATE_EVERY: Duration = 15 * MINUTE
 ROTATION_OVERLAP: Duration = MINUTE
-LABEL_MAXIMUM = 60
 # Of a session's proofs; the oldest go first.
 PROOFS_KEPT = 20
 
@@ -74,6 +72,8 @@ EndReason = Literal[
     "factor_removed",  # it rested on a passkey or code that is taken no more
     "user_disabled",
     "admin",
+    "parent_ended",  # the session that let it in ended, and its person had wished so
+    "moved",  # it went on on another device
 ]
 # Ends by time alone: offline grants outlive these, and no other.
 EXPIRY: frozenset[str] = frozenset({"idle_timeout", "absolute_timeout"})
@@ -97,9 +97,8 @@ def start(
     user: User,
     proved: Sequence[Authentication],
     visit: Visit,
+    origin: Origin = BROWSER,
     *,
-    origin: str = "browser",
-    parent_id: str | None = None,
     ownership: Ownership = "own",
 ) -> Started:
     """Begins a session for `user`, who `proved` it, and makes room for it where the limit asks so.
@@ -110,17 +109,24 @@ def start(
     locked = unit.run(_LOCK_PERSON, {"person": user.id})
     if not locked or locked[0][0] != ACTIVE:
         raise Refused("user_not_active", "This account cannot sign in.", 403)
-    device, at = describe(visit), visit.place
+    device, at = origin.naming(describe(visit)), visit.place
     book, subject = rules.book(unit), arriving(device, visit.ip, at, user.roles)
     admission.require(book, subject, unit.now)
-    lasting = deadlines.of(book, subject, begun=unit.now, now=unit.now, ownership=ownership)
+    lasting = deadlines.of(
+        book,
+        subject,
+        begun=unit.now,
+        now=unit.now,
+        ownership=ownership,
+        longest=origin.longest,
+    )
     secret = ids.new_secret()
     recorded = [_recorded(one, unit.now) for one in proved]
     session = Session(
         id=ids.new("ses"),
         user_id=user.id,
-        parent_id=parent_id,
-        origin=origin,
+        parent_id=origin.parent_id,
+        origin=origin.kind,
         secret_hash=ids.digest(secret),
         secret_generation=1,
         secret_changed_at=unit.now,
@@ -144,7 +150,7 @@ def start(
         country=at.country,
         device_hash=visit.device_hash if ownership == "own" else None,
     )
-    session.details = _sealed(
+    session.details = queries.sealed_details(
         unit,
         session.id,
         {
@@ -153,6 +159,8 @@ def start(
             "ip": visit.ip,
             "user_agent": visit.agent,
             "place": place.sealed(at),
+            "via": origin.via,
+            "approver_id": origin.approver_id,
         },
     )
     unit.orm.add(session)
@@ -294,26 +302,6 @@ def reauthenticate(unit: UnitOfWork, session: Session, proved: Sequence[Authenti
     return secret
 
 
-def rename(unit: UnitOfWork, session: Session, label: str, actor: Actor) -> None:
-    """Gives the session a name of the person's own; an empty one brings the default back."""
-    label = " ".join(label.split())
-    if len(label) > LABEL_MAXIMUM or any(not character.isprintable() for character in label):
-        raise Refused(
-            "invalid_label", f"A name has at most {LABEL_MAXIMUM} characters, all of them visible."
-        )
-    details = queries.details_of(unit, session)
-    details["label"] = label or None
-    session.details = _sealed(unit, session.id, details)
-    unit.record(
-        SessionRenamed(
-            actor=actor.kind,
-            actor_id=actor.id,
-            user_id=session.user_id,
-            session_id=session.id,
-        )
-    )
-
-
 _END = HotStatement(
     update(Session)
     .where(Session.id == bindparam("session_id"), Session.ended_at == null())
@@ -330,27 +318,38 @@ _RUNNING = HotStatement(
         Session.user_id == bindparam("person"), Session.ended_at == null()
     )
 )
-# The person's row is the lock that keeps parallel sign-ins from exceeding the limit (row L8).
+# The person's row is the lock that keeps parallel sign-ins from exceeding the limit (row L8), and from
+# being missed by whoever ends all sessions.
 _LOCK_PERSON = HotStatement(
     select(User.status).where(User.id == bindparam("person")).with_for_update(key_share=True)
 )
 
 
 def end(
-    unit: UnitOfWork, session_ids: Sequence[str], *, reason: EndReason, actor: Actor
+    unit: UnitOfWork,
+    session_ids: Sequence[str],
+    *,
+    reason: EndReason,
+    actor: Actor,
+    sparing: str | None = None,
 ) -> list[str]:
     """Ends sessions, durably with this unit of work; gives the ids of those that were living.
 
-    The update is the decision: of two that end one session, one gets its id back.
+    The update is the decision: of two that end one session, one gets its id back. Those they let in
+    end with them (`offspring`), but for `sparing`.
     """
+    reasons: dict[str, EndReason] = dict.fromkeys(session_ids, reason)
+    if reason not in EXPIRY:
+        for let_in in offspring.of(unit, session_ids) - {sparing}:
+            reasons.setdefault(let_in, "parent_ended")
     ended: list[str] = []
-    for session_id in sorted(session_ids):  # one order for all: no deadlock on PostgreSQL
+    for session_id in sorted(reasons):  # one order for all: no deadlock on PostgreSQL
         rows = unit.run(
             _END,
             {
                 "session_id": session_id,
                 "now": unit.now,
-                "why": reason,
+                "why": reasons[session_id],
                 "who": actor.kind,
                 "which": actor.id,
             },
@@ -365,9 +364,12 @@ def end(
                 actor_id=actor.id,
                 user_id=rows[0][0],
                 session_id=session_id,
-                reason=reason,
+                reason=reasons[session_id],
             )
         )
+    late = offspring.of(unit, ended) - {sparing} if reason not in EXPIRY else set()
+    if late:  # let in while this waited for the session that did it
+        ended += end(unit, list(late), reason="parent_ended", actor=actor, sparing=sparing)
     return ended
 
 
@@ -380,8 +382,11 @@ def end_all_of(
     keeping: str | None = None,
 ) -> list[str]:
     """Ends every running session of a user but `keeping`, and what has outlived older ones."""
+    # The person is the lock, so that no session that is being begun slips through.
+    unit.run(_LOCK_PERSON, {"person": user_id})
     running = [row[0] for row in unit.run(_RUNNING, {"person": user_id})]
-    ended = end(unit, [one for one in running if one != keeping], reason=reason, actor=actor)
+    leaving = [one for one in running if one != keeping]
+    ended = end(unit, leaving, reason=reason, actor=actor, sparing=keeping)
     unit.record(
         SignedOutEverywhere(
             actor=actor.kind, actor_id=actor.id, user_id=user_id, reason=reason, kept=keeping
@@ -461,10 +466,6 @@ def _recorded(authentication: Authentication, at: Instant) -> dict[str, Any]:
         "method": authentication.method,
         "amr": list(authentication.amr),
         "acr": authentication.acr,
-        "at": at,
+        "at": at if authentication.at is None else authentication.at,
         "credential": authentication.credential,
     }
-
-
-def _sealed(unit: UnitOfWork, session_id: str, details: dict[str, object]) -> str:
-    return unit.vault.seal_text(orjson.dumps(details).decode(), f"session.details:{session_id}")

@@ -1,4 +1,4 @@
-"""One browser, device or agent signed in as a user.
+"""One browser, device or agent signed in as a user, and the pairing of two of them.
 
 `id` is the public `sid` that apps and the account page see; the cookie holds a secret of which only
 a digest is kept. `idp.sessions.lifecycle` says who writes these rows.
@@ -84,3 +84,47 @@ class Session(Base):
     end_reason: Mapped[str | None] = mapped_column(String(32))
     ended_by: Mapped[str | None] = mapped_column(String(16))
     ended_by_id: Mapped[str | None] = mapped_column(String(64))
+
+
+class Pairing(Base):
+    """Two devices on their way to a session: one asks for it, one of the person's own approves.
+
+    `idp.sessions.pairing` says who writes these rows and what the states mean.
+    """
+
+    __tablename__ = "pairings"
+    __table_args__ = (Index("ix_pairings_user", "user_id"), {"sqlite_with_rowid": False})
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    # device (RFC 8628) | sign_in (the asking browser shows a code) | move (the approving one does)
+    kind: Mapped[str] = mapped_column(String(8))
+    # pending | claimed | approved | denied | reported | consumed
+    state: Mapped[str] = mapped_column(String(10), default="pending")
+    # Digest of the device code, or of the id in a QR code; keyed digest of the code to type.
+    code_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    user_code_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    # Who asks: an app, or a browser (digest of its cookie); and a keyed digest of its network.
+    client_id: Mapped[str | None] = mapped_column(ForeignKey("clients.id", ondelete="CASCADE"))
+    browser_hash: Mapped[str | None] = mapped_column(String(64))
+    network_hash: Mapped[str | None] = mapped_column(String(64))
+    # Sealed JSON of the asking device and the code to type; context "pairing:<id>".
+    details: Mapped[str] = mapped_column(Text)
+    # What an app asks for: scope, and the least level.
+    scope: Mapped[str] = mapped_column(Text, default="")
+    acr: Mapped[str | None] = mapped_column(String(16))
+    # The session that approves, and its person.
+    session_id: Mapped[str | None] = mapped_column(String(40))
+    user_id: Mapped[str | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    # Proofs of the approving session from before this moment did not count.
+    proved_since: Mapped[Instant | None] = mapped_column(Microseconds)
+    # Somebody else opened the code as well.
+    contested_at: Mapped[Instant | None] = mapped_column(Microseconds)
+    # How often an app may ask whether it is approved (RFC 8628 section 3.5).
+    poll_interval: Mapped[Duration] = mapped_column(Microseconds, default=0)
+    next_poll_at: Mapped[Instant] = mapped_column(Microseconds, default=0)
+    created_at: Mapped[Instant] = mapped_column(Microseconds)
+    expires_at: Mapped[Instant] = mapped_column(Microseconds, index=True)
+    decided_at: Mapped[Instant | None] = mapped_column(Microseconds)
+    # What came of it.
+    new_session_id: Mapped[str | None] = mapped_column(String(40))
+    authorization_id: Mapped[str | None] = mapped_column(String(40))

@@ -24,6 +24,8 @@ class Details:
     ip: str | None
     user_agent: str
     place: Place
+    # The device that let it in, by the name it had then.
+    via: str | None
 
     @property
     def name(self) -> str:
@@ -38,6 +40,11 @@ def details_of(unit: UnitOfWork, session: Session) -> dict[str, Any]:
     return values
 
 
+def sealed_details(unit: UnitOfWork, session_id: str, values: dict[str, Any]) -> str:
+    """The sealed part of a session as it is to be stored."""
+    return unit.vault.seal_text(orjson.dumps(values).decode(), f"session.details:{session_id}")
+
+
 def details(unit: UnitOfWork, session: Session) -> Details:
     values = details_of(unit, session)
     return Details(
@@ -46,6 +53,7 @@ def details(unit: UnitOfWork, session: Session) -> Details:
         ip=values.get("ip"),
         user_agent=values.get("user_agent") or "",
         place=place.restored(values.get("place"), country=session.country, asn=session.asn),
+        via=values.get("via"),
     )
 
 

@@ -29,7 +29,7 @@ from idp.storage.unit_of_work import UnitOfWork
 from idp.users.model import Throttle
 
 # "ever" is an account's long count.
-Scope = Literal["account", "device", "address", "ever"]
+Scope = Literal["account", "device", "address", "ever", "everybody"]
 EVER = 30 * DAY
 
 
@@ -126,6 +126,37 @@ def reserve_code(
     return refusal or Reservation(address.address_key, (key, ever))
 
 
+def reserve_pairing_code(
+    unit: UnitOfWork, *, user_id: str | None, ip: str | None
+) -> Reservation | Refusal:
+    """Counts one try of another device's code; must be committed before it is looked for (XD-05).
+
+    By address, and by person where somebody is signed in.
+    """
+    limits = unit.settings.throttle
+    address_key = f"pairing:{network_of(ip)}"
+    refusal = _count(unit, address_key, scope="address", limit=limits.per_address_pairing_codes)
+    if refusal is not None or user_id is None:
+        return refusal or Reservation(address_key)
+    key = f"pairing:{user_id}"
+    refusal = _count(unit, key, scope="account", limit=limits.per_account_pairing_codes)
+    return refusal or Reservation(address_key, (key,))
+
+
+def pairing_code_was_right(unit: UnitOfWork, reservation: Reservation) -> None:
+    """Takes this one try back, and no other: anybody can have right codes of their own devices."""
+    for key in (reservation.address_key, *reservation.account_keys):
+        _take_back(unit, key)
+
+
+def pairing_code_was_wrong(unit: UnitOfWork, *, alarm: int) -> Refusal | None:
+    """Counts a wrong code of everybody's; gives how it stands once they are more than `alarm`.
+
+    That stops nobody: who guesses is stopped by the counts of their own.
+    """
+    return _count(unit, "pairing", scope="everybody", limit=alarm)
+
+
 def reserve_address(unit: UnitOfWork, *, ip: str | None) -> Reservation | Refusal:
     """Counts one attempt of which only the address is known, or matters."""
     # Always the address first: one that floods us must not spend the account's attempts as well.
@@ -181,7 +212,7 @@ def _refusal(unit: UnitOfWork, row: Row, *, scope: Scope, limit: int) -> Refusal
 
 def _of_address(unit: UnitOfWork, ip: str | None) -> tuple[str, Scope, int]:
     """The count of an address: its key, scope and limit."""
-    return f"address:{_network(ip)}", "address", unit.settings.throttle.per_address
+    return f"address:{network_of(ip)}", "address", unit.settings.throttle.per_address
 
 
 def _of_password(
@@ -247,7 +278,7 @@ def _name_key(unit: UnitOfWork, name: str) -> str:
     return f"name:{tag.hex()[:32]}"
 
 
-def _network(ip: str | None) -> str:
+def network_of(ip: str | None) -> str:
     """The address that is counted: IPv4 whole, IPv6 by /64, which is what one person is given."""
     if ip is None:
         return "unknown"

@@ -17,7 +17,7 @@ from idp.clock import Instant
 from idp.errors import Refused
 from idp.events.actor import Actor
 from idp.oauth import authorizations
-from idp.sessions import lifecycle, queries
+from idp.sessions import lifecycle, naming, queries
 from idp.sessions.model import Session
 from idp.storage.unit_of_work import UnitOfWork
 from idp.web import cookies, elevation, errors, receipts, session_view
@@ -155,7 +155,7 @@ def rename(context: WebContext, request: PageRequest, visitor: Visitor) -> Respo
     """POST /account/sessions/{id}/rename: an empty name brings the default back."""
     with context.work.begin() as unit:
         session = _own(unit, visitor, request.params["id"])
-        lifecycle.rename(unit, session, request.form.get("name", ""), _actor(visitor))
+        naming.rename(unit, session, request.form.get("name", ""), _actor(visitor))
     return RedirectResponse(f"{ACCOUNT}#{session.id}", 303)
 
 

@@ -21,7 +21,7 @@ from idp.oauth.protected import Caller
 from idp.oauth.userinfo import bearer_token
 from idp.policy import assurance
 from idp.policy.assurance import Demand
-from idp.sessions import endings, lifecycle, queries
+from idp.sessions import endings, lifecycle, naming, queries
 from idp.sessions.model import Session
 from idp.sessions.place import Place
 from idp.storage.unit_of_work import UnitOfWork
@@ -67,7 +67,7 @@ def rename(context: WebContext, request: PageRequest, caller: Caller) -> Respons
         _require_any_proof(caller)
         if session.ended_at is not None:
             raise _over(unit, session)
-        lifecycle.rename(unit, session, name or "", _actor(caller))
+        naming.rename(unit, session, name or "", _actor(caller))
     with context.work.read() as unit:
         for row in session_view.running(unit, caller.user_id, current_id=caller.session_id):
             if row.id == session.id:

@@ -18,7 +18,7 @@ from anyio.to_thread import run_sync
 
 from idp.errors import Unavailable
 from idp.oauth.client_auth import fetch_keys
-from idp.oauth.provider import Answer, Decision, NeedsClientKeys, Provider
+from idp.oauth.provider import Answer, Decision, NeedsClientKeys, NeedsSession, Provider
 from idp.storage.database import Database, HotStatement, Row, Write
 
 Result = TypeVar("Result")
@@ -51,6 +51,9 @@ class Shell:
                 decision, written = await self._once(statement, parameters, decide)
             except NeedsClientKeys as needed:
                 await self.hop(partial(fetch_keys, needed.jwks_uri, self.provider))
+                continue
+            except NeedsSession as needed:
+                await self.hop(partial(needed.make, self.provider.work))
                 continue
             if not written:
                 continue

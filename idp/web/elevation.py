@@ -9,7 +9,7 @@ all in this session: whoever merely sits at a remembered browser sees, and signs
 Specs: OWASP ASVS 5.0 sections 7.5.1, 7.5.2 and 7.5.3.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 from urllib.parse import urlencode
 
@@ -17,12 +17,14 @@ import orjson
 from starlette.responses import RedirectResponse, Response
 
 from idp.clock import SECOND
+from idp.oauth import devices
 from idp.policy import assurance
-from idp.policy.assurance import Demand
-from idp.sessions.model import Session
+from idp.policy.assurance import PAIRING, Demand
+from idp.sessions.model import Pairing, Session
 from idp.storage.unit_of_work import UnitOfWork
 from idp.storage.vault import Unreadable, Vault
 from idp.users import factors
+from idp.users.model import User
 from idp.web import csrf
 from idp.web.http import PageRequest, WebContext
 
@@ -32,6 +34,7 @@ Operation = Literal[
     "change_factors",
     "see_secrets",
     "end_everything",
+    "let_in",
     "manage_account",
     "administer",
 ]
@@ -50,12 +53,25 @@ class Kept:
 
 
 def demand(unit: UnitOfWork, user_id: str, operation: Operation) -> Demand:
-    """What an operation demands: everything the person can be asked for, and recently."""
+    """What an operation demands: everything the person can be asked for, and recently.
+
+    On this very device: that another one let it in proves nothing here.
+    """
     if operation == "manage_account":
         return Demand(assurance.PROVED)
     able = factors.enrolled(unit, user_id)
     acr = "aal2" if factors.has_second(able) else "aal1"
-    return Demand(acr, unit.now - unit.settings.assurance.elevation * SECOND)
+    since = unit.now - unit.settings.assurance.elevation * SECOND
+    return Demand(acr, since, frozenset({PAIRING}))
+
+
+def for_pairing(unit: UnitOfWork, asked: Pairing, session: Session, user: User) -> Demand:
+    """What must be proved to let another device in: the same, and what its app asks for."""
+    own = demand(unit, user.id, "let_in")
+    if asked.kind != "device":
+        return own
+    acr = assurance.highest([own.acr, devices.least(unit, asked, session, user)])
+    return replace(own, acr=acr)
 
 
 def is_proved(session: Session) -> bool:

@@ -22,6 +22,7 @@ from idp.oauth import (
     authorize,
     client_auth,
     clients,
+    device_authorization,
     discovery,
     introspection,
     pushed,
@@ -45,6 +46,7 @@ from idp.sessions import hot
 from idp.storage.database import Row
 from idp.users.model import Role
 from idp.web import cookies
+from idp.web.address import networks
 from idp.web.decisions import Shell
 from idp.web.wire import (
     TEXT,
@@ -57,6 +59,7 @@ from idp.web.wire import (
     see_other,
     send_answer,
     unavailable,
+    visit_of,
 )
 
 log = logging.getLogger(__name__)
@@ -91,12 +94,14 @@ class ProtocolEndpoints:
         self.shell = Shell(provider)
         self.settings = provider.settings
         self._error_page = error_page
+        self._trusted_proxies = networks(provider.settings.trusted_proxies)
         metadata = orjson.dumps(discovery.document(self.settings.issuer))
         etag = f'"{hashlib.sha256(metadata).hexdigest()[:32]}"'
         self._metadata = (metadata, etag)
         self.by_path: dict[str, Callable[[Scope, Receive, Send], Awaitable[None]]] = {
             "/authorize": self.authorize_endpoint,
             "/token": self._form_endpoint(self._token),
+            "/device_authorization": self._form_endpoint(self._device_authorization),
             "/introspect": self._form_endpoint(self._introspect),
             "/revoke": self._form_endpoint(self._revoke),
             "/userinfo": self.userinfo_endpoint,
@@ -109,7 +114,7 @@ class ProtocolEndpoints:
     # --- the token side ---------------------------------------------------------------------
 
     def _form_endpoint(
-        self, endpoint: Callable[[dict[str, str], dict[str, str]], Awaitable[Answer]]
+        self, endpoint: Callable[[dict[str, str], dict[str, str], Scope], Awaitable[Answer]]
     ) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
         async def handle(scope: Scope, receive: Receive, send: Send) -> None:
             headers = headers_of(scope)
@@ -125,7 +130,7 @@ class ProtocolEndpoints:
                 else:
                     body = await read_body(receive)
                     form = parse_form(headers.get("content-type", ""), body)
-                    answer = await endpoint(form, headers)
+                    answer = await endpoint(form, headers, scope)
             except TooLarge:
                 answer = json_answer(413, {"error": "invalid_request"})
             except OAuth2Error as error:
@@ -139,7 +144,7 @@ class ProtocolEndpoints:
 
         return handle
 
-    async def _token(self, form: dict[str, str], headers: dict[str, str]) -> Answer:
+    async def _token(self, form: dict[str, str], headers: dict[str, str], _: Scope) -> Answer:
         status = 500
         try:
             answer = await self._token_answer(form, headers)
@@ -164,10 +169,25 @@ class ProtocolEndpoints:
 
         return await self.shell.decide(statement, parameters, decide)
 
-    async def _introspect(self, form: dict[str, str], headers: dict[str, str]) -> Answer:
+    async def _device_authorization(
+        self, form: dict[str, str], headers: dict[str, str], scope: Scope
+    ) -> Answer:
+        presented = client_auth.presented(form, headers)
+        asker = visit_of(scope, self._trusted_proxies, self.provider.atlas.of)
+        # Nothing but the caller is to be found.
+        statement, parameters = server.facts_key({}, presented)
+
+        def decide(row: Row | None) -> Decision:
+            now = self.provider.work.clock.now()
+            facts = token_facts(row)
+            return device_authorization.decide(form, presented, facts, asker, self.provider, now)
+
+        return await self.shell.decide(statement, parameters, decide)
+
+    async def _introspect(self, form: dict[str, str], headers: dict[str, str], _: Scope) -> Answer:
         return await self._about_token(form, headers, introspection.decide)
 
-    async def _revoke(self, form: dict[str, str], headers: dict[str, str]) -> Answer:
+    async def _revoke(self, form: dict[str, str], headers: dict[str, str], _: Scope) -> Answer:
         return await self._about_token(form, headers, revocation.decide)
 
     async def _about_token(

@@ -58,6 +58,8 @@ class SessionRow:
     browser: str | None
     os: str | None
     origin: str
+    # The device that let it in.
+    via: str | None
     is_temporary: bool
     is_trusted: bool
     ip: str | None
@@ -217,6 +219,7 @@ def _row(
         browser=session.browser,
         os=session.os,
         origin=session.origin,
+        via=details.via,
         is_temporary=bool(session.temporary),
         is_trusted=bool(session.trusted),
         ip=details.ip,

@@ -2,7 +2,7 @@
 
 Owns /step-up, which says why and for what, and offers only what would do. It serves an app's request
 (`request`), which /authorize decides again afterwards, and our own sensitive operations (`for`,
-`next`), with the form that was kept for them.
+`next`), with the form that was kept for them, and letting another device in (`pairing`).
 Specs: RFC 9470, OpenID Connect Core section 3.1.2.3.
 """
 
@@ -19,7 +19,7 @@ from idp.oauth.pushed import Pending
 from idp.policy import assurance
 from idp.policy.assurance import Demand
 from idp.sessions import ceremony as ceremonies
-from idp.sessions import prove, step_up
+from idp.sessions import pairing, prove, step_up
 from idp.sessions.model import Session
 from idp.sessions.prove import Rejected
 from idp.storage.unit_of_work import UnitOfWork
@@ -99,6 +99,8 @@ def _aim(
             # A whole sign-in is due, with every factor there is; one alone must not stand for it.
             return back_to_authorize(context, request, pending)
         return _Aim(demand, pending, "app", {"request": pending.id})
+    if "pairing" in fields:
+        return _aim_of_pairing(context, request, visitor, fields["pairing"])
     operation = next((one for one in elevation.OPERATIONS if one == fields.get("for")), None)
     if operation is None:
         return unknown_request(context, request)
@@ -108,6 +110,19 @@ def _aim(
     if "kept" in fields:
         hidden["kept"] = fields["kept"]
     return _Aim(demand, None, operation, hidden)
+
+
+def _aim_of_pairing(
+    context: WebContext, request: PageRequest, visitor: Visitor, pairing_id: str
+) -> _Aim | Response:
+    """Letting another device in, which this session opened the code of."""
+    with context.work.read() as unit:
+        asked = pairing.of_approver(unit, pairing_id, visitor.session)
+        if asked is None:
+            return unknown_request(context, request)
+        demand = elevation.for_pairing(unit, asked, visitor.session, visitor.user)
+    hidden = {"pairing": asked.id, "next": f"/device/{asked.id}"}
+    return _Aim(demand, None, "let_in", hidden)
 
 
 def _next(

@@ -12,6 +12,8 @@ from starlette.types import Receive, Scope, Send
 from idp.errors import Refused
 from idp.oauth.provider import Answer, json_answer
 from idp.oauth.request import BODY_MAXIMUM
+from idp.sessions.device import Locate, Visit, visit
+from idp.web.address import Network, client_address
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +69,16 @@ def cookies_of(scope: Scope) -> dict[str, str]:
     return jar
 
 
+def visit_of(scope: Scope, trusted: tuple[Network, ...], locate: Locate) -> Visit:
+    """Where a request came from, and what its client says of itself."""
+    peer = scope.get("client")
+    forwarded = [
+        value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"
+    ]
+    address = client_address(peer[0] if peer else None, forwarded, trusted)
+    return visit(headers_of(scope), ip=address, locate=locate)
+
+
 async def read_body(receive: Receive) -> bytes:
     """The body; raises `TooLarge`, and `InvalidRequestError` when it broke off."""
     chunks: list[bytes] = []
@@ -112,5 +124,6 @@ def method_not_allowed(allowed: str) -> Answer:
 def unavailable(refused: Refused) -> Answer:
     """A refusal of ours as a protocol error."""
     log.warning("refused: %s %s", refused.code, refused.detail)
-    retry = (("Retry-After", str(refused.retry_after or 1)),) if refused.status == 503 else ()
+    is_later = refused.status in (429, 503)
+    retry = (("Retry-After", str(refused.retry_after or 1)),) if is_later else ()
     return json_answer(refused.status, {"error": refused.code}, retry)

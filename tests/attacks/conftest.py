@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.attacks.readers import Target, make_target
+from tests.attacks.scene import Scene, make_scene
 from tests.attacks.wire import Wire, wired
 from tests.harness.provider import Idp
 
@@ -20,3 +21,9 @@ def wire(idp: Idp) -> Iterator[Wire]:
 def target(idp: Idp, wire: Wire) -> Target:
     """Everything of `idp` that reads tokens."""
     return make_target(idp, wire)
+
+
+@pytest.fixture
+def scene(idp: Idp) -> Scene:
+    """A device that asks, and two people at their browsers."""
+    return make_scene(idp)

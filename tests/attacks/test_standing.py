@@ -8,6 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from idp.oauth import authorizations, clients, consent
+from idp.oauth.grants.device_code import DEVICE_CODE
 from idp.oauth.model import Client
 from idp.oauth.server import GRANT_TYPES
 from idp.policy.timeouts import ABSOLUTE_DEFAULT, IDLE_DEFAULT
@@ -15,6 +16,7 @@ from idp.sessions.lifecycle import EXPIRY, EndReason, Started
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import queries
 from idp.users.model import ACTIVE, User
+from tests.harness.device_app import decide, device_app, open_code
 from tests.harness.provider import ADMIN, Flow, Idp, Registered
 from tests.oauth.asking import remember_consent
 
@@ -220,20 +222,32 @@ def test_a_new_beginning_brings_nothing_old_back(idp: Idp) -> None:
     assert idp.refresh(world.app, fresh["refresh_token"])[0] == 200
 
 
-def redeem_code(world: World) -> tuple[int, dict[str, Any]]:
-    return world.idp.token(world.app, **world.code)
+Way = Callable[[], tuple[int, dict[str, Any]]]
 
 
-def refresh(world: World) -> tuple[int, dict[str, Any]]:
-    return world.idp.refresh(world.app, world.tokens["refresh_token"])
+def redeem_code(world: World) -> Way:
+    return lambda: world.idp.token(world.app, **world.code)
 
 
-# How each grant would give tokens of a person; None where it never does. A grant that is added
-# without a row here fails the build.
-PATHWAYS: dict[str, Callable[[World], tuple[int, dict[str, Any]]] | None] = {
+def refresh(world: World) -> Way:
+    return lambda: world.idp.refresh(world.app, world.tokens["refresh_token"])
+
+
+def come_for_what_was_approved(world: World) -> Way:
+    terminal = device_app(world.idp)
+    terminal.ask(scope="openid")
+    browser = world.idp.signed_in_browser(world.started)
+    decide(browser, open_code(browser, terminal.user_code), "device-allow")
+    return terminal.poll
+
+
+# How each grant would give tokens of a person, made ready; None where it never does. A grant that is
+# added without a row here fails the build.
+PATHWAYS: dict[str, Callable[[World], Way] | None] = {
     "authorization_code": redeem_code,
     "refresh_token": refresh,
     "client_credentials": None,
+    DEVICE_CODE: come_for_what_was_approved,
 }
 
 
@@ -251,10 +265,12 @@ def test_no_grant_gives_tokens_of_a_person_who_may_not_sign_in(
     pathway = PATHWAYS[grant]
     assert pathway is not None
     world = make_world(idp)
+    come = pathway(world)
     with idp.work.begin() as unit:
         queries.set_status(unit, user_of(unit, world), status, ADMIN)
-    code, body = pathway(world)
-    assert (code, body["error"]) == (400, "invalid_grant")
+    code, body = come()
+    denied = "access_denied" if grant == DEVICE_CODE else "invalid_grant"
+    assert (code, body["error"]) == (400, denied)
 
 
 @pytest.mark.attack("BF-05")

@@ -37,7 +37,7 @@ def test_every_endpoint_that_is_named_is_there(idp: Idp, document: dict[str, Any
         for name, value in document.items()
         if name.endswith("_endpoint") or name == "jwks_uri"
     }
-    assert len(endpoints) == 7
+    assert len(endpoints) == 8
     for name, address in endpoints.items():
         assert address.startswith(f"{ISSUER}/"), name
         path = address.removeprefix(ISSUER)

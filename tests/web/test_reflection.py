@@ -38,12 +38,12 @@ def is_harmless(response: Response) -> bool:
 PATHS = [
     "/login", "/account/sign-in", "/consent", "/logout", "/signed-out", "/signed-out/receipts",
     "/account", "/account/sessions", "/account/sessions/receipts", "/account/apps", "/nowhere",
-    "/authorize", "/static/x", "/api/v1/users/sessions",
+    "/authorize", "/static/x", "/api/v1/users/sessions", "/device", "/device/par_x",
 ]  # fmt: skip
 PARAMETERS = [
     "request", "next", "done", "tab", "removed", "login_hint", "client_id", "redirect_uri", "state",
     "error", "error_description", "error_hint", "ui_locales", "id_token_hint", "scope", "prompt",
-    "post_logout_redirect_uri", "request_uri", "csrf", MARKER,
+    "post_logout_redirect_uri", "request_uri", "csrf", "user_code", MARKER,
 ]  # fmt: skip
 HEADERS = ["user-agent", "referer", "accept-language", "x-forwarded-for", "origin", "sec-ch-ua"]
 

@@ -1,0 +1,230 @@
+"""Apps on other devices: what must be proved to let one in, and what it gets (RFC 8628).
+
+Owns the person's side of a pairing of kind `device`: the demand, the consent that comes with the
+answer, and the session and grant that are made of an approval when the app comes for them. Every
+condition is asked again then (XD-04): between the answer and the next poll an account may be locked,
+a session ended, a consent revoked, a rule changed.
+"""
+
+from typing import Any
+
+from sqlalchemy import select
+
+from idp import ids
+from idp.errors import Refused, Unavailable
+from idp.events.catalogue import AuthorizationIssued, PairingConsumed
+from idp.oauth import consent
+from idp.oauth.model import Authorization, Client, Consent
+from idp.policy import assurance
+from idp.policy.assurance import PAIRING, Authentication, Demand, Rules, Standing
+from idp.sessions import lifecycle, pairing, queries
+from idp.sessions.device import Visit, describe
+from idp.sessions.lifecycle import alive
+from idp.sessions.model import Pairing, Session
+from idp.sessions.origin import Origin
+from idp.sessions.subject import subject
+from idp.storage.columns import LOCKED
+from idp.storage.unit_of_work import UnitOfWork, Work
+from idp.users.model import ACTIVE, Role, User
+from idp.users.rules import rules_of
+
+# Everything else that asks by a code is shown as a terminal, whatever its HTTP library says of itself.
+_SHOWN_AS_THEY_ARE = ("tv", "phone", "tablet")
+
+
+def least(unit: UnitOfWork, asked: Pairing, session: Session, user: User) -> str:
+    """The least level that the app itself, its scopes and the rules ask for."""
+    client = unit.orm.get_one(Client, asked.client_id)
+    rules = Rules(tuple(rules_of(unit, "assurance")))
+    ruled = rules.least(subject(session, user.roles, client.id), scopes=asked.scope.split())
+    return assurance.highest([one for one in (asked.acr, client.minimum_acr, ruled) if one])
+
+
+def type_of(asker: Visit) -> str:
+    """The kind of device an app asks from, as its icon."""
+    kind = describe(asker).type
+    return kind if kind in _SHOWN_AS_THEY_ARE else "terminal"
+
+
+def approve(unit: UnitOfWork, asked: Pairing, session: Session, wanted: Demand) -> bool:
+    """The person allows the app what it asks for, and lets it in; False when it was too late."""
+    if not pairing.approve(unit, asked, session, proved_since=wanted.since):
+        return False
+    consent.grant(
+        unit,
+        user_id=session.user_id,
+        session_id=session.id,
+        client_id=asked.client_id or "",
+        scope=asked.scope,
+    )
+    return True
+
+
+def deny(unit: UnitOfWork, asked: Pairing, session: Session) -> None:
+    """The person says no to the app."""
+    if pairing.deny(unit, asked, session, reason="denied"):
+        consent.deny(
+            unit,
+            user_id=session.user_id,
+            session_id=session.id,
+            client_id=asked.client_id or "",
+        )
+
+
+def issue(work: Work, *, pairing_id: str) -> None:
+    """Makes the session and the grant of an approved request, or turns it into a refusal.
+
+    Of several that try at once one makes them. The grant is worth nothing until the device code is
+    redeemed (`grants.device_code`).
+    """
+    try:
+        with work.begin() as unit:
+            asked = unit.orm.get(Pairing, pairing_id)
+            if asked is not None and asked.state == "approved":
+                _issue(unit, asked)
+    except Unavailable:
+        raise
+    except Refused as refused:
+        with work.begin() as unit:
+            pairing.refuse(unit, pairing_id, reason=refused.code)
+
+
+def _issue(unit: UnitOfWork, asked: Pairing) -> None:
+    """Raises `Refused` with the reason why nothing is given any more."""
+    # The person first, then their session: as everywhere (no deadlock on PostgreSQL).
+    user = unit.orm.get(User, asked.user_id, with_for_update=LOCKED)
+    approver = unit.orm.get(Session, asked.session_id, with_for_update=LOCKED)
+    client = unit.orm.get(Client, asked.client_id)
+    if user is None or user.status != ACTIVE:
+        raise _refused("user_not_active")
+    if approver is None or not _lives(unit, approver):
+        raise _refused("session_ended")
+    if client is None or client.disabled_at is not None:
+        raise _refused("client_disabled")
+    proofs = [one for one in assurance.proofs(approver.authentications) if one.method != PAIRING]
+    standing = assurance.standing(proofs, since=asked.proved_since or unit.now)
+    if standing is None or not assurance.reaches(standing.acr, least(unit, asked, approver, user)):
+        raise _refused("assurance")
+    scope, permission_scope = _granted(unit, asked.scope, client, user)
+    if not scope:
+        raise _refused("nothing_granted")
+    if not _is_allowed(unit, user, client, asked.scope):
+        raise _refused("consent_revoked")
+    made = _session(unit, asked, client, user, approver, standing)
+    grant_id = _grant(unit, asked, client, made, standing, (scope, permission_scope))
+    if not pairing.consume(unit, asked, new_session_id=made.id, authorization_id=grant_id):
+        # Another poll was quicker, or the person changed their mind: nothing of this stays.
+        raise _refused("too_late")
+
+
+def _session(
+    unit: UnitOfWork,
+    asked: Pairing,
+    client: Client,
+    user: User,
+    approver: Session,
+    standing: Standing,
+) -> Session:
+    asker = pairing.details_of(unit, asked).asker or Visit()
+    via = queries.details(unit, approver).default_label
+    proof = Authentication(
+        method=PAIRING,
+        # RFC 8176: over another channel. What was shown there is not what this device can show.
+        amr=("mca",),
+        acr=standing.acr,
+        credential=_credential(approver),
+        at=standing.auth_time,
+    )
+    origin = Origin(
+        kind="device",
+        via=via,
+        approver_id=approver.id,
+        label=client.name,
+        device_type=type_of(asker),
+    )
+    started = lifecycle.start(unit, user, [proof], asker, origin)
+    unit.record(
+        PairingConsumed(
+            actor="client",
+            actor_id=client.id,
+            user_id=user.id,
+            session_id=started.session.id,
+            client_id=client.id,
+            ip=asker.ip,
+            pairing=asked.id,
+            kind=asked.kind,
+            device=client.name,
+            approver=approver.id,
+        )
+    )
+    return started.session
+
+
+def _grant(
+    unit: UnitOfWork,
+    asked: Pairing,
+    client: Client,
+    made: Session,
+    standing: Standing,
+    scopes: tuple[str, str],
+) -> str:
+    own = assurance.standing(assurance.proofs(made.authentications)) or standing
+    grant = Authorization(
+        id=ids.new("azn"),
+        session_id=made.id,
+        user_id=made.user_id,
+        client_id=client.id,
+        scope=scopes[0],
+        permission_scope=scopes[1],
+        auth_time=own.auth_time,
+        acr=own.acr,
+        amr=list(own.amr),
+        offline=int("offline_access" in scopes[0].split()),
+        created_at=unit.now,
+        last_used_at=unit.now,
+        code_expires_at=asked.expires_at,
+    )
+    unit.orm.add(grant)
+    unit.record(
+        AuthorizationIssued(
+            actor="user",
+            actor_id=made.user_id,
+            user_id=made.user_id,
+            session_id=made.id,
+            client_id=client.id,
+            authorization_id=grant.id,
+            scope=grant.scope,
+        )
+    )
+    return grant.id
+
+
+def _granted(unit: UnitOfWork, scope: str, client: Client, user: User) -> tuple[str, str]:
+    """What of `scope` the app still may have of this person, and which part of it rests on roles."""
+    governed = {one for given in unit.orm.scalars(select(Role.permissions)) for one in given}
+    registered, held = set(client.scope.split()), set(user.permissions)
+    given = [
+        one for one in scope.split() if one in registered and (one not in governed or one in held)
+    ]
+    return " ".join(given), " ".join(one for one in given if one in governed)
+
+
+def _is_allowed(unit: UnitOfWork, user: User, client: Client, scope: str) -> bool:
+    """Whether what the person allowed with their answer is still allowed; nobody takes it back now."""
+    found = unit.orm.get(Consent, (user.id, client.id), with_for_update=LOCKED)
+    return found is not None and set(scope.split()) <= set(found.scope.split())
+
+
+def _lives(unit: UnitOfWork, session: Session) -> bool:
+    found = unit.orm.scalar(select(Session.id).where(Session.id == session.id, alive(unit.now)))
+    return found is not None
+
+
+def _credential(approver: Session) -> str | None:
+    """The credential the approval rests on: what it let in falls with it (`aftermath`)."""
+    used: list[Any] = [one.get("credential") for one in approver.authentications]
+    return next((one for one in reversed(used) if one), None)
+
+
+def _refused(reason: str) -> Refused:
+    return Refused(reason, "The other device cannot be let in any more.", 403)

@@ -1,0 +1,347 @@
+"""Pairing: one device asks for a session, and one on which its person is signed in approves.
+
+One primitive for three things. `device`: an app asks and shows a code, a browser opens it (RFC 8628).
+`sign_in`: a browser asks and shows a QR code, a signed-in device opens it. `move`: the signed-in
+device shows the QR code, the browser that opens it asks.
+
+    pending ──claim──▶ claimed ──approve──▶ approved ──consume──▶ consumed
+                          │                    │
+                          └──── deny, report ──┴──▶ denied, reported
+
+Each arrow is one conditional UPDATE, so that of two who take it one does; denied, reported and
+consumed are final. A pairing that ran out takes no arrow. The first to open a code has it: nobody
+else approves or denies, and a second try by others is told to the first (XD-01, XD-07). What a code
+is worth ends there: a session is made by `consume`, in the transaction of whoever makes it, and goes
+to the device that asked, which proves itself by its device code or its browser's cookie.
+
+What becomes of an approval is decided in `idp.sessions.handoff` (browsers) and `idp.oauth.devices`
+(apps). Specs: RFC 8628, RFC 10027 (BCP 247).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
+
+from idp.clock import DAY, HOUR, MINUTE, Duration, Instant
+from idp.errors import Refused
+from idp.events.actor import Actor
+from idp.events.catalogue import (
+    PairingApproved,
+    PairingClaimed,
+    PairingContested,
+    PairingDenied,
+    PairingReported,
+)
+from idp.sessions import place, user_code
+from idp.sessions.device import Visit
+from idp.sessions.model import Pairing, Session
+from idp.storage.store import Store
+from idp.storage.unit_of_work import UnitOfWork
+from idp.storage.vault import Vault
+from idp.users.throttle import network_of
+
+Kind = Literal["device", "sign_in", "move"]
+# How long a network that was reported stays out of this account's sight.
+BLOCKED: Duration = DAY
+# Kept after it ran out, so that whoever still asks is told "expired" and not "unknown".
+KEPT: Duration = HOUR
+# Anybody may ask, so what they leave behind is bounded (DS-08).
+WAITING_MAXIMUM = 50_000
+BATCH = 1_000
+_FULL = "pairings:full"
+
+NOT_THIS_CODE = (
+    "This code is not known, has run out, or was opened before. "
+    "Please look at the other device again, and start there once more if it shows no code."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """The sealed part: the code as it is typed, the asking device, and where its browser goes on."""
+
+    user_code: str
+    asker: Visit | None = None
+    onward: Mapping[str, str] = field(default_factory=dict)
+
+
+def sealed(vault: Vault, pairing_id: str, details: Details) -> str:
+    """The details as they are stored."""
+    asker = details.asker
+    values = {
+        "user_code": details.user_code,
+        "asker": _stored(asker) if asker is not None else None,
+        "onward": dict(details.onward),
+    }
+    return vault.seal_text(orjson.dumps(values).decode(), _context(pairing_id))
+
+
+def details_of(unit: UnitOfWork, pairing: Pairing) -> Details:
+    values: dict[str, Any] = orjson.loads(
+        unit.vault.open_text(pairing.details, _context(pairing.id))
+    )
+    asker = _restored(values["asker"]) if values["asker"] is not None else None
+    return Details(values["user_code"], asker, values["onward"])
+
+
+def network_hash(vault: Vault, ip: str | None) -> str:
+    """What is stored of the asking device's network: enough to know it again."""
+    return vault.mac(network_of(ip).encode(), "pairing network").hex()
+
+
+def by_typed(unit: UnitOfWork, typed: str, kinds: tuple[Kind, ...]) -> Pairing | None:
+    """The pairing of a code that was typed, if it is of these kinds and has not run out."""
+    code = user_code.canonical(typed)
+    if code is None:
+        return None
+    return unit.orm.scalar(
+        select(Pairing).where(
+            Pairing.user_code_hash == user_code.digest(code, unit.vault),
+            Pairing.kind.in_(kinds),
+            Pairing.expires_at > unit.now,
+        )
+    )
+
+
+def of_approver(unit: UnitOfWork, pairing_id: str, session: Session) -> Pairing | None:
+    """The pairing with this id if this very session opened it, or showed its code."""
+    return unit.orm.scalar(
+        select(Pairing).where(Pairing.id == pairing_id, Pairing.session_id == session.id)
+    )
+
+
+def claim(unit: UnitOfWork, pairing: Pairing, session: Session, **values: Any) -> bool:
+    """Ties a pairing to the first session that opens its code; False when that was another.
+
+    Raises `Refused` (`origin_blocked`) when this person reported the asking network of late.
+    """
+    if pairing.session_id == session.id:
+        return True
+    if _is_blocked(unit, session.user_id, pairing.network_hash):
+        raise Refused(
+            "origin_blocked",
+            "You reported a request from that network as not yours, so nothing from there is "
+            "taken for a day. If it is yours after all, sign in there another way.",
+            403,
+        )
+    claimed = _become(
+        unit,
+        pairing,
+        "claimed",
+        Pairing.state == "pending",
+        session_id=session.id,
+        user_id=session.user_id,
+        **values,
+    )
+    if not claimed:
+        contest(unit, pairing)
+        return False
+    unit.record(PairingClaimed(**_about(pairing), **_by(session), kind=pairing.kind))
+    return True
+
+
+def contest(unit: UnitOfWork, pairing: Pairing) -> None:
+    """Notes that somebody else opened a code that was taken, for the one who has it to see."""
+    changed = unit.orm.execute(
+        update(Pairing)
+        .where(
+            Pairing.id == pairing.id,
+            Pairing.state.in_(("claimed", "approved")),
+            Pairing.contested_at.is_(None),
+            Pairing.expires_at > unit.now,
+        )
+        .values(contested_at=unit.now)
+        .returning(Pairing.id)
+        .execution_options(synchronize_session="fetch")
+    ).one_or_none()
+    if changed is not None:
+        unit.record(PairingContested(**_about(pairing), kind=pairing.kind))
+
+
+def approve(
+    unit: UnitOfWork, pairing: Pairing, session: Session, *, proved_since: Instant, **values: Any
+) -> bool:
+    """The person of the session that opened it says yes; False when it was too late for that.
+
+    `proved_since` is from when on proofs counted for it.
+    """
+    approved = _become(
+        unit,
+        pairing,
+        "approved",
+        Pairing.state == "claimed",
+        Pairing.session_id == session.id,
+        proved_since=proved_since,
+        decided_at=unit.now,
+        **values,
+    )
+    if approved:
+        unit.record(PairingApproved(**_about(pairing), **_by(session), kind=pairing.kind))
+    return approved
+
+
+def deny(unit: UnitOfWork, pairing: Pairing, session: Session, *, reason: str) -> bool:
+    """The same person says no, for good; also after a yes that nobody has used yet."""
+    denied = _become(
+        unit,
+        pairing,
+        "denied",
+        Pairing.state.in_(("pending", "claimed", "approved")),
+        Pairing.session_id == session.id,
+        decided_at=unit.now,
+    )
+    if denied:
+        unit.record(
+            PairingDenied(**_about(pairing), **_by(session), kind=pairing.kind, reason=reason)
+        )
+    return denied
+
+
+def report(unit: UnitOfWork, pairing: Pairing, session: Session) -> bool:
+    """ "I did not start this": no, and nothing from that network for this account for a day."""
+    reported = _become(
+        unit,
+        pairing,
+        "reported",
+        Pairing.state.in_(("claimed", "approved", "denied")),
+        Pairing.session_id == session.id,
+        decided_at=unit.now,
+    )
+    if reported:
+        asker = details_of(unit, pairing).asker
+        unit.record(
+            PairingReported(
+                **_about(pairing),
+                **_by(session),
+                kind=pairing.kind,
+                ip=asker.ip if asker is not None else None,
+            )
+        )
+    return reported
+
+
+def refuse(unit: UnitOfWork, pairing_id: str, *, reason: str) -> None:
+    """What was approved may not be given any more: the answer is no, for good."""
+    pairing = unit.orm.get(Pairing, pairing_id)
+    if pairing is None:
+        return
+    if _become(unit, pairing, "denied", Pairing.state == "approved", decided_at=unit.now):
+        unit.record(
+            PairingDenied(
+                **_about(pairing),
+                user_id=pairing.user_id,
+                session_id=pairing.session_id,
+                kind=pairing.kind,
+                reason=reason,
+            )
+        )
+
+
+def consume(unit: UnitOfWork, pairing: Pairing, **made: str) -> bool:
+    """Spends an approval, once, in the transaction that makes what comes of it (invariant 2)."""
+    return _become(unit, pairing, "consumed", Pairing.state == "approved", **made)
+
+
+def is_open(pairing: Pairing, now: Instant) -> bool:
+    """Whether anything can still be decided about it."""
+    return now < pairing.expires_at and pairing.state in ("pending", "claimed", "approved")
+
+
+def watch_room(unit: UnitOfWork, store: Store) -> int:
+    """Says in the Store whether too many codes are waiting; gives how many. Run now and then."""
+    waiting = unit.connection.scalar(select(func.count()).select_from(Pairing)) or 0
+    if waiting >= WAITING_MAXIMUM:
+        store.set(_FULL, b"1", MINUTE)
+    else:
+        store.delete(_FULL)
+    return waiting
+
+
+def has_room(store: Store) -> bool:
+    """Whether another device may ask."""
+    return store.get(_FULL) is None
+
+
+def delete_expired(unit: UnitOfWork) -> int:
+    """Removes pairings nobody asks for any more; gives how many. Reports stay while they block."""
+    past = (
+        select(Pairing.id)
+        .where(
+            or_(
+                and_(Pairing.state != "reported", Pairing.expires_at <= unit.now - KEPT),
+                Pairing.expires_at <= unit.now - BLOCKED,
+            )
+        )
+        .limit(BATCH)
+    )
+    return unit.connection.execute(delete(Pairing).where(Pairing.id.in_(past))).rowcount
+
+
+def _become(
+    unit: UnitOfWork, pairing: Pairing, state: str, *where: ColumnElement[bool], **values: Any
+) -> bool:
+    """The one way to another state; False when it is not the time for it, or no longer."""
+    changed = unit.orm.execute(
+        update(Pairing)
+        .where(Pairing.id == pairing.id, Pairing.expires_at > unit.now, *where)
+        .values(state=state, **values)
+        .returning(Pairing.id)
+        .execution_options(synchronize_session="fetch")
+    ).one_or_none()
+    return changed is not None
+
+
+def _stored(asker: Visit) -> dict[str, Any]:
+    at = asker.place
+    return {
+        "ip": asker.ip,
+        "agent": asker.agent,
+        "hints": dict(asker.hints),
+        "place": [place.sealed(at), at.country, at.asn],
+    }
+
+
+def _restored(values: dict[str, Any]) -> Visit:
+    """The asking device as it was, where it was then."""
+    kept, country, asn = values.pop("place")
+    at = place.restored(kept, country=country, asn=asn)
+    return Visit(**values, locate=lambda _: at)
+
+
+def _is_blocked(unit: UnitOfWork, user_id: str, network: str | None) -> bool:
+    if network is None:
+        return False
+    return (
+        unit.orm.scalar(
+            select(Pairing.id)
+            .where(
+                Pairing.user_id == user_id,
+                Pairing.state == "reported",
+                Pairing.network_hash == network,
+                Pairing.decided_at > unit.now - BLOCKED,
+            )
+            .limit(1)
+        )
+        is not None
+    )
+
+
+def _about(pairing: Pairing) -> dict[str, Any]:
+    return {"client_id": pairing.client_id, "pairing": pairing.id}
+
+
+def _by(session: Session) -> dict[str, Any]:
+    actor = Actor("user", session.id)
+    return {
+        "actor": actor.kind,
+        "actor_id": actor.id,
+        "user_id": session.user_id,
+        "session_id": session.id,
+    }
+
+
+def _context(pairing_id: str) -> str:
+    return f"pairing:{pairing_id}"
