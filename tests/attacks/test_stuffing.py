@@ -5,9 +5,6 @@ from collections.abc import Callable
 import pytest
 
 from tests.bench import stuffing
-from tests.races.conftest import say
-
-__all__ = ["say"]
 
 MOST_MEGABYTES_MORE = 60
 
