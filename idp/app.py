@@ -40,7 +40,7 @@ from idp.logout import backchannel
 from idp.notify import notices, recovery
 from idp.notify.channel import MailWorker
 from idp.oauth import authorizations, cleanup, keys, pushed
-from idp.oauth.authorize import PageError
+from idp.oauth.authorization_request import PageError
 from idp.oauth.keys import Keyring
 from idp.oauth.provider import Answer, Provider
 from idp.sessions import aftermath, expiry, pairing
@@ -55,7 +55,7 @@ from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.storage.vault import Vault
 from idp.users import links, roles, spent, throttle, trusted_devices
 from idp.users.passwords import PasswordHasher
-from idp.users.rules import AssuranceRules
+from idp.users.rules import RulesInForce
 from idp.web import errors, gauges, pages, request_id
 from idp.web.headers import PageHeaders, of_pages
 from idp.web.http import WebContext, web_context
@@ -167,11 +167,9 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
         store=store_of(work),
         outbound=Outbound(work.settings.outbound),
         atlas=Atlas(work.settings.geo, work.clock),
-        assurance=AssuranceRules(work),
+        rules=RulesInForce(work),
     )
-    work.subscribers[RuleChanged].append(
-        lambda unit, _: unit.after_commit(provider.assurance.forget)
-    )
+    work.subscribers[RuleChanged].append(lambda unit, _: unit.after_commit(provider.rules.forget))
     measures = Measures()
     gauges.count_events(work, measures)
     logouts = backchannel.BackchannelLogout(

@@ -1,4 +1,4 @@
-"""The authorization endpoint: validate the request, decide the next step, issue the code.
+"""The authorization endpoint: decide the next step, issue the code.
 
 `/authorize` is a dispatcher over stored state. A request that needs a person is pushed to ourselves
 (`pushed`), the pages carry its reference and always come back here, and here everything is decided
@@ -8,73 +8,40 @@ reason, and the `prompt=none` error.
 Specs: RFC 6749 section 4.1, OpenID Connect Core section 3.1.2, RFC 9207, RFC 9700 section 2.1.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import urlencode
 
-from authlib.oauth2.rfc6749 import AccessDeniedError, InvalidRequestError, OAuth2Error
-from authlib.oauth2.rfc6749.errors import InvalidScopeError
+from authlib.oauth2.rfc6749 import AccessDeniedError, OAuth2Error
 from authlib.oidc.core.errors import (
     AccountSelectionRequiredError,
     ConsentRequiredError,
     InteractionRequiredError,
     LoginRequiredError,
-    RequestNotSupportedError,
-    RequestURINotSupportedError,
 )
 
 from idp import ids
 from idp.clock import SECOND, Instant
 from idp.events.catalogue import AuthorizationIssued
 from idp.events.log import hot_write
-from idp.oauth import authorizations, claims, consent, demands, id_token
+from idp.oauth import authorizations, claims, consent, demands
+from idp.oauth.authorization_request import Requested
 from idp.oauth.discovery import SCOPES
-from idp.oauth.facts import AuthorizeFacts, ClientFacts, SessionFacts, UserFacts
-from idp.oauth.grants.authorization_code import Pkce
+from idp.oauth.facts import AuthorizeFacts, SessionFacts, UserFacts
 from idp.oauth.provider import Provider
-from idp.oauth.request import ProtocolRequest
 from idp.oauth.server import as_json
 from idp.policy import assurance
-from idp.policy.assurance import Demand, Proof, Rules
-from idp.policy.selection import Subject
+from idp.policy.assurance import Demand, Proof
+from idp.policy.selection import Book, Subject
 from idp.policy.timeouts import ran_out
 from idp.sessions import hot
 from idp.sessions.subject import subject
 from idp.storage.database import Write
 from idp.users.model import ACTIVE
 
-PROMPTS = frozenset({"none", "login", "consent", "select_account"})
-DISPLAYS = frozenset({"page", "popup", "touch", "wap"})
-STATE_MAXIMUM = 4_096
-NONCE_MAXIMUM = 1_024
-SCOPE_MAXIMUM = 2_048
-# RFC 6749 appendix A.4: printable ASCII without quote and backslash, single spaces between.
-_SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+( +[\x21\x23-\x5B\x5D-\x7E]+)*")
-_STATE = re.compile(r"[\x20-\x7E]+")
-
 # "none": no page can help, the error goes to the app.
 Page = Literal["login", "step-up", "consent", "none"]
-
-
-@dataclass(frozen=True, slots=True)
-class Requested:
-    """A valid authorization request."""
-
-    client: ClientFacts
-    redirect_uri: str
-    scope: str
-    state: str | None
-    nonce: str | None
-    code_challenge: str | None
-    prompt: frozenset[str]
-    max_age: int | None
-    claims: dict[str, Any]
-    # Of the `id_token_hint`, when one was sent and is ours.
-    hinted_sub: str | None
-    # The least of the demanded levels, when the request names one of ours.
-    acr: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,163 +71,7 @@ class Step:
     error: type[OAuth2Error]
 
 
-class PageError(Exception):
-    """A request that must not be redirected: client or redirect URI is not proven (RU-16)."""
-
-    def __init__(self, code: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.code = code
-        self.sentence = sentence
-
-
-def validate(
-    values: dict[str, str],
-    repeated: frozenset[str],
-    client: ClientFacts | None,
-    provider: Provider,
-) -> Requested:
-    """The request as a value.
-
-    Raises `PageError` while client and redirect URI are not proven, then `OAuth2Error` with the
-    redirect URI set.
-    """
-    if client is None or client.disabled_at is not None or "client_id" in repeated:
-        raise PageError("invalid_client", "The app that sent you here is not known.")
-    redirect_uri = values.get("redirect_uri")
-    if "redirect_uri" in repeated:
-        raise PageError("invalid_request", "The app sent two addresses to return to.")
-    if redirect_uri is None:
-        raise PageError("invalid_request", "The app did not say where to return to.")
-    if not redirect_uri_matches(redirect_uri, client):
-        raise PageError(
-            "invalid_redirect_uri", "The app asked to return to an address it has not registered."
-        )
-    try:
-        return _validate_rest(values, repeated, client, redirect_uri, provider)
-    except OAuth2Error as error:
-        error.redirect_uri = redirect_uri
-        raise
-
-
-def redirect_uri_matches(redirect_uri: str, client: ClientFacts) -> bool:
-    """Exact comparison, byte for byte (RFC 9700 section 2.1).
-
-    The one deviation is RFC 8252 section 7.3: a native client may use any port on a loopback IP
-    literal it registered.
-    """
-    if redirect_uri in client.redirect_uris:
-        return True
-    if client.application_type != "native":
-        return False
-    found = _LOOPBACK.fullmatch(redirect_uri)
-    if found is None or not 1 <= int(found["port"] or 80) <= 65_535:
-        return False
-    without_port = f"http://{found['host']}{found['rest']}"
-    return any(
-        (known := _LOOPBACK.fullmatch(one)) is not None
-        and f"http://{known['host']}{known['rest']}" == without_port
-        for one in client.redirect_uris
-    )
-
-
-_LOOPBACK = re.compile(
-    r"http://(?P<host>127\.0\.0\.1|\[::1\])(:(?P<port>[0-9]{1,5}))?(?P<rest>/[\x21-\x7E]*)"
-)
-
-
-def _validate_rest(
-    values: dict[str, str],
-    repeated: frozenset[str],
-    client: ClientFacts,
-    redirect_uri: str,
-    provider: Provider,
-) -> Requested:
-    if repeated:
-        raise InvalidRequestError("A parameter was sent more than once.")
-    if "request" in values:
-        raise RequestNotSupportedError("Request objects are not supported.")
-    if "request_uri" in values:
-        raise RequestURINotSupportedError("This request_uri is not known.")
-    response_type = values.get("response_type")
-    if response_type is None:
-        raise InvalidRequestError("The parameter response_type is missing.")
-    if response_type != "code":
-        raise OAuth2Error(
-            "Only response_type=code is supported.", error="unsupported_response_type"
-        )
-    if not client.check_response_type("code"):
-        raise OAuth2Error("The client may not use the code flow.", error="unauthorized_client")
-    if values.get("response_mode", "query") != "query":
-        raise InvalidRequestError("Only response_mode=query is supported.")
-    state, nonce = values.get("state"), values.get("nonce")
-    if state is not None and (len(state) > STATE_MAXIMUM or not _STATE.fullmatch(state)):
-        raise InvalidRequestError("state must be at most 4096 printable ASCII characters.")
-    if nonce is not None and len(nonce) > NONCE_MAXIMUM:
-        raise InvalidRequestError("nonce is too long.")
-    _check_pkce(values, client, provider)
-    prompt = frozenset(values.get("prompt", "").split())
-    if not prompt <= PROMPTS or ("none" in prompt and len(prompt) > 1):
-        raise InvalidRequestError("prompt is not valid.")
-    if values.get("display", "page") not in DISPLAYS:
-        raise InvalidRequestError("display is not valid.")
-    max_age = values.get("max_age")
-    if max_age is not None and not re.fullmatch(r"[0-9]{1,9}", max_age):
-        raise InvalidRequestError("max_age must be a number of seconds.")
-    requested_claims = claims.parse_parameter(values.get("claims", "{}"))
-    if requested_claims is None:
-        raise InvalidRequestError("claims is not a valid claims request.")
-    hinted_sub = None
-    if "id_token_hint" in values:
-        hint = id_token.read_hint(
-            values["id_token_hint"], issuer=provider.settings.issuer, keyring=provider.keyring
-        )
-        if hint is None:
-            raise InvalidRequestError("id_token_hint is not an ID token of this provider.")
-        hinted_sub = hint["sub"]
-    return Requested(
-        client=client,
-        redirect_uri=redirect_uri,
-        scope=requested_scope(values.get("scope"), client),
-        state=state,
-        nonce=nonce,
-        code_challenge=values.get("code_challenge"),
-        prompt=prompt,
-        max_age=int(max_age) if max_age is not None else None,
-        claims=claims.within(requested_claims, client.scope),
-        hinted_sub=hinted_sub,
-        acr=demands.acr(values),
-    )
-
-
-def requested_scope(asked: str | None, client: ClientFacts) -> str:
-    """What is asked for of what the client may have; raises `invalid_scope` when nothing is left."""
-    if asked is not None and (len(asked) > SCOPE_MAXIMUM or not _SCOPE.fullmatch(asked)):
-        raise InvalidScopeError("scope is not valid.")
-    allowed = client.get_allowed_scope(asked)
-    if allowed is None:
-        raise InvalidScopeError("The client may have none of these scopes.")
-    scopes = allowed.split()
-    if "offline_access" in scopes and not client.check_grant_type("refresh_token"):
-        scopes.remove("offline_access")
-    return " ".join(scopes)
-
-
-class _PkceAsked:
-    """What the PKCE extension looks at, without a whole authlib grant around it."""
-
-    def __init__(self, request: ProtocolRequest) -> None:
-        self.request = request
-
-
-def _check_pkce(values: dict[str, str], client: ClientFacts, provider: Provider) -> None:
-    request = ProtocolRequest(
-        "GET", f"{provider.settings.issuer}/authorize", values=values, headers={}
-    )
-    request.client = client
-    Pkce().validate_code_challenge(_PkceAsked(request), "")
-
-
-def moment(requested: Requested, facts: AuthorizeFacts, rules: Rules, now: Instant) -> Moment:
+def moment(requested: Requested, facts: AuthorizeFacts, book: Book, now: Instant) -> Moment:
     """The facts as `next_step` sees them.
 
     A session that ran out, or whose person may not sign in, counts as none.
@@ -290,7 +101,7 @@ def moment(requested: Requested, facts: AuthorizeFacts, rules: Rules, now: Insta
             client_acr=requested.client.minimum_acr,
             prompt=requested.prompt,
             max_age=requested.max_age,
-            rules=rules,
+            book=book,
             of=subject(session, user.roles, requested.client.id)
             if session is not None and user is not None
             else Subject(client_id=requested.client.id),

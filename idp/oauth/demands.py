@@ -14,8 +14,8 @@ from idp.clock import SECOND, Instant
 from idp.oauth import claims
 from idp.oauth.pushed import Pending
 from idp.policy import assurance
-from idp.policy.assurance import Demand, Rules
-from idp.policy.selection import Subject
+from idp.policy.assurance import Demand
+from idp.policy.selection import Book, Subject
 from idp.sessions.model import Session
 from idp.sessions.subject import subject
 from idp.users.model import User
@@ -51,7 +51,7 @@ def demand(
     client_acr: str | None,
     prompt: Collection[str],
     max_age: int | None,
-    rules: Rules,
+    book: Book,
     of: Subject,
     scope: str,
     begun: Instant | None,
@@ -63,7 +63,7 @@ def demand(
     longer for that than `max_age` is not asked again. An app that asks when somebody was here asks for
     a proof of it, which a remembered browser is not.
     """
-    ruled = rules.least(of, scopes=scope.split())
+    ruled = assurance.least(book, of, scopes=scope.split())
     levels = [one for one in (acr, client_acr, ruled) if one]
     since = 0
     if not _ASKING_AGAIN.isdisjoint(prompt):
@@ -76,9 +76,7 @@ def demand(
     return Demand(assurance.highest(levels), since)
 
 
-def of_pending(
-    pending: Pending, session: Session, user: User, rules: Rules, now: Instant
-) -> Demand:
+def of_pending(pending: Pending, session: Session, user: User, book: Book, now: Instant) -> Demand:
     """What a request that was pushed to ourselves demands of this session."""
     values = pending.parameters
     max_age = values.get("max_age", "")
@@ -87,7 +85,7 @@ def of_pending(
         client_acr=pending.client.minimum_acr,
         prompt=values.get("prompt", "").split(),
         max_age=int(max_age) if re.fullmatch(r"[0-9]{1,9}", max_age) else None,
-        rules=rules,
+        book=book,
         of=subject(session, user.roles, pending.client.id),
         scope=values.get("scope", ""),
         begun=pending.created_at if pending.authenticated_session_id == session.id else None,

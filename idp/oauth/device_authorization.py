@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from idp import ids
 from idp.clock import SECOND, Instant
 from idp.errors import Refused, Unavailable
-from idp.oauth import authorize, client_auth
+from idp.oauth import authorization_request, client_auth
 from idp.oauth.client_auth import Presented
 from idp.oauth.facts import ClientFacts, TokenFacts
 from idp.oauth.grants.device_code import DEVICE_CODE
@@ -100,7 +100,7 @@ def _answer(device_code: str, typed: str, lifetime: int, provider: Provider) -> 
 
 def _scope(asked: str | None, client: ClientFacts) -> str:
     """Nothing is left out in silence: a device cannot show its person what it did not get (RT-13)."""
-    scope = authorize.requested_scope(asked, client)
+    scope = authorization_request.requested_scope(asked, client)
     if not set((asked or "").split()) <= {*client.scope.split(), "offline_access"}:
         raise InvalidScopeError("The scope is more than the client may have.")
     return scope

@@ -16,7 +16,7 @@ from idp.events.catalogue import AuthorizationIssued, PairingConsumed
 from idp.oauth import consent
 from idp.oauth.model import Authorization, Client, Consent
 from idp.policy import assurance
-from idp.policy.assurance import PAIRING, Authentication, Demand, Rules, Standing
+from idp.policy.assurance import PAIRING, Authentication, Demand, Standing
 from idp.sessions import lifecycle, pairing, queries
 from idp.sessions.device import Visit, describe
 from idp.sessions.lifecycle import alive
@@ -25,8 +25,8 @@ from idp.sessions.origin import Origin
 from idp.sessions.subject import subject
 from idp.storage.columns import LOCKED
 from idp.storage.unit_of_work import UnitOfWork, Work
+from idp.users import rules
 from idp.users.model import ACTIVE, Role, User
-from idp.users.rules import rules_of
 
 # Everything else that asks by a code is shown as a terminal, whatever its HTTP library says of itself.
 _SHOWN_AS_THEY_ARE = ("tv", "phone", "tablet")
@@ -35,8 +35,8 @@ _SHOWN_AS_THEY_ARE = ("tv", "phone", "tablet")
 def least(unit: UnitOfWork, asked: Pairing, session: Session, user: User) -> str:
     """The least level that the app itself, its scopes and the rules ask for."""
     client = unit.orm.get_one(Client, asked.client_id)
-    rules = Rules(tuple(rules_of(unit, "assurance")))
-    ruled = rules.least(subject(session, user.roles, client.id), scopes=asked.scope.split())
+    of = subject(session, user.roles, client.id)
+    ruled = assurance.least(rules.book(unit), of, scopes=asked.scope.split())
     return assurance.highest([one for one in (asked.acr, client.minimum_acr, ruled) if one])
 
 

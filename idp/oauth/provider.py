@@ -13,7 +13,7 @@ from idp.storage.database import Write
 from idp.storage.store import Store
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.storage.vault import Vault
-from idp.users.rules import AssuranceRules
+from idp.users.rules import RulesInForce
 from idp.work.outbound import Outbound
 
 
@@ -26,7 +26,7 @@ class Provider:
     store: Store
     outbound: Outbound
     atlas: Atlas
-    assurance: AssuranceRules
+    rules: RulesInForce
 
     @property
     def settings(self) -> Settings:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from idp.clock import Instant
-from idp.policy.selection import Rule, Subject, matches
+from idp.policy.selection import Book, Subject, matches
 
 LADDER = ("0", "aal1", "aal2", "aal3")
 # The least level that somebody proved anything for.
@@ -192,22 +192,19 @@ def _amr(taken: Sequence[Proof], acr: str) -> tuple[str, ...]:
 # --- Rules: what administrators ask for -----------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """The rules of kind "assurance". All that match count: a level is never lowered by another."""
+def least(book: Book, subject: Subject, *, scopes: Iterable[str]) -> str:
+    """The least level for somebody who gives these scopes, by the rules of kind "assurance".
 
-    rules: tuple[Rule, ...] = ()
-
-    def least(self, subject: Subject, *, scopes: Iterable[str]) -> str:
-        """The least level for somebody who gives these scopes."""
-        asked = set(scopes)
-        levels = [LADDER[0]]
-        for rule in self.rules:
-            if matches(rule.applies_to, subject):
-                levels.append(rule.value.get("acr", LADDER[0]))
-                by_scope = rule.value.get("scopes", {})
-                levels += [level for scope, level in by_scope.items() if scope in asked]
-        return highest(levels)
+    All that match count: a level is never lowered by another.
+    """
+    asked = set(scopes)
+    levels = [LADDER[0]]
+    for rule in book.get("assurance", ()):
+        if matches(rule.applies_to, subject):
+            levels.append(rule.value.get("acr", LADDER[0]))
+            by_scope = rule.value.get("scopes", {})
+            levels += [level for scope, level in by_scope.items() if scope in asked]
+    return highest(levels)
 
 
 def problem_with(value: Mapping[str, Any]) -> str | None:

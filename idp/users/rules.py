@@ -130,8 +130,8 @@ def rule_id(kind: str, applies_to: Mapping[str, str]) -> str:
     return "rul_" + ids.digest(f"{kind} {selectors}")[:26]
 
 
-class AssuranceRules:
-    """The assurance rules for the authorization endpoint, read at most once a second.
+class RulesInForce:
+    """All rules for whoever decides at every request, read at most once a second.
 
     A change by this process counts at once (`forget`), one by another within that second.
     """
@@ -139,16 +139,16 @@ class AssuranceRules:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._read_at = -1.0
-        self._rules = assurance.Rules()
+        self._book: Book = {}
 
-    def current(self) -> assurance.Rules:
-        """The rules in force."""
+    def current(self) -> Book:
+        """The rules, by kind."""
         now = time.monotonic()
         if now - self._read_at > 1 or self._read_at < 0:
             with self._work.read() as unit:
-                self._rules = assurance.Rules(tuple(rules_of(unit, "assurance")))
+                self._book = book(unit)
             self._read_at = now
-        return self._rules
+        return self._book
 
     def forget(self) -> None:
         """A rule was changed."""

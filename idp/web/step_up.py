@@ -89,7 +89,7 @@ def _aim(
             pending,
             visitor.session,
             visitor.user,
-            context.provider.assurance.current(),
+            context.provider.rules.current(),
             context.work.clock.now(),
         )
         # Nobody is sent here who need not prove anything, as for a consent (`authorize._consented`).

@@ -11,8 +11,9 @@ import pytest
 
 import idp.oauth
 import idp.oauth.grants
+import idp.policy
 import idp.web
-from idp.oauth import authorize, claims, clients, request
+from idp.oauth import authorization_request, claims, clients, request
 from idp.oauth.clients import problem_with_redirect_uri
 from tests.attacks.wire import FORM, Request, Wire, basic, cookie
 from tests.harness.provider import Flow, Idp
@@ -42,10 +43,10 @@ def test_parameters_beyond_their_limit_are_refused_at_once(idp: Idp, wire: Wire)
     for name, value, error in (
         ("scope", "a " * 3_000, "invalid_scope"),
         ("scope", " ".join(["openid"] * 300), "invalid_scope"),
-        ("scope", "x" * (authorize.SCOPE_MAXIMUM + 1), "invalid_scope"),
+        ("scope", "x" * (authorization_request.SCOPE_MAXIMUM + 1), "invalid_scope"),
         ("scope", " " * 7_000, "invalid_scope"),
-        ("state", "s" * (authorize.STATE_MAXIMUM + 1), "invalid_request"),
-        ("nonce", "n" * (authorize.NONCE_MAXIMUM + 1), "invalid_request"),
+        ("state", "s" * (authorization_request.STATE_MAXIMUM + 1), "invalid_request"),
+        ("nonce", "n" * (authorization_request.NONCE_MAXIMUM + 1), "invalid_request"),
         ("claims", "{" * 2_000, "invalid_request"),
         ("claims", "[" * 2_000, "invalid_request"),
         ("claims", " " * claims.PARAMETER_MAXIMUM + "{}", "invalid_request"),
@@ -88,7 +89,7 @@ def test_a_query_that_is_longer_than_anything_honest_gets_a_page(idp: Idp, wire:
 def patterns() -> dict[str, re.Pattern[str]]:
     """Every regular expression that the protocol and the pages keep, by its name."""
     found: dict[str, re.Pattern[str]] = {}
-    for package in (idp.oauth, idp.oauth.grants, idp.web):
+    for package in (idp.oauth, idp.oauth.grants, idp.policy, idp.web):
         for entry in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             module: ModuleType = importlib.import_module(entry.name)
             for name, value in vars(module).items():
@@ -100,7 +101,7 @@ def patterns() -> dict[str, re.Pattern[str]]:
 @pytest.mark.attack("DS-05")
 def test_no_regular_expression_takes_long_over_a_hundred_kibibytes() -> None:
     found = patterns()
-    assert {"idp.oauth.authorize._SCOPE", "idp.oauth.clients._URI"} <= set(found)
+    assert {"idp.oauth.authorization_request._SCOPE", "idp.oauth.clients._URI"} <= set(found)
     size = 100 * 1024
     seeds = (
         "a", "A", " ", "a ", " a", "-", "_", "a-", ".", "a.", "0", "0.", "/", ":", "%", "%2e", "\n",

@@ -501,9 +501,9 @@ def test_levels_are_ruled_for_everybody_for_a_role_and_for_a_scope(
         from idp.policy.selection import Subject
         from idp.users import rules
 
-        found = assurance.Rules(tuple(rules.rules_of(unit, "assurance")))
-    assert found.least(Subject(), scopes=["payments"]) == "aal2"
-    assert found.least(Subject(roles=("admin",)), scopes=[]) == "aal3"
+        book = rules.book(unit)
+    assert assurance.least(book, Subject(), scopes=["payments"]) == "aal2"
+    assert assurance.least(book, Subject(roles=("admin",)), scopes=[]) == "aal3"
     # What is set takes the place of what was.
     ready.ok("rules", "set", "assurance", "scope:payments=aal2")
     assert "acr" not in ready.ok("rules", "list")[0]["value"]

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from idp.policy import assurance
-from idp.policy.assurance import LADDER, METHODS, Demand, Proof, Rules
+from idp.policy.assurance import LADDER, METHODS, Demand, Proof
 from idp.policy.selection import Rule, Subject
 
 # What each method can earn alone, by what the product records of it: nothing where it counts only
@@ -307,7 +307,7 @@ def test_the_strictest_rule_that_applies_wins(
     rules: list[Rule], roles: set[str], scopes: set[str]
 ) -> None:
     assert all(assurance.problem_with(rule.value) is None for rule in rules)
-    least = Rules(tuple(rules)).least(Subject(roles=tuple(roles)), scopes=scopes)
+    least = assurance.least({"assurance": rules}, Subject(roles=tuple(roles)), scopes=scopes)
     applying = ["0"]
     for rule in rules:
         if rule.applies_to.get("role") in {None, *roles}:
@@ -319,7 +319,7 @@ def test_the_strictest_rule_that_applies_wins(
 
 
 def test_without_rules_a_remembered_browser_will_do() -> None:
-    assert Rules().least(Subject(roles=("admin",)), scopes=["openid"]) == "0"
+    assert assurance.least({}, Subject(roles=("admin",)), scopes=["openid"]) == "0"
 
 
 @pytest.mark.parametrize(
