@@ -14,13 +14,13 @@ from idp.errors import Refused
 from idp.oauth.pushed import Pending
 from idp.sessions import ceremony as ceremonies
 from idp.sessions import prove, sign_in
-from idp.sessions.sign_in import Rejected, SecondFactor, SignedIn
+from idp.sessions.sign_in import AtLimit, Rejected, SecondFactor, SignedIn
 from idp.users import passkeys
-from idp.web import csrf, entry, errors, factor_page, second_factor, visitor
+from idp.web import choose_session, csrf, entry, errors, factor_page, second_factor, visitor
 from idp.web.http import PageRequest, WebContext, route
 from idp.web.language import choose
 from idp.web.local_path import local_path
-from idp.web.pending import back_to_authorize, find_pending, leads_to, unknown_request
+from idp.web.pending import find_pending, leads_to, unknown_request
 from idp.web.visitor import EndedSession, Visitor
 
 LONGEST_NAME = 320
@@ -44,6 +44,7 @@ class _Form:
     problem: str | None = None
     status: int = 200
     retry_after: int | None = None
+    note: str | None = None
 
 
 def show_for_app(context: WebContext, request: PageRequest) -> Response:
@@ -58,7 +59,8 @@ def show_for_app(context: WebContext, request: PageRequest) -> Response:
         name = present.user.username
     else:
         name = pending.parameters.get("login_hint", "")[:LONGEST_NAME]
-    return _page_for_app(context, request, pending, _Form(name), present)
+    form = _Form(name, note=_why_again(request))
+    return _page_for_app(context, request, pending, form, present)
 
 
 def submit_for_app(context: WebContext, request: PageRequest) -> Response:
@@ -74,8 +76,7 @@ def submit_for_app(context: WebContext, request: PageRequest) -> Response:
     if isinstance(outcome, _Form):
         present = visitor.find(context, request)
         return _page_for_app(context, request, pending, outcome, present)
-    response = back_to_authorize(context, request, pending)
-    return entry.keeping(context, request, outcome, response)
+    return choose_session.onward(context, request, outcome, pending)
 
 
 def show_for_account(context: WebContext, request: PageRequest) -> Response:
@@ -85,7 +86,7 @@ def show_for_account(context: WebContext, request: PageRequest) -> Response:
         return RedirectResponse(wanted, 303)
     with context.work.read() as unit:
         over = visitor.ended_session(unit, request.session_secret)
-    return _page_for_account(context, request, wanted, _Form(""), over)
+    return _page_for_account(context, request, wanted, _Form("", note=_why_again(request)), over)
 
 
 def submit_here(context: WebContext, request: PageRequest) -> Response:
@@ -96,15 +97,19 @@ def submit_here(context: WebContext, request: PageRequest) -> Response:
         return second_factor.ask(context, request, outcome, None)
     if isinstance(outcome, _Form):
         return _page_for_account(context, request, wanted, outcome, None)
-    return entry.keeping(context, request, outcome, RedirectResponse(wanted, 303))
+    return choose_session.onward(context, request, outcome, None)
+
+
+def _why_again(request: PageRequest) -> str | None:
+    return entry.AGAIN.get(request.query.get("again", ""))
 
 
 def _sign_in(
     context: WebContext, request: PageRequest, pending: Pending | None
-) -> SignedIn | SecondFactor | _Form:
+) -> SignedIn | SecondFactor | AtLimit | _Form:
     # Nothing is refused here for how it looks: whatever is typed costs one hash (BF-11).
     name = request.form.get("username", "")
-    outcome: SignedIn | SecondFactor | Rejected
+    outcome: SignedIn | SecondFactor | AtLimit | Rejected
     try:
         if request.form.get("action") == "passkey":
             outcome = _with_passkey(context, request, pending)
@@ -126,7 +131,7 @@ def _sign_in(
 
 def _with_passkey(
     context: WebContext, request: PageRequest, pending: Pending | None
-) -> SignedIn | Rejected:
+) -> SignedIn | AtLimit | Rejected:
     ceremony = factor_page.ceremony_in(context, request, purpose="sign_in")
     # One that holds proofs belongs to the second page.
     if ceremony is None or ceremony.user_id is not None:
@@ -223,6 +228,7 @@ def _page(
         username=form.name,
         is_shared=entry.ownership(request) == "shared",
         problem=form.problem,
+        note=form.note,
     )
     if form.retry_after is not None:
         response.headers["Retry-After"] = str(form.retry_after)

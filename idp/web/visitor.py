@@ -39,9 +39,10 @@ class Visitor:
 
 @dataclass(frozen=True, slots=True)
 class EndedSession:
-    """A session that the browser's cookie belonged to, and why it is over."""
+    """A session that the browser's cookie belonged to, and why and by whom it is over."""
 
     reason: str
+    by: str
     ended_at: Instant
     idle_timeout: Duration
 
@@ -92,14 +93,14 @@ def ended_session(unit: UnitOfWork, secret: str | None) -> EndedSession | None:
         return None
     hashed = ids.digest(secret)
     row = unit.orm.execute(
-        select(Session.end_reason, Session.ended_at, Session.idle_timeout).where(
+        select(Session.end_reason, Session.ended_by, Session.ended_at, Session.idle_timeout).where(
             or_(Session.secret_hash == hashed, Session.previous_secret_hash == hashed),
             Session.ended_at.is_not(None),
         )
     ).first()
     if row is None:
         return None
-    return EndedSession(row.end_reason, row.ended_at, row.idle_timeout)
+    return EndedSession(row.end_reason, row.ended_by, row.ended_at, row.idle_timeout)
 
 
 def _guard_origin(context: WebContext, request: PageRequest) -> None:
