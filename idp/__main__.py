@@ -7,6 +7,7 @@ from typing import NoReturn
 import typer
 
 from idp.cli import (
+    backup,
     client,
     config,
     db,
@@ -47,6 +48,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(geo.app, name="geo")
 app.add_typer(events.app, name="events")
 app.add_typer(db.app, name="db")
+app.add_typer(backup.app, name="backup")
 app.add_typer(config.app, name="config")
 
 

@@ -112,6 +112,11 @@ ENDINGS: dict[EndReason, Ending] = {
         "You moved this session to another device, and are signed out here.",
         "Its person went on on another device, in a session of its own.",
     ),
+    "restored": Ending(
+        "Please sign in again",
+        "Your session ended because this service was put back from a backup.",
+        "The database was restored from a backup, which ends every session.",
+    ),
     "admin": Ending(
         "An administrator signed you out",
         "Your session was ended by an administrator.",

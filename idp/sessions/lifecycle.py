@@ -62,6 +62,7 @@ EndReason = Literal[
     "disowned",  # "This wasn't me"
     "factor_removed",  # it rested on a passkey or code that is taken no more
     "user_disabled",
+    "restored",  # the database was put back from a backup
     "admin",
     "parent_ended",  # the session that let it in ended, and its person had wished so
     "moved",  # it went on on another device

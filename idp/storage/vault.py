@@ -46,6 +46,11 @@ class Vault:
         self._keys = [_Key(secret) for secret in self._secrets]
         self._by_id = {key.id: key for key in self._keys}
 
+    @property
+    def key_id(self) -> str:
+        """Names the key that writes, without saying anything of it."""
+        return self._keys[0].id.hex()
+
     def seal(self, plaintext: bytes, context: str) -> bytes:
         """Encrypts `plaintext` so that it opens only with the same `context`."""
         key = self._keys[0]
