@@ -19,8 +19,6 @@ app = typer.Typer(
 _SCOPE = "scope:"
 # Values that are lists, written with commas.
 _LISTS = frozenset({"holidays", "allow", "deny"})
-# "One session at a time" has a word of its own (row L6).
-_SINGLE = ["maximum=1", "at_limit=end_oldest"]
 
 Kind = Annotated[str, typer.Argument(help=f"One of: {', '.join(rules.KINDS)}.")]
 ForRole = Annotated[str | None, typer.Option("--role", help="Only for people with this role.")]
@@ -65,12 +63,9 @@ def set_(
     """Set a rule for everybody, or for whom the options select, in place of the one there was.
 
     README has a table of the kinds and what each takes; for instance `timeouts idle=1800`,
-    `limits maximum=3 at_limit=ask per=ip`, `limits single` for one session at a time,
     `hours from=08:00 to=18:00 timezone=Europe/Paris`, `networks allow=10.0.0.0/8,AS64496`,
     `assurance acr=aal2 scope:payments=aal3`. Lists are written with commas, durations in seconds.
     """
-    if kind == "limits" and value == ["single"]:
-        value = _SINGLE
     parsed = _levels(value) if kind == "assurance" else _values(value)
     applies_to = _selectors(role, client, device_type, network, country)
     with change() as unit:
@@ -88,15 +83,12 @@ def remove(
     device_type: ForDevice = None,
     network: ForNetwork = None,
     country: ForCountry = None,
-    per: Annotated[
-        str | None, typer.Option("--per", help="The limit per ip, device_type or country.")
-    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Take a rule away, so that a more general one or the default holds again."""
     applies_to = _selectors(role, client, device_type, network, country)
     with change() as unit:
-        rules.remove_rule(unit, kind, applies_to, ADMIN, per=per)
+        rules.remove_rule(unit, kind, applies_to, ADMIN)
     data = {"kind": kind, "applies_to": applies_to, "removed": True}
     answer(data, fields(data | {"applies_to": _whom(applies_to)}), as_json=as_json)
 

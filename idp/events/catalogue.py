@@ -88,23 +88,11 @@ class SignedOutEverywhere(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitReached(Event):
-    """A sign-in met a limit of sessions: `at_limit` is what happens then, `ended` how many gave way.
-
-    Without a session nothing began: the person must choose first, or is refused.
-    """
+    """A sign-in met the limit of sessions, and those longest idle were ended to make room."""
 
     type: ClassVar[str] = "session.limit_reached"
     limit: int
-    at_limit: str
     ended: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionMarked(Event):
-    """A person wants a session to be the last to give way at a limit, or not any more (`kept`)."""
-
-    type: ClassVar[str] = "session.marked"
-    kept: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

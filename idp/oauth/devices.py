@@ -17,8 +17,7 @@ from idp.oauth import consent
 from idp.oauth.model import Authorization, Client, Consent
 from idp.policy import assurance
 from idp.policy.assurance import PAIRING, Authentication, Demand, Standing
-from idp.sessions import beginning, pairing, queries
-from idp.sessions.beginning import Started
+from idp.sessions import lifecycle, pairing, queries
 from idp.sessions.device import Visit, describe
 from idp.sessions.lifecycle import alive
 from idp.sessions.model import Pairing, Session
@@ -143,10 +142,7 @@ def _session(
         label=client.name,
         device_type=type_of(asker),
     )
-    started = beginning.start(unit, user, [proof], asker, origin)
-    if not isinstance(started, Started):
-        # Nobody is there to be asked: the app comes for it by itself.
-        raise _refused("session_limit")
+    started = lifecycle.start(unit, user, [proof], asker, origin)
     unit.record(
         PairingConsumed(
             actor="client",

@@ -58,9 +58,8 @@ ENDINGS: dict[EndReason, Ending] = {
     ),
     "limit": Ending(
         "You signed in on too many devices",
-        "Your session ended because you signed in on another device and had reached the limit.",
+        "Your session ended because you signed in on too many devices.",
         "Its person reached the number of sessions they may have.",
-        "You signed this session out to make room for “%(by)s”.",
     ),
     "idle_timeout": Ending(
         "You were away for a while",
@@ -155,5 +154,6 @@ def reason_of(session: Endable, now: Instant) -> str | None:
 
 
 def ended_at(session: Endable) -> Instant:
-    """When a session that is over ended: as it was recorded, else at the deadline that passed."""
-    return session.ended_at or min(session.idle_at, session.expires_at)
+    """When a session that is over ended: at the deadline it met, which may be noticed later."""
+    deadline = min(session.idle_at, session.expires_at)
+    return deadline if session.ended_at is None else min(deadline, session.ended_at)

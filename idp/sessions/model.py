@@ -59,9 +59,7 @@ class Session(Base):
     expires_at: Mapped[Instant] = mapped_column(Microseconds)
 
     remembered: Mapped[int] = mapped_column(Integer, default=0)
-    # The last to give way at a limit: its person said so (1), or it is on a trusted device.
-    kept: Mapped[int] = mapped_column(Integer, default=0)
-    trusted_device_id: Mapped[str | None] = mapped_column(String(40))
+    trusted: Mapped[int] = mapped_column(Integer, default=0)
     temporary: Mapped[int] = mapped_column(Integer, default=0)
 
     # Sealed JSON {"label", "default_label", "ip", "user_agent", "place"}; context

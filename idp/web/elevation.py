@@ -108,24 +108,25 @@ def ask(
     return RedirectResponse(f"{STEP_UP}?{urlencode(where)}", 303)
 
 
-def opened(vault: Vault, session: Session, sealed: str) -> Kept | None:
+def opened(vault: Vault, session_id: str, sealed: str) -> Kept | None:
     """A form that was kept for this very session."""
     try:
-        values = orjson.loads(vault.open_text(sealed, _context(session)))
+        values = orjson.loads(vault.open_text(sealed, _context(session_id)))
     except Unreadable:
         return None
     return Kept(values["path"], values["form"])
 
 
 def _keep(vault: Vault, session: Session, kept: Kept) -> str | None:
-    form = {name: value for name, value in kept.form.items() if not _is_private(name)}
+    form = {name: value for name, value in kept.form.items() if not is_private(name)}
     text = orjson.dumps({"path": kept.path, "form": form}).decode()
-    return vault.seal_text(text, _context(session)) if len(text) <= KEPT_MAXIMUM else None
+    return vault.seal_text(text, _context(session.id)) if len(text) <= KEPT_MAXIMUM else None
 
 
-def _is_private(name: str) -> bool:
+def is_private(name: str) -> bool:
+    """Whether a field of this name holds what is kept nowhere."""
     return name == csrf.FIELD or "password" in name or name in ("code", "credential")
 
 
-def _context(session: Session) -> str:
-    return f"kept:{session.id}"
+def _context(session_id: str) -> str:
+    return f"kept:{session_id}"

@@ -16,10 +16,6 @@ from idp.web.pending import back_to_authorize
 
 # The field in which somebody says that others use this device too.
 DEVICE = "device"
-# Why a sign-in that was under way begins again, as the sign-in page says it.
-AGAIN = {
-    "over": "That took too long, or something was changed meanwhile. Please sign in again.",
-}
 
 
 def at(request: PageRequest, pending: Pending | None) -> Entry:
@@ -57,20 +53,9 @@ def cancelled(context: WebContext, request: PageRequest, pending: Pending | None
     return back_to_authorize(context, request, pending)
 
 
-def start_again(context: WebContext, request: PageRequest) -> Response:
-    """GET of a page that shows nothing without what was proved before it: back to the password."""
-    del context
-    if "request" not in request.query:
-        return RedirectResponse(visitor.SIGN_IN, 303)
-    query = urlencode({"request": request.query["request"]})
-    return RedirectResponse(f"/login?{query}", 303)
-
-
-def begin_again(request: PageRequest, pending: Pending | None, *, why: str = "") -> Response:
-    """A sign-in begins again; `why` is one of `AGAIN`, or nothing where the person wished it."""
-    said = {"again": why} if why else {}
+def begin_again(request: PageRequest, pending: Pending | None) -> Response:
+    """A sign-in that took too long, or was begun elsewhere, begins again."""
     if pending is not None:
-        query = urlencode({"request": pending.id, **said})
-        return RedirectResponse(f"/login?{query}", 303)
-    query = urlencode({"next": local_path(request.form.get("next")), **said})
+        return RedirectResponse(f"/login?request={pending.id}", 303)
+    query = urlencode({"next": local_path(request.form.get("next"))})
     return RedirectResponse(f"{visitor.SIGN_IN}?{query}", 303)

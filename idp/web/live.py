@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
+from idp.clock import Instant
 from idp.errors import Unavailable
 from idp.sessions import endings
 from idp.sessions.state import State, states_of
@@ -58,6 +59,24 @@ class OfPerson(Protocol):
 
     @property
     def user_id(self) -> str | None: ...
+
+
+class Timed(Protocol):
+    """What has the deadlines of a session."""
+
+    @property
+    def idle_at(self) -> Instant: ...
+    @property
+    def expires_at(self) -> Instant: ...
+
+
+def deadlines(session: Timed, now: Instant) -> dict[str, int]:
+    """What a page is told of them, in milliseconds since 1970: its own clock may be wrong."""
+    return {
+        "now": now // 1_000,
+        "idle_expires_at": min(session.idle_at, session.expires_at) // 1_000,
+        "expires_at": session.expires_at // 1_000,
+    }
 
 
 def announce(store: Store, unit: UnitOfWork, event: OfPerson) -> None:

@@ -10,18 +10,31 @@ from dataclasses import dataclass
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from idp.clock import Instant
 from idp.errors import Refused
 from idp.oauth.pushed import Pending
+from idp.policy.timeouts import is_in_last_minutes
 from idp.sessions import ceremony as ceremonies
 from idp.sessions import prove, sign_in
-from idp.sessions.sign_in import AtLimit, Rejected, SecondFactor, SignedIn
+from idp.sessions.lifecycle import EXPIRY
+from idp.sessions.sign_in import Rejected, SecondFactor, SignedIn
 from idp.users import passkeys
-from idp.web import choose_session, csrf, entry, errors, factor_page, second_factor, visitor
+from idp.web import (
+    csrf,
+    entry,
+    errors,
+    factor_page,
+    kept_form,
+    second_factor,
+    session_over,
+    visitor,
+)
 from idp.web.http import PageRequest, WebContext, route
 from idp.web.language import choose
 from idp.web.local_path import local_path
-from idp.web.pending import find_pending, leads_to, unknown_request
-from idp.web.visitor import EndedSession, Visitor
+from idp.web.pending import back_to_authorize, find_pending, leads_to, unknown_request
+from idp.web.session_over import Over
+from idp.web.visitor import Visitor
 
 LONGEST_NAME = 320
 
@@ -44,7 +57,6 @@ class _Form:
     problem: str | None = None
     status: int = 200
     retry_after: int | None = None
-    note: str | None = None
 
 
 def show_for_app(context: WebContext, request: PageRequest) -> Response:
@@ -59,8 +71,8 @@ def show_for_app(context: WebContext, request: PageRequest) -> Response:
         name = present.user.username
     else:
         name = pending.parameters.get("login_hint", "")[:LONGEST_NAME]
-    form = _Form(name, note=_why_again(request))
-    return _page_for_app(context, request, pending, form, present)
+    over = _over(context, request) if present is None else None
+    return _page_for_app(context, request, pending, _Form(name), present, over)
 
 
 def submit_for_app(context: WebContext, request: PageRequest) -> Response:
@@ -75,18 +87,24 @@ def submit_for_app(context: WebContext, request: PageRequest) -> Response:
         return second_factor.ask(context, request, outcome, pending)
     if isinstance(outcome, _Form):
         present = visitor.find(context, request)
-        return _page_for_app(context, request, pending, outcome, present)
-    return choose_session.onward(context, request, outcome, pending)
+        return _page_for_app(context, request, pending, outcome, present, None)
+    response = back_to_authorize(context, request, pending)
+    return entry.keeping(context, request, outcome, response)
 
 
 def show_for_account(context: WebContext, request: PageRequest) -> Response:
-    """GET /account/sign-in: straight on for those who are signed in."""
+    """GET /account/sign-in: straight on for those who are signed in, and will be for a while."""
     wanted = local_path(request.query.get("next"))
-    if visitor.find(context, request) is not None:
+    present = visitor.find(context, request)
+    if present is None:
+        over = _over(context, request)
+        # Whoever ended it elsewhere may have done so because of who sits here now.
+        name = over.username if over is not None and over.reason in EXPIRY else ""
+        return _page_for_account(context, request, wanted, _Form(name), over)
+    if not is_in_last_minutes(present.session.expires_at, context.work.clock.now()):
         return RedirectResponse(wanted, 303)
-    with context.work.read() as unit:
-        over = visitor.ended_session(unit, request.session_secret)
-    return _page_for_account(context, request, wanted, _Form("", note=_why_again(request)), over)
+    form = _Form(present.user.username)
+    return _page_for_account(context, request, wanted, form, None, present.session.expires_at)
 
 
 def submit_here(context: WebContext, request: PageRequest) -> Response:
@@ -97,19 +115,21 @@ def submit_here(context: WebContext, request: PageRequest) -> Response:
         return second_factor.ask(context, request, outcome, None)
     if isinstance(outcome, _Form):
         return _page_for_account(context, request, wanted, outcome, None)
-    return choose_session.onward(context, request, outcome, None)
+    return entry.keeping(context, request, outcome, RedirectResponse(wanted, 303))
 
 
-def _why_again(request: PageRequest) -> str | None:
-    return entry.AGAIN.get(request.query.get("again", ""))
+def _over(context: WebContext, request: PageRequest) -> Over | None:
+    """The session that this browser was in, if it is over."""
+    with context.work.read() as unit:
+        return session_over.by_secret(unit, request.session_secret)
 
 
 def _sign_in(
     context: WebContext, request: PageRequest, pending: Pending | None
-) -> SignedIn | SecondFactor | AtLimit | _Form:
+) -> SignedIn | SecondFactor | _Form:
     # Nothing is refused here for how it looks: whatever is typed costs one hash (BF-11).
     name = request.form.get("username", "")
-    outcome: SignedIn | SecondFactor | AtLimit | Rejected
+    outcome: SignedIn | SecondFactor | Rejected
     try:
         if request.form.get("action") == "passkey":
             outcome = _with_passkey(context, request, pending)
@@ -131,7 +151,7 @@ def _sign_in(
 
 def _with_passkey(
     context: WebContext, request: PageRequest, pending: Pending | None
-) -> SignedIn | AtLimit | Rejected:
+) -> SignedIn | Rejected:
     ceremony = factor_page.ceremony_in(context, request, purpose="sign_in")
     # One that holds proofs belongs to the second page.
     if ceremony is None or ceremony.user_id is not None:
@@ -151,6 +171,7 @@ def _page_for_app(
     pending: Pending,
     form: _Form,
     present: Visitor | None,
+    over: Over | None,
 ) -> Response:
     return _page(
         context,
@@ -163,7 +184,8 @@ def _page_for_app(
         hidden={"request": pending.id},
         app=pending.client.name,
         present=present.user.username if present is not None else None,
-        over=None,
+        over=over,
+        ends_at=None,
         form_actions=leads_to(pending),
     )
 
@@ -173,7 +195,8 @@ def _page_for_account(
     request: PageRequest,
     wanted: str,
     form: _Form,
-    over: EndedSession | None,
+    over: Over | None,
+    ends_at: Instant | None = None,
 ) -> Response:
     return _page(
         context,
@@ -185,6 +208,7 @@ def _page_for_account(
         app=None,
         present=None,
         over=over,
+        ends_at=ends_at,
         form_actions=(),
     )
 
@@ -199,7 +223,8 @@ def _page(
     hidden: dict[str, str],
     app: str | None,
     present: str | None,
-    over: EndedSession | None,
+    over: Over | None,
+    ends_at: Instant | None,
     form_actions: tuple[str, ...],
 ) -> Response:
     # Bound to the browser, whose number a first visit is given with this very answer.
@@ -225,10 +250,12 @@ def _page(
         app=app,
         present=present,
         over=over,
+        words=session_over.in_words(over, language) if over is not None else None,
+        ends_at=ends_at,
+        is_kept=hidden.get("next", "").startswith(kept_form.PATH),
         username=form.name,
         is_shared=entry.ownership(request) == "shared",
         problem=form.problem,
-        note=form.note,
     )
     if form.retry_after is not None:
         response.headers["Retry-After"] = str(form.retry_after)

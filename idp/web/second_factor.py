@@ -5,8 +5,9 @@ the last proof is good; what was proved so far travels in the form (`idp.session
 """
 
 from typing import cast
+from urllib.parse import urlencode
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from idp.errors import Refused
@@ -14,21 +15,30 @@ from idp.oauth.pushed import Pending
 from idp.sessions import ceremony as ceremonies
 from idp.sessions import prove, sign_in
 from idp.sessions.ceremony import Ceremony
-from idp.sessions.sign_in import AtLimit, Entry, Rejected, SecondFactor, SignedIn
+from idp.sessions.sign_in import Entry, Rejected, SecondFactor, SignedIn
 from idp.users import factors
 from idp.users import queries as users
-from idp.web import choose_session, csrf, entry, errors, factor_page
+from idp.web import csrf, entry, errors, factor_page, visitor
 from idp.web.factor_page import Asked
 from idp.web.http import PageRequest, WebContext, route
 from idp.web.local_path import local_path
-from idp.web.pending import find_pending, leads_to, unknown_request
+from idp.web.pending import back_to_authorize, find_pending, leads_to, unknown_request
 
 PATH = "/login/second"
 
 
 def routes(context: WebContext) -> list[Route]:
     """/login/second"""
-    return [route(context, PATH, errors.PUBLIC, {"GET": entry.start_again, "POST": submit})]
+    return [route(context, PATH, errors.PUBLIC, {"GET": start_again, "POST": submit})]
+
+
+def start_again(context: WebContext, request: PageRequest) -> Response:
+    """GET /login/second: there is nothing to show without what was proved; back to the password."""
+    del context
+    if "request" not in request.query:
+        return RedirectResponse(visitor.SIGN_IN, 303)
+    query = urlencode({"request": request.query["request"]})
+    return RedirectResponse(f"/login?{query}", 303)
 
 
 def ask(
@@ -52,7 +62,7 @@ def submit(context: WebContext, request: PageRequest) -> Response:
         return entry.cancelled(context, request, pending)
     ceremony = factor_page.ceremony_in(context, request, purpose="sign_in")
     if ceremony is None or ceremony.user_id is None:
-        return entry.begin_again(request, pending, why="over")
+        return entry.begin_again(request, pending)
     with context.work.read() as unit:
         methods = sign_in.methods_for(factors.enrolled(unit, ceremony.user_id))
     if not methods:
@@ -63,11 +73,15 @@ def submit(context: WebContext, request: PageRequest) -> Response:
         return _page(context, request, ceremony, pending, methods, other)
     outcome = _proved(context, request, ceremony, method, entry.at(request, pending))
     if isinstance(outcome, Rejected) and outcome.is_over:
-        return entry.begin_again(request, pending, why="over")
+        return entry.begin_again(request, pending)
     if isinstance(outcome, Rejected):
         fresh = ceremonies.again(ceremony) if method == "passkey" else ceremony
         return _page(context, request, fresh, pending, methods, method, outcome)
-    return choose_session.onward(context, request, outcome, pending)
+    if pending is not None:
+        response = back_to_authorize(context, request, pending)
+    else:
+        response = RedirectResponse(local_path(request.form.get("next")), 303)
+    return entry.keeping(context, request, outcome, response)
 
 
 def _no_way(context: WebContext, request: PageRequest) -> Response:
@@ -83,7 +97,7 @@ def _no_way(context: WebContext, request: PageRequest) -> Response:
 
 def _proved(
     context: WebContext, request: PageRequest, ceremony: Ceremony, method: str, at: Entry
-) -> SignedIn | AtLimit | Rejected:
+) -> SignedIn | Rejected:
     trust = "device" if request.form.get("trust") == "yes" else None
     if method == "passkey":
         return sign_in.with_passkey(

@@ -93,6 +93,17 @@ def in_words(over: Over | None, tag: str) -> Words:
     return Words(say(ending.title), say(sentence) % places)
 
 
+def told(over: Over | None, tag: str, now: Instant, *, reason: str) -> dict[str, object]:
+    """The end as a page's script is told it; `reason` and `now` where nothing is known of it."""
+    words = in_words(over, tag)
+    return {
+        "reason": over.reason if over is not None else reason,
+        "title": words.title,
+        "sentence": words.sentence,
+        "ended_at": (over.ended_at if over is not None else now) // 1_000,
+    }
+
+
 def _by_name(unit: UnitOfWork, session: Session) -> str | None:
     """The name of the app, or of the other session of the same person, that ended it."""
     if session.ended_by == "client":

@@ -27,7 +27,7 @@ from idp.clock import Instant
 from idp.errors import Refused, Unavailable
 from idp.sessions import endings
 from idp.sessions.state import State, session_of, states_of
-from idp.web import csrf, session_over
+from idp.web import csrf, live, session_over
 from idp.web.http import MOST_WAITING, PageRequest, WebContext, page_request
 from idp.web.language import choose
 from idp.web.live import Full
@@ -36,7 +36,6 @@ PATH = "/account/session/stream"
 # Seconds after which a quiet stream says something, so that nothing between takes it for dead.
 HEARTBEAT = 20.0
 RETRY_AFTER = 60
-_MILLISECOND = 1_000
 _HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
@@ -148,7 +147,8 @@ class _Writer:
                     await self._event("ended", await self._ended(newest), newest.list_id)
                 break
             if told is None or _deadlines(newest) != _deadlines(told):
-                await self._event("deadline", self._deadline(newest), newest.list_id)
+                deadlines = live.deadlines(newest, self._context.work.clock.now())
+                await self._event("deadline", deadlines, newest.list_id)
             if newest.list_id != list_id:
                 await self._event("sessions", {"running": newest.running}, newest.list_id)
             told, list_id = newest, newest.list_id
@@ -157,22 +157,10 @@ class _Writer:
             newest = mailbox.take()
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    def _deadline(self, state: State) -> Mapping[str, object]:
-        return {
-            "now": _milliseconds(self._context.work.clock.now()),
-            "idle_expires_at": _milliseconds(min(state.idle_at, state.expires_at)),
-            "expires_at": _milliseconds(state.expires_at),
-        }
-
     async def _ended(self, state: State) -> Mapping[str, object]:
         over = await anyio.to_thread.run_sync(self._over, state, limiter=self._context.limiter)
-        words = session_over.in_words(over, self._language)
-        return {
-            "reason": state.end_reason if over is None else over.reason,
-            "title": words.title,
-            "sentence": words.sentence,
-            "ended_at": _milliseconds(endings.ended_at(state)),
-        }
+        now = self._context.work.clock.now()
+        return session_over.told(over, self._language, now, reason=state.end_reason or "signed_out")
 
     def _over(self, state: State) -> session_over.Over | None:
         with self._context.work.read() as unit:
@@ -194,10 +182,6 @@ async def _until_gone(receive: Receive, scope: anyio.CancelScope) -> None:
 
 def _deadlines(state: State) -> tuple[Instant, Instant]:
     return state.idle_at, state.expires_at
-
-
-def _milliseconds(at: Instant) -> int:
-    return at // _MILLISECOND
 
 
 def _full() -> Response:

@@ -18,7 +18,6 @@ from idp.sessions import queries
 from idp.sessions.model import Session
 from idp.sessions.place import Place
 from idp.storage.unit_of_work import UnitOfWork
-from idp.users import trusted_devices
 from idp.web import timeline
 from idp.web.language import NOW_LASTS
 from idp.web.receipts import AppTold, told_by_session
@@ -62,8 +61,7 @@ class SessionRow:
     # The device that let it in.
     via: str | None
     is_temporary: bool
-    is_kept: bool
-    is_on_trusted_device: bool
+    is_trusted: bool
     ip: str | None
     place: Place
     user_agent: str
@@ -134,14 +132,12 @@ def running(
     apps = apps_in(unit, ids)
     happenings = timeline.of_sessions(unit, ids) if ids else {}
     alarming = {reuse.session_id for reuse in reuses}
-    trusted = {device.id for device in trusted_devices.of(unit, user_id)}
     rows = [
         _row(
             unit,
             session,
             is_current=session.id == current_id,
             needs_attention=session.id in alarming,
-            is_on_trusted_device=session.trusted_device_id in trusted,
             apps=[_app(app) for app in apps.get(session.id, [])],
             happenings=happenings[session.id],
         )
@@ -208,7 +204,6 @@ def _row(
     *,
     is_current: bool,
     needs_attention: bool,
-    is_on_trusted_device: bool,
     apps: list[App],
     happenings: list[Happening],
 ) -> SessionRow:
@@ -226,8 +221,7 @@ def _row(
         origin=session.origin,
         via=details.via,
         is_temporary=bool(session.temporary),
-        is_kept=bool(session.kept),
-        is_on_trusted_device=is_on_trusted_device,
+        is_trusted=bool(session.trusted),
         ip=details.ip,
         place=details.place,
         user_agent=details.user_agent,

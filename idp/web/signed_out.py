@@ -8,7 +8,7 @@ from idp.web.http import PageRequest, WebContext, route
 from idp.web.local_path import ACCOUNT
 from idp.web.receipts import Outcome
 
-PATH = "/signed-out"
+PATH = visitor.SIGNED_OUT
 LONGEST_TICKET = 1_000
 
 

@@ -209,7 +209,7 @@ def _proved(
 def _done(context: WebContext, request: PageRequest, visitor: Visitor, aim: _Aim) -> Response:
     if aim.pending is not None:
         return back_to_authorize(context, request, aim.pending)
-    kept = elevation.opened(context.work.vault, visitor.session, aim.hidden.get("kept", ""))
+    kept = elevation.opened(context.work.vault, visitor.session.id, aim.hidden.get("kept", ""))
     if kept is None:
         return RedirectResponse(local_path(aim.hidden["next"]), 303)
     fields = {**kept.form, csrf.FIELD: csrf.for_session(context.work.vault, visitor.session)}

@@ -6,24 +6,22 @@ those who have none. A request that changes something must carry a token made fo
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
-from sqlalchemy import or_, select
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from idp import ids
-from idp.clock import Duration, Instant
 from idp.sessions import lifecycle
 from idp.sessions.model import Session
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.model import ACTIVE, User
-from idp.web import cookies, csrf, elevation
+from idp.web import cookies, csrf, elevation, kept_form, session_over, stray_form
 from idp.web.errors import refuse
 from idp.web.http import FORM, Handler, Kind, PageRequest, WebContext, route
 from idp.web.local_path import ACCOUNT
 
 SIGN_IN = "/account/sign-in"
+SIGNED_OUT = "/signed-out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +33,6 @@ class Visitor:
     csrf: str
     # A new secret for the browser's cookie, when the old one has served its time.
     new_secret: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EndedSession:
-    """A session that the browser's cookie belonged to, and why and by whom it is over."""
-
-    reason: str
-    by: str
-    ended_at: Instant
-    idle_timeout: Duration
 
 
 VisitorHandler = Callable[[WebContext, PageRequest, Visitor], Response]
@@ -60,12 +48,16 @@ def find(context: WebContext, request: PageRequest) -> Visitor | None:
 
 
 def to_sign_in(context: WebContext, request: PageRequest) -> Response:
-    """Where somebody goes who must sign in first; after it, back to the page they wanted."""
-    del context
-    wanted = request.path if request.method in ("GET", "HEAD") else ACCOUNT
-    if request.query and wanted == request.path:
-        wanted += "?" + urlencode(dict(request.query))
-    return RedirectResponse(f"{SIGN_IN}?{urlencode({'next': wanted})}", 303)
+    """Where somebody goes who must sign in first; after it, back to the page they wanted.
+
+    Whoever sent a form learns why their session is over, and is offered the form again afterwards.
+    """
+    if request.method not in ("GET", "HEAD"):
+        return _with_a_form(context, request)
+    wanted = request.path
+    if request.query:
+        wanted += "?" + urlencode(dict(request.query), quote_via=quote)
+    return _sign_in_to(wanted)
 
 
 def visitor_route(
@@ -87,20 +79,27 @@ def visitor_route(
     return route(context, path, kind, guarded)
 
 
-def ended_session(unit: UnitOfWork, secret: str | None) -> EndedSession | None:
-    """Why the session of this secret is over; None when it lives or never was."""
-    if secret is None:
-        return None
-    hashed = ids.digest(secret)
-    row = unit.orm.execute(
-        select(Session.end_reason, Session.ended_by, Session.ended_at, Session.idle_timeout).where(
-            or_(Session.secret_hash == hashed, Session.previous_secret_hash == hashed),
-            Session.ended_at.is_not(None),
-        )
-    ).first()
-    if row is None:
-        return None
-    return EndedSession(row.end_reason, row.ended_by, row.ended_at, row.idle_timeout)
+def _sign_in_to(wanted: str) -> Response:
+    return RedirectResponse(f"{SIGN_IN}?{urlencode({'next': wanted})}", 303)
+
+
+def _with_a_form(context: WebContext, request: PageRequest) -> Response:
+    made = csrf.made_for(context.work.vault, request.form)
+    with context.work.read() as unit:
+        over = session_over.by_secret(unit, request.session_secret)
+        if made is not None and (over is None or over.session_id != made.session_id):
+            # Signed out in another tab, the cookie is gone; the form says whose it was.
+            over = session_over.by_id(unit, made.session_id)
+            if over is not None and over.device_hash != request.browser_hash:
+                over = None
+    if made is None or over is None:
+        return _sign_in_to(ACCOUNT)
+    if request.path == f"{ACCOUNT}/{over.session_id}/end":
+        # They wanted to be signed out, and are.
+        response = RedirectResponse(SIGNED_OUT, 303)
+        cookies.forget_session(response, context.settings)
+        return response
+    return _sign_in_to(kept_form.address(context, request, over))
 
 
 def _guard_origin(context: WebContext, request: PageRequest) -> None:
@@ -114,7 +113,9 @@ def _for_visitor(handler: VisitorHandler, otherwise: Otherwise) -> Handler:
         if visitor is None:
             return otherwise(context, request)
         if not reading:
-            csrf.require_session(context.work.vault, request.form, visitor.session)
+            made = csrf.made_for(context.work.vault, request.form)
+            if not csrf.is_for(made, visitor.session):
+                return stray_form.answer(context, request, visitor, made)
         response = handler(context, request, visitor)
         if visitor.new_secret is not None:
             cookies.keep_session(response, context.settings, visitor.new_secret)

@@ -3,8 +3,7 @@
 import pytest
 
 from idp.clock import HOUR, MINUTE, SECOND, Duration
-from idp.sessions.beginning import Started
-from idp.sessions.lifecycle import ROTATE_EVERY, ROTATION_OVERLAP
+from idp.sessions.lifecycle import ROTATE_EVERY, ROTATION_OVERLAP, Started
 from tests.harness.provider import Flow, Idp
 from tests.harness.workbench import ManualClock
 

@@ -49,6 +49,11 @@ def test_a_session_that_has_run_out_is_over_before_anybody_said_so(
     session = Session(idle_at=HOUR, expires_at=2 * HOUR)
     assert endings.reason_of(session, now) == reason
     assert endings.ended_at(session) == HOUR
+    # Noticed late, it is no later; ended by somebody, it was before any deadline.
+    session.ended_at = 3 * HOUR
+    assert endings.ended_at(session) == HOUR
+    session.ended_at = MINUTE
+    assert endings.ended_at(session) == MINUTE
 
 
 def test_a_nearer_end_keeps_its_reason() -> None:
