@@ -9,12 +9,11 @@ from typing import Any
 
 import pyotp
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import People
 from tests.browser.person import Person, rows
-from tests.browser.test_accessibility import RULES
+from tests.browser.test_accessibility import require_accessible
 from tests.harness.server_process import until
 from tests.harness.servers import Product
 
@@ -418,19 +417,8 @@ PAGES: list[Callable[[Person, Product], Page]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("reach", PAGES, ids=lambda reach: reach.__name__)
-def test_a_page_is_accessible(
-    reach: Callable[[Person, Product], Page], scheme: str, people: People, world: Product
+def test_a_page_is_accessible_and_fits_a_narrow_screen(
+    reach: Callable[[Person, Product], Page], alice: Person, world: Product
 ) -> None:
-    page = reach(people.new(color_scheme=scheme, reduced_motion="reduce"), world)
-    found = Axe().run(page, options={"runOnly": RULES, "resultTypes": ["violations"]})
-    assert found.violations_count == 0, found.generate_report()
-
-
-@pytest.mark.parametrize("reach", PAGES, ids=lambda reach: reach.__name__)
-def test_a_narrow_screen_needs_no_sideways_scrolling(
-    reach: Callable[[Person, Product], Page], people: People, world: Product
-) -> None:
-    page = reach(people.new(viewport={"width": 320, "height": 640}), world)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    require_accessible(reach(alice, world))
