@@ -9,7 +9,7 @@ import pytest
 from tests.harness.provider import Idp, Templates, settings_for
 from tests.harness.workbench import ManualClock
 
-pytest_plugins = ("tests.harness.available", "tests.harness.figures")
+pytest_plugins = ("tests.harness.available", "tests.harness.figures", "tests.harness.names")
 
 # How long an example takes says how busy the machine is, and nothing about the code.
 hypothesis.settings.register_profile(
