@@ -230,6 +230,7 @@ def _pages(context: WebContext, worker: Worker, mail: MailWorker) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        context.provider.atlas.open()
         worker.start()
         mail.start()
         context.live.start()

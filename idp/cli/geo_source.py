@@ -19,11 +19,11 @@ from urllib.parse import quote, urlsplit
 
 from idp.errors import Refused
 from idp.sessions.atlas import FILES_MAXIMUM, SUFFIX
+from idp.sessions.mmdb import SIZE_MAXIMUM
 from idp.work.outbound import Outbound, OutboundFailed, OutboundRefused
 
 REGISTRY = "https://registry.npmjs.org"
-# The largest city file that is sold takes about half of this.
-FILE_MAXIMUM = 2**30
+FILE_MAXIMUM = SIZE_MAXIMUM
 DOWNLOAD_MAXIMUM = 2**29
 DOWNLOAD_SECONDS = 900.0
 MEMBERS_MAXIMUM = 1_000

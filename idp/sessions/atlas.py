@@ -79,6 +79,11 @@ class Atlas:
             owed = [file.attribution for file in self._order]
         return list(dict.fromkeys(one for one in owed if one is not None))
 
+    def open(self) -> None:
+        """Opens the files now, so that the first who signs in need not wait for it."""
+        with self._lock:
+            self._look()
+
     def close(self) -> None:
         """Closes the files; they are opened again when somebody asks."""
         with self._lock:

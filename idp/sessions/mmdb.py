@@ -1,17 +1,21 @@
 """One MMDB file: opened, asked for an address, and what it says of itself.
 
 Owns how a file is read, and that nothing in it can do harm: whatever the reader raises becomes
-`Unusable` with a reason in one line. The reader is the one in Python, which reads with `pread`. A
-mapped file that somebody overwrites in place (`curl -o`, `cp`) ends the process with SIGBUS, and the
-faster reader in C would meet whatever a third party wrote; this one answers within 40 to 120 µs
-instead of 2 to 7, and places are looked up when somebody signs in. A record made to be slow takes a
-quarter of a second, where the reader's own limits end it.
+`Unusable` with a reason in one line. What is read is a copy without a name, mapped into memory: a
+mapped file that somebody overwrites in place (`curl -o`, `cp`) ends the process with SIGBUS, one that
+is held in memory whole costs as much as everything else we keep, and one that is read piece by piece
+gives the other threads the turn at every piece. The copy takes disk and, once a month, a moment. The
+reader is the one in Python: it answers within some 15 to 40 µs, its faster sister in C within 2 to 7,
+but that would meet in C whatever a third party wrote.
 
 Specs: MaxMind DB File Format Specification 2.0.
 """
 
 import ipaddress
+import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +26,8 @@ from idp.clock import SECOND, Instant
 from idp.sessions import place
 from idp.sessions.place import Address, Place
 
+# The largest city files that are sold are half of this.
+SIZE_MAXIMUM = 2**30
 # How much of a file is looked at to see what it gives.
 SAMPLES = 64
 SAMPLE_STEPS = 4_096
@@ -86,7 +92,9 @@ class GeoFile:
     def __init__(self, path: Path) -> None:
         self.name = path.name
         try:
-            self._reader = maxminddb.open_database(path, maxminddb.MODE_FILE)
+            self._reader = maxminddb.open_database(_copied(path), maxminddb.MODE_MMAP)
+        except Unusable:
+            raise
         except OSError as error:
             raise Unusable(error.strerror or type(error).__name__) from None
         except Exception:  # whatever a broken file makes a reader raise
@@ -154,6 +162,16 @@ class GeoFile:
             return self._reader.get_with_prefix_len(address)
         except Exception as error:
             raise Unusable(_said(error)) from None
+
+
+def _copied(path: Path) -> int:
+    """A descriptor of a copy that nobody else can reach; whoever opens it closes it."""
+    with path.open("rb") as original, tempfile.TemporaryFile() as copy:
+        if os.fstat(original.fileno()).st_size > SIZE_MAXIMUM:
+            raise Unusable(f"it is larger than {SIZE_MAXIMUM:,} bytes")
+        shutil.copyfileobj(original, copy, 2**20)
+        copy.flush()
+        return os.dup(copy.fileno())
 
 
 def _attribution(said: str) -> Attribution | None:

@@ -195,9 +195,26 @@ def test_a_date_that_is_none_is_left_out(opened: Open, built: Any) -> None:
 def test_a_file_that_is_overwritten_while_it_is_open_ends_nothing(
     opened: Open, tmp_path: Path
 ) -> None:
-    """As `curl -o` does. Mapped into memory, this would end the process with SIGBUS."""
+    """As `curl -o` does. Was the file itself mapped, this would end the process with SIGBUS."""
     file = opened({"country_code": "FR"})
     with (tmp_path / "test.mmdb").open("wb"):
         pass
-    with pytest.raises(Unusable):
-        file.place(HERE)
+    assert file.place(HERE) == Place("FR")
+
+
+def test_a_file_beyond_all_measure_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = mmdb.write(tmp_path / "x.mmdb", {})
+    monkeypatch.setattr("idp.sessions.mmdb.SIZE_MAXIMUM", 100)
+    with pytest.raises(Unusable, match="larger than 100 bytes"):
+        GeoFile(path)
+
+
+def test_without_room_for_a_copy_the_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = mmdb.write(tmp_path / "x.mmdb", {})
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    with pytest.raises(Unusable, match="No such file"):
+        GeoFile(path)
