@@ -7,6 +7,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.person import Person, is_signed_in, rows
+from tests.harness import mmdb
 from tests.harness.browser import chromium
 from tests.harness.servers import Product, product
 
@@ -21,20 +22,23 @@ def main() -> None:
     """Signs one person in on three devices, and takes the page as the first of them sees it."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        product(Path(folder)) as world,
+        product(Path(folder) / "demo", extra=_places(Path(folder))) as world,
         chromium() as browser,
     ):
-        laptop = _device(world, browser, LAPTOP)
+        laptop = _device(world, browser, LAPTOP, "203.0.113.7")
         laptop.sign_in_to(world.app_two)
         _name(laptop.sessions_page(), "Work laptop")
         _age(world, begun=26, rested=3)
-        phone = _device(world, browser, PHONE)
+        phone = _device(world, browser, PHONE, "198.51.100.23")
         phone.sign_in_to(world.app_one)
         _age(world, begun=5, rested=1)
         here = Person(
             world,
             browser.new_context(
-                viewport={"width": 1000, "height": 800}, device_scale_factor=2, locale="en-GB"
+                viewport={"width": 1000, "height": 800},
+                device_scale_factor=2,
+                locale="en-GB",
+                extra_http_headers={"X-Forwarded-For": "203.0.113.7"},
             ),
         )
         here.sign_in_to(world.app_one)
@@ -45,8 +49,19 @@ def main() -> None:
     print(PICTURE)
 
 
-def _device(world: Product, browser: Browser, agent: str) -> Person:
-    return Person(world, browser.new_context(user_agent=agent))
+def _places(folder: Path) -> dict[str, str]:
+    """Settings by which devices are where they say they are, and two networks are known."""
+    cities = {
+        "203.0.113.0/24": mmdb.city("Lyon", "FR") | mmdb.network(64496, "Orange"),
+        "198.51.100.0/24": mmdb.city(None, "FR") | mmdb.network(64497, "Bouygues Telecom"),
+    }
+    mmdb.write(folder / "cities.mmdb", cities)
+    return {"IDP_GEO__FOLDER": str(folder), "IDP_TRUSTED_PROXIES": '["127.0.0.0/8", "::1/128"]'}
+
+
+def _device(world: Product, browser: Browser, agent: str, address: str) -> Person:
+    headers = {"X-Forwarded-For": address}
+    return Person(world, browser.new_context(user_agent=agent, extra_http_headers=headers))
 
 
 def _name(page: Page, name: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from idp.cli.sessions import _described
 from idp.events.catalogue import PasswordChanged
 from idp.policy import network
 from idp.sessions import lifecycle, queries
@@ -200,6 +201,16 @@ def test_a_session_from_before_there_were_places_is_shown(idp: Idp, alice: Someb
         del details["place"]
         session.details = lifecycle._sealed(unit, session.id, details)
     assert "Place unknown · 192.0.2.1" in alice.sessions().text
+
+
+def test_administrators_read_the_place_in_one_line(idp: Idp, alice: Somebody) -> None:
+    there = alice.elsewhere(ip=LYON)
+    with idp.work.read() as unit:
+        lines = {
+            one: _described(unit, unit.orm.get_one(Session, one))["place"]
+            for one in (there, alice.id)
+        }
+    assert lines == {there: "Lyon, Rhône, FR, AS64496, Orange", alice.id: None}
 
 
 def test_a_new_name_leaves_the_place(idp: Idp, alice: Somebody) -> None:
