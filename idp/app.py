@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from idp.admin import repeats
+from idp.admin import repeats, tally
 from idp.admin import routes as admin
 from idp.clock import DAY, HOUR, MINUTE, SECOND, Clock, SystemClock
 from idp.errors import Refused
@@ -283,6 +283,8 @@ def _jobs(work: Work, store: Store) -> list[Job]:
             5 * SECOND,
             in_unit(expiry.end_expired, expiry.BATCH),
         ),
+        Job("count events", 5 * SECOND, in_unit(tally.count, tally.BATCH)),
+        Job("forget old counts", HOUR, in_unit(tally.forget_past)),
         Job("seal events", SECOND, partial(event_log.seal, work)),
         Job("delete expired requests", 10 * SECOND, in_unit(pushed.delete_expired, pushed.BATCH)),
         Job("watch room", 5 * SECOND, in_unit(lambda unit: pushed.watch_room(unit, store))),

@@ -1,6 +1,6 @@
-"""Tables of the management API: answers kept for requests that are sent again."""
+"""Tables of the management API: answers kept for requests sent again, and counts for charts."""
 
-from sqlalchemy import Index, Integer, String, Text
+from sqlalchemy import BigInteger, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from idp.clock import Instant
@@ -23,3 +23,18 @@ class KeptAnswer(Base):
     # Sealed, because it may hold a new client's secret; context "kept_answer:<key>".
     body: Mapped[str] = mapped_column(Text)
     expires_at: Mapped[Instant] = mapped_column(Microseconds, index=True)
+
+
+LABEL_MAXIMUM = 64
+
+
+class Tally(Base):
+    """How often something happened within one hour; `hour` is its beginning (`idp.admin.tally`)."""
+
+    __tablename__ = "tallies"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    hour: Mapped[Instant] = mapped_column(Microseconds, primary_key=True)
+    measure: Mapped[str] = mapped_column(String(24), primary_key=True)
+    label: Mapped[str] = mapped_column(String(LABEL_MAXIMUM), primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
