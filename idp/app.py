@@ -22,6 +22,7 @@ from idp.errors import Refused
 from idp.events import delivery
 from idp.events import log as event_log
 from idp.events.catalogue import (
+    AuthorizationEnded,
     EmailChanged,
     FactorRemoved,
     FactorSuspended,
@@ -39,7 +40,7 @@ from idp.events.catalogue import (
 from idp.logout import backchannel
 from idp.notify import notices, recovery
 from idp.notify.channel import MailWorker
-from idp.oauth import authorizations, cleanup, keys, pushed
+from idp.oauth import authorizations, cleanup, devices, keys, pushed
 from idp.oauth.authorization_request import PageError
 from idp.oauth.keys import Keyring
 from idp.oauth.provider import Answer, Provider
@@ -87,6 +88,7 @@ def assemble(settings: Settings, *, clock: Clock | None = None) -> Work:
     )
     work.subscribers[SessionEnded].append(authorizations.end_offline)
     work.subscribers[SessionEnded].append(backchannel.owe)
+    work.subscribers[AuthorizationEnded].append(devices.end_with_grant)
     work.subscribers[SignedOutEverywhere].append(authorizations.end_outlived)
     work.subscribers[SessionsEndSoon].append(authorizations.end_outlived)
     work.subscribers[UserChanged].append(aftermath.rotate_soon)

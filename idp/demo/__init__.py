@@ -7,6 +7,7 @@ production: plain http, and passwords in a file.
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from types import FrameType
@@ -76,6 +77,9 @@ def _summary(demo: Demo) -> str:
     4. "Make a payment" in App One: the API wants two proofs, both of the last five minutes, and
        you have one, a password. Add a passkey at {security},
        pay again, and use it: you come back to the very payment.
+    5. Let a terminal in, and sign it out from your page:
+         {sys.executable} -m clients.device_cli --issuer {demo.settings.issuer} login
+         {sys.executable} -m clients.device_cli --issuer {demo.settings.issuer} whoami
 
   Ids and secrets of the clients: {_shown(demo.folder / "demo.json")}; logs beside it.
 """

@@ -16,6 +16,7 @@ from idp.app import assemble, prepare
 from idp.errors import Refused
 from idp.events.actor import SYSTEM
 from idp.oauth import clients
+from idp.oauth.grants.device_code import DEVICE_CODE
 from idp.policy import management
 from idp.storage import migrations
 from idp.storage.unit_of_work import UnitOfWork
@@ -151,6 +152,13 @@ def _wanted_clients(ports: Ports) -> dict[str, dict[str, Any]]:
             "redirect_uris": ["http://127.0.0.1/callback"],
             "scope": "openid profile email offline_access sessions",
             "audience": [api],
+        },
+        "device-cli": {
+            "name": "Terminal",
+            "token_endpoint_auth_method": "none",
+            "application_type": "native",
+            "grant_types": [DEVICE_CODE, "refresh_token"],
+            "scope": "openid profile email offline_access sessions",
         },
     }
 

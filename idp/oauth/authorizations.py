@@ -118,6 +118,7 @@ def end(
     unit: UnitOfWork, authorization_ids: Sequence[str], *, reason: EndReason, actor: Actor
 ) -> list[str]:
     """Ends authorizations: their code, refresh and access tokens are dead; gives those that lived."""
+    _hold_sessions_of_apps(unit, authorization_ids)
     ended: list[str] = []
     for authorization_id in _by_session(unit, authorization_ids):
         row = unit.connection.execute(
@@ -141,6 +142,17 @@ def end(
             )
         )
     return ended
+
+
+def _hold_sessions_of_apps(unit: UnitOfWork, authorization_ids: Sequence[str]) -> None:
+    """A session that is an app's own may end with its grant (`devices`), and is taken before it."""
+    unit.connection.execute(
+        select(Session.id)
+        .join(Authorization, Authorization.session_id == Session.id)
+        .where(Authorization.id.in_(authorization_ids), Session.origin == "device")
+        .order_by(Session.id)
+        .with_for_update(key_share=True, of=Session)
+    )
 
 
 def _by_session(unit: UnitOfWork, authorization_ids: Sequence[str]) -> Sequence[str]:

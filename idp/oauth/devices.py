@@ -12,14 +12,15 @@ from sqlalchemy import select
 
 from idp import ids
 from idp.errors import Refused, Unavailable
-from idp.events.catalogue import AuthorizationIssued, PairingConsumed
+from idp.events.actor import Actor
+from idp.events.catalogue import AuthorizationEnded, AuthorizationIssued, PairingConsumed
 from idp.oauth import consent
 from idp.oauth.model import Authorization, Client, Consent
 from idp.policy import assurance
 from idp.policy.assurance import PAIRING, Authentication, Demand, Standing
 from idp.sessions import lifecycle, pairing, queries
 from idp.sessions.device import Visit, describe
-from idp.sessions.lifecycle import alive
+from idp.sessions.lifecycle import EndReason, alive
 from idp.sessions.model import Pairing, Session
 from idp.sessions.origin import Origin
 from idp.sessions.subject import subject
@@ -87,6 +88,25 @@ def issue(work: Work, *, pairing_id: str) -> None:
     except Refused as refused:
         with work.begin() as unit:
             pairing.refuse(unit, pairing_id, reason=refused.code)
+
+
+# Why the session of an app is over whose grant was ended, where that leaves nothing of it.
+_ENDS_WITH_GRANT: dict[str, EndReason] = {
+    "revoked_by_client": "client_logout",
+    "consent_revoked": "signed_out",
+    "signed_out": "signed_out",
+    "admin": "admin",
+}
+
+
+def end_with_grant(unit: UnitOfWork, event: AuthorizationEnded) -> None:
+    """Subscriber: the session that was made for one app ends with that app's grant."""
+    reason = _ENDS_WITH_GRANT.get(event.reason or "")
+    if reason is None or event.session_id is None:
+        return
+    session = unit.orm.get(Session, event.session_id)
+    if session is not None and session.origin == "device":
+        lifecycle.end(unit, [session.id], reason=reason, actor=Actor(event.actor, event.actor_id))
 
 
 def _issue(unit: UnitOfWork, asked: Pairing) -> None:

@@ -137,6 +137,10 @@ def claim(unit: UnitOfWork, pairing: Pairing, session: Session, **values: Any) -
         **values,
     )
     if not claimed:
+        # The same button pressed twice is no contest.
+        unit.orm.refresh(pairing)
+        if pairing.session_id == session.id:
+            return True
         contest(unit, pairing)
         return False
     unit.record(PairingClaimed(**_about(pairing), **_by(session), kind=pairing.kind))

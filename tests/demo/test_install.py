@@ -26,7 +26,7 @@ def test_everything_a_script_needs_stands_in_one_file(tmp_path: Path) -> None:
     assert told["issuer"] == "http://localhost:8000"
     assert [set(person) for person in told["people"]] == [{"username", "password"}] * 3
     members = {"client_id", "client_secret", "redirect_uris", "grant_types", "management"}
-    assert [set(client) for client in told["clients"]] == [members] * 6
+    assert [set(client) for client in told["clients"]] == [members] * 7
     assert [app["name"] for app in told["apps"]] == ["App One", "App Two", "API"]
 
 

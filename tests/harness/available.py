@@ -47,6 +47,9 @@ def missing() -> dict[str, str]:
     """What is not here, by the marker of the tests that need it, and how to get it."""
     lacking = {
         "browser": None if chromium_path() else "Chromium (apt-get install chromium)",
+        "oidc_agent": None
+        if shutil.which("oidc-agent")
+        else "oidc-agent (apt-get install oidc-agent-cli)",
         "interop": None if npm_available() else "Node.js and `npm ci` in tests/interop",
         "redis": None
         if shutil.which("redis-server")

@@ -20,6 +20,12 @@ const ours = {
     const form = page.formWith('logout-confirm');
     return form && { form, press: 'logout-confirm' };
   },
+  device(page, answer) {
+    const code = page.formWith('device-open');
+    if (code) return { form: code, press: 'device-open' };
+    const form = page.formWith('device-allow');
+    return form && { form, press: `device-${answer}` };
+  },
 };
 
 // The development pages that come with npm `oidc-provider`; any password is good there.
@@ -38,6 +44,12 @@ const control = {
   logout(page) {
     const form = page.forms.find(({ fields }) => fields.some(([name]) => name === 'xsrf'));
     return form && { form, values: { logout: 'yes' } };
+  },
+  // The code that came with the address, then whether it is the device's.
+  device(page, answer) {
+    const form = page.forms.find(({ action, fields }) =>
+      action.pathname === '/device' && fields.every(([name, value]) => name !== 'user_code' || value));
+    return form && { form, values: answer === 'deny' ? { abort: 'yes' } : {} };
   },
 };
 
@@ -63,6 +75,17 @@ export async function authorize(browser, driver, user, request, redirectUri) {
   const page = await passPages(browser, driver, user, request, redirectUri);
   if (page.status !== 0) throw unexpected(page);
   return page.url;
+}
+
+/** Opens the address of a device's code and answers: "allow" or "deny". */
+export async function answerDevice(browser, driver, user, address, answer) {
+  let page = await browser.open(address);
+  for (let step = 0; ; step += 1) {
+    const next = driver.login(page, user) ?? driver.device(page, answer) ?? driver.consent(page);
+    if (!next) return page;
+    if (step > 8) throw unexpected(page);
+    page = await browser.submit(page, next.form, next);
+  }
 }
 
 /** Opens an end-session request and confirms if asked; gives the URL the browser ends up at. */

@@ -13,7 +13,7 @@ import * as oauth from 'oauth4webapi';
 import * as client from 'openid-client';
 
 import { Browser } from './browser.mjs';
-import { authorize, drivers, signOut } from './drivers.mjs';
+import { answerDevice, authorize, drivers, signOut } from './drivers.mjs';
 
 const options = JSON.parse(await new Response(process.stdin).text());
 const driver = drivers[options.provider];
@@ -295,6 +295,36 @@ const features = {
     assert.equal(facts.sub, claims.sub);
     assert.equal(facts.client_id, options.clients.jwt.client_id);
     return facts;
+  },
+
+  async device_grant() {
+    const config = await configured('device');
+    const asked = await client.initiateDeviceAuthorization(config, {
+      scope: 'openid profile offline_access',
+    });
+    assert.match(asked.user_code, /^[A-Z]{4}-[A-Z]{4}$/);
+    assert.ok(asked.verification_uri_complete.includes(asked.user_code));
+    await answerDevice(new Browser(), driver, options.user, asked.verification_uri_complete, 'allow');
+    // Approved already, so that one poll will do: nobody has to wait five seconds here.
+    const tokens = await client.pollDeviceAuthorizationGrant(config, { ...asked, interval: 1 });
+    const { sub } = tokens.claims();
+    await client.fetchUserInfo(config, tokens.access_token, sub);
+    const again = await client.refreshTokenGrant(config, tokens.refresh_token);
+    await client.fetchUserInfo(config, again.access_token, sub);
+    const used = await refusal(
+      client.pollDeviceAuthorizationGrant(config, { ...asked, interval: 1 }),
+    );
+    assert.equal(used.error, 'invalid_grant');
+  },
+
+  async device_grant_denied() {
+    const config = await configured('device');
+    const asked = await client.initiateDeviceAuthorization(config, { scope: 'openid' });
+    await answerDevice(new Browser(), driver, options.user, asked.verification_uri_complete, 'deny');
+    const error = await refusal(
+      client.pollDeviceAuthorizationGrant(config, { ...asked, interval: 1 }),
+    );
+    assert.equal(error.error, 'access_denied');
   },
 
   async rp_initiated_logout() {

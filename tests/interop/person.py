@@ -1,4 +1,4 @@
-"""A person with a browser, in Python: follows redirects, fills in the login and consent pages."""
+"""A person with a browser, in Python: follows redirects, fills in the pages they are shown."""
 
 from html.parser import HTMLParser
 from urllib.parse import urljoin
@@ -57,16 +57,47 @@ class Person:
             answer = self._answer(answer)
         raise AssertionError(f"never came back; last at {answer.url}")
 
+    def let_in(self, address: str, user_code: str) -> None:
+        """Opens the address that a device shows, types its code, and allows it."""
+        page = self._browser.get(address, follow_redirects=True)
+        for button, typed in (
+            ("login-submit", self._credentials),
+            ("device-open", {"user_code": user_code}),
+            ("device-allow", {}),
+        ):
+            answer = self._press(page, button, typed)
+            assert answer is not None, page.text
+            onward = urljoin(str(answer.url), answer.headers["location"])
+            page = self._browser.get(onward, follow_redirects=True)
+        assert "goes on by itself" in page.text
+
+    def end_session(self, address: str, name: str) -> None:
+        """Signs out the session of this name on the page at `address`."""
+        page = self._browser.get(address).text
+        row = next(row for row in page.split('<li class="row')[1:] if f"Select {name}" in row)
+        session_id = row.partition('id="')[2].partition('"')[0]
+        token = page.partition('name="csrf" value="')[2].partition('"')[0]
+        answer = self._browser.post(f"{address}/{session_id}/end", data={"csrf": token})
+        assert answer.status_code == 303
+
     def _answer(self, page: httpx2.Response) -> httpx2.Response:
         for button, typed in (("login-submit", self._credentials), ("consent-allow", {})):
-            form = _Form(button)
-            form.feed(page.text)
-            if form.action is not None:
-                target = urljoin(str(page.url), form.action)
-                origin = str(page.url.copy_with(raw_path=b"/")).rstrip("/")
-                return self._browser.post(
-                    target,
-                    data={**form.fields, **typed},
-                    headers={"Origin": origin, "Sec-Fetch-Site": "same-origin"},
-                )
+            answer = self._press(page, button, typed)
+            if answer is not None:
+                return answer
         raise AssertionError(f"unexpected page at {page.url} ({page.status_code}): {page.text}")
+
+    def _press(
+        self, page: httpx2.Response, button: str, typed: dict[str, str]
+    ) -> httpx2.Response | None:
+        """Sends the form that holds this button; None when the page has none."""
+        form = _Form(button)
+        form.feed(page.text)
+        if form.action is None:
+            return None
+        origin = str(page.url.copy_with(raw_path=b"/")).rstrip("/")
+        return self._browser.post(
+            urljoin(str(page.url), form.action),
+            data={**form.fields, **typed},
+            headers={"Origin": origin, "Sec-Fetch-Site": "same-origin"},
+        )

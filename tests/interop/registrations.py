@@ -4,6 +4,7 @@ from typing import Any
 
 from joserfc.jwk import ECKey
 
+from idp.oauth.grants.device_code import DEVICE_CODE
 from tests.interop.provider import API_SCOPE
 
 REDIRECT_URI = "http://localhost:18599/callback"
@@ -50,6 +51,12 @@ def clients(app_port: int) -> dict[str, dict[str, Any]]:
             "grant_types": ["client_credentials"],
             "token_endpoint_auth_method": "client_secret_basic",
             "scope": API_SCOPE,
+        },
+        "device": {
+            "grant_types": [DEVICE_CODE, "refresh_token"],
+            "token_endpoint_auth_method": "none",
+            "application_type": "native",
+            "scope": "openid profile email offline_access",
         },
         "express": {
             **_WEB,

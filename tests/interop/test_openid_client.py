@@ -30,6 +30,8 @@ FEATURES = [
     "client_credentials",
     "private_key_jwt",
     "jwt_access_token",
+    "device_grant",
+    "device_grant_denied",
     "rp_initiated_logout",
 ]
 

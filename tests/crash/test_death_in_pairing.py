@@ -1,0 +1,101 @@
+"""A server that dies at each commit between "Allow" and the tokens of a device (FT-15).
+
+Afterwards there is one session or none, never half of one; and the device, which only ever asks the
+same again, has its tokens in the end, once.
+"""
+
+import pytest
+
+from idp.oauth.grants.device_code import DEVICE_CODE
+from tests.crash import ledger
+from tests.crash.conftest import MORTAL, Say
+from tests.crash.failpoints import dying
+from tests.harness.deployment import Deployment
+from tests.harness.load_clients import AppAt, Lost, error_of, json_of
+from tests.races.test_device_grant import ask, device_of, opening
+
+MOST_COMMITS = 6
+
+
+class Approved:
+    """A device that was let in and has not come for it yet."""
+
+    def __init__(self, on: Deployment, device: AppAt) -> None:
+        self.on = on
+        self.device = device
+        on.forget_attempts()
+        browser = on.signed_in("alice")
+        device_code, user_code = ask(on, device)
+        address = on.ask(opening(browser, user_code)).path()
+        fields = browser.get(address).hidden_fields() | {"action": "allow"}
+        assert on.ask(browser.posting(address, fields)).status == 303
+        browser.close()
+        self.poll = device.posting("/token", grant_type=DEVICE_CODE, device_code=device_code)
+        self.before = self.sessions()
+
+    def sessions(self) -> int:
+        return int(self.on.scalar("SELECT count(*) FROM sessions"))
+
+    def made(self) -> int:
+        """How many sessions came of it; with each its grant, and the pairing says so."""
+        count = self.sessions() - self.before
+        assert count in (0, 1)
+        [row] = self.on.rows("SELECT * FROM pairings ORDER BY created_at DESC, id LIMIT 1")
+        assert (row["state"] == "consumed") is bool(count)
+        if count:
+            [grant] = self.on.rows(
+                "SELECT session_id FROM authorizations WHERE id = :id", id=row["authorization_id"]
+            )
+            assert grant["session_id"] == row["new_session_id"]
+        return count
+
+    def go_on(self) -> bool:
+        """Whether the device gets its tokens by asking again; they are good, and it gets no others."""
+        answer = self.on.ask(self.poll)
+        if answer.status == 200:
+            assert json_of(answer)["access_token"]
+            assert self.made() == 1
+        assert error_of(self.on.ask(self.poll)) == "invalid_grant"
+        return answer.status == 200
+
+
+@pytest.mark.crash
+def test_a_death_between_allow_and_tokens_leaves_one_session_or_none(
+    mortal: Deployment, say: Say
+) -> None:
+    mortal.person("alice")
+    mortal.limit_sessions(1_000)
+    device = device_of(mortal)
+    deaths: list[tuple[str, int, bool]] = []
+    for point in ("before-commit", "after-commit"):
+        for number in range(1, MOST_COMMITS):
+            approved = Approved(mortal, device)
+            if not _dies(mortal, approved.poll, point, number):
+                break
+            made = approved.made()
+            # The last commit spends the code: if the answer to it was lost, so are the tokens.
+            assert approved.go_on() or (point, made) == ("after-commit", 1)
+            deaths.append((point, number, bool(made)))
+    # The session comes with the first commit; the second only spends the code.
+    assert deaths == [
+        ("before-commit", 1, False),
+        ("before-commit", 2, True),
+        ("after-commit", 1, True),
+        ("after-commit", 2, True),
+    ]
+    rows = [mortal.rows(f"SELECT * FROM {table}") for table in ("sessions", "authorizations")]
+    assert ledger.audit_is_complete(mortal, *rows) == []
+    say(f"device code: {len(deaths)} deaths, one session or none")
+
+
+def _dies(mortal: Deployment, request: bytes, point: str, number: int) -> bool:
+    """Whether the server died there; it runs again afterwards."""
+    try:
+        mortal.ask(dying(request, point, number))
+    except Lost:
+        mortal.server.wait_for_death()
+    else:
+        return False
+    mortal.hang_up()
+    mortal.server.start(doom=MORTAL)
+    return True
