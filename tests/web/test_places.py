@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from idp.cli.sessions import _described
 from idp.events.catalogue import PasswordChanged
 from idp.policy import network
-from idp.sessions import lifecycle, queries
+from idp.sessions import queries
 from idp.sessions.atlas import CHECK_EVERY
 from idp.sessions.model import Session
 from idp.sessions.place import Place
@@ -199,7 +199,7 @@ def test_a_session_from_before_there_were_places_is_shown(idp: Idp, alice: Someb
         session = unit.orm.get_one(Session, alice.id)
         details: dict[str, Any] = queries.details_of(unit, session)
         del details["place"]
-        session.details = lifecycle._sealed(unit, session.id, details)
+        session.details = queries.sealed_details(unit, session.id, details)
     assert "Place unknown · 192.0.2.1" in alice.sessions().text
 
 
