@@ -379,6 +379,17 @@ def test_the_status_names_every_file_and_what_is_wrong_with_it(
     assert "GeoLite Data created by MaxMind https://www.maxmind.com" in table
 
 
+def test_what_pages_say_is_one_line_of_the_operators_own(
+    idp_cli: Terminal, folder: Path, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("IDP_GEO__ATTRIBUTION", "Places by us https://us.example")
+    assert idp_cli.ok("geo", "status")["attributions"] == [
+        {"text": "Places by us", "url": "https://us.example"}
+    ]
+    environment.setenv("IDP_GEO__ATTRIBUTION", "two\nlines")
+    assert "IDP_GEO__ATTRIBUTION: must be one line" in idp_cli.refused("geo", "status")
+
+
 def test_a_lookup_says_what_is_known(idp_cli: Terminal, folder: Path) -> None:
     folder.mkdir()
     record = mmdb.city("Geneva", "CH", fr="Genève") | mmdb.network(64496, "Swisscom")
