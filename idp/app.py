@@ -28,6 +28,7 @@ from idp.events.catalogue import (
     FactorSuspended,
     LinkSent,
     PasswordChanged,
+    RememberCopied,
     RuleChanged,
     SessionDisowned,
     SessionEnded,
@@ -44,7 +45,7 @@ from idp.oauth import authorizations, cleanup, devices, keys, pushed
 from idp.oauth.authorization_request import PageError
 from idp.oauth.keys import Keyring
 from idp.oauth.provider import Answer, Provider
-from idp.sessions import aftermath, expiry, pairing
+from idp.sessions import aftermath, expiry, forgetting, pairing
 from idp.sessions.atlas import Atlas
 from idp.settings import Settings, load
 from idp.storage import migrations
@@ -103,6 +104,13 @@ def assemble(settings: Settings, *, clock: Clock | None = None) -> Work:
     work.subscribers[PasswordChanged].append(trusted_devices.forget_after_password)
     for removed in (FactorRemoved, FactorSuspended):
         work.subscribers[removed] += [aftermath.void_proofs, authorizations.lower]
+        work.subscribers[removed].append(forgetting.with_factor)
+    for ended in (SessionEnded, SessionDisowned):
+        work.subscribers[ended].append(forgetting.with_session)
+    work.subscribers[SignedOutEverywhere].append(forgetting.with_everything)
+    work.subscribers[PasswordChanged].append(forgetting.with_password)
+    work.subscribers[UserChanged].append(forgetting.with_person)
+    work.subscribers[RememberCopied].append(authorizations.end_begun_by)
     for kind in notices.TOLD:
         work.subscribers[kind].append(notices.tell)
     return work
@@ -304,6 +312,11 @@ def _jobs(work: Work, store: Store) -> list[Job]:
             "delete old trusted devices",
             HOUR,
             in_unit(trusted_devices.forget_past, trusted_devices.BATCH),
+        ),
+        Job(
+            "delete old remembered browsers",
+            HOUR,
+            in_unit(forgetting.forget_past, forgetting.BATCH),
         ),
         Job("delete old deliveries", HOUR, in_unit(_forget_deliveries)),
         Job("checkpoint", SECOND, work.database.checkpoint),

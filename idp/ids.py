@@ -9,7 +9,9 @@ import hashlib
 import secrets
 from typing import Literal
 
-Prefix = Literal["usr", "ses", "cli", "azn", "req", "evt", "dlv", "rul", "psk", "otp", "dev", "par"]
+Prefix = Literal[
+    "usr", "ses", "cli", "azn", "req", "evt", "dlv", "rul", "psk", "otp", "dev", "par", "rem"
+]
 
 
 def new(prefix: Prefix) -> str:

@@ -1,4 +1,4 @@
-"""`idp sessions`: who is signed in, and ending it."""
+"""`idp sessions`: who is signed in, which browsers stay so, and ending it."""
 
 from typing import Annotated, Any
 
@@ -8,12 +8,14 @@ from idp.cli.opened import ADMIN, change, look
 from idp.cli.terminal import AsJson, Confirmed, answer, confirm, fields, moment, table
 from idp.cli.user import Name, found
 from idp.errors import Refused
-from idp.sessions import lifecycle, queries
+from idp.sessions import forgetting, lifecycle, queries, remember
 from idp.sessions.model import Session
 from idp.sessions.place import Place
 from idp.storage.unit_of_work import UnitOfWork
 
-app = typer.Typer(no_args_is_help=True, help="Sessions: list, show, end.")
+app = typer.Typer(
+    no_args_is_help=True, help="Sessions: list, show, end; browsers that stay signed in."
+)
 
 
 @app.command(name="list")
@@ -80,6 +82,52 @@ def end_all(name: Name, yes: Confirmed = False, as_json: AsJson = False) -> None
     answer(data, fields(data), as_json=as_json)
 
 
+@app.command()
+def remembered(name: Name, as_json: AsJson = False) -> None:
+    """List the browsers in which a user stays signed in."""
+    with look() as unit:
+        user = found(unit, name)
+        data = [
+            {
+                "id": one.id,
+                "name": one.name,
+                "created_at": moment(one.created_at),
+                "last_used_at": moment(one.last_used_at),
+                "expires_at": moment(one.expires_at),
+                "uses": one.generation - 1,
+            }
+            for one in remember.of(unit, user.id)
+        ]
+    rows = [list(one.values()) for one in data]
+    answer(
+        data,
+        table(("ID", "NAME", "SINCE", "LAST USED", "UNTIL", "USES"), rows),
+        as_json=as_json,
+    )
+
+
+@app.command()
+def forget(
+    name: Name,
+    series: Annotated[
+        list[str] | None, typer.Argument(help="Browsers (rem_…); all of them when left out.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a user not stay signed in in a browser; sessions that run there are not ended."""
+    with change() as unit:
+        user = found(unit, name)
+        theirs = [one.id for one in remember.of(unit, user.id)]
+        for one in series or ():
+            if one not in theirs:
+                raise Refused("unknown_browser", f"{name} does not stay signed in by {one!r}.", 404)
+        forgotten = sorted(series or theirs)
+        for one in forgotten:
+            forgetting.revoke(unit, one, reason="admin", actor=ADMIN)
+    data = {"id": user.id, "forgotten": forgotten}
+    answer(data, fields(data), as_json=as_json)
+
+
 def _unknown(session_id: str) -> Refused:
     return Refused("unknown_session", f"There is no session {session_id!r}.", 404)
 
@@ -105,6 +153,7 @@ def _described(unit: UnitOfWork, session: Session) -> dict[str, Any]:
         "place": _place(details.place),
         "user_agent": details.user_agent,
         "acr": session.acr,
+        "remembered": bool(session.remembered),
         "auth_time": moment(session.auth_time),
         "created_at": moment(session.created_at),
         "last_active_at": moment(session.last_active_at),

@@ -316,6 +316,43 @@ class DeviceForgotten(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RememberMade(Event):
+    """A browser was told to stay signed in; `series` is the id of its credential."""
+
+    type: ClassVar[str] = "remember.made"
+    series: str
+    browser: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RememberUsed(Event):
+    """A browser that stays signed in began a session, in which nothing is proved yet."""
+
+    type: ClassVar[str] = "remember.used"
+    series: str
+    browser: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RememberForgotten(Event):
+    """A browser does not stay signed in any more; `reason` says why."""
+
+    type: ClassVar[str] = "remember.forgotten"
+    series: str
+    browser: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RememberCopied(Event):
+    """The cookie that keeps a browser signed in was copied: it came back after it was spent, or from
+    another browser (`reason` spent, foreign). It was revoked, and its browser's sessions ended."""
+
+    type: ClassVar[str] = "remember.reuse_detected"
+    series: str
+    browser: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SecondFactorAsked(Event):
     """A sign-in showed a right password and must show a second factor now."""
 

@@ -28,7 +28,7 @@ MESSAGES = frozenset(
         "reset_password", "verify_email", "invitation",
         "password_changed", "email_change_asked", "email_changed", "email_left",
         "factor_added", "factor_removed", "factor_suspended",
-        "recovery_codes_made", "recovery_code_used", "device_trusted",
+        "recovery_codes_made", "recovery_code_used", "device_trusted", "remember_copied",
     }
 )  # fmt: skip
 

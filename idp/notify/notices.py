@@ -18,6 +18,7 @@ from idp.events.catalogue import (
     PasswordChanged,
     RecoveryCodesMade,
     RecoveryCodeUsed,
+    RememberCopied,
 )
 from idp.notify import messages
 from idp.sessions import queries as sessions
@@ -38,6 +39,7 @@ _MESSAGES: dict[type[Event], str] = {
     RecoveryCodesMade: "recovery_codes_made",
     RecoveryCodeUsed: "recovery_code_used",
     DeviceTrusted: "device_trusted",
+    RememberCopied: "remember_copied",
 }
 TOLD = tuple(_MESSAGES)
 
@@ -105,6 +107,8 @@ def _particulars(unit: UnitOfWork, event: Event) -> dict[str, Any]:
         return {"count": event.count}
     if isinstance(event, RecoveryCodeUsed):
         return {"left": event.left}
+    if isinstance(event, RememberCopied):
+        return {"browser": event.browser}
     if isinstance(event, DeviceTrusted):
         days = unit.settings.assurance.trusted_device_days
         return {"trusted": event.device, "days": days}

@@ -18,6 +18,7 @@ from idp.events.catalogue import (
     AuthorizationEnded,
     FactorRemoved,
     FactorSuspended,
+    RememberCopied,
     ReuseDetected,
     SessionEnded,
     SessionsEndSoon,
@@ -227,6 +228,21 @@ def end_outlived(unit: UnitOfWork, event: SignedOutEverywhere | SessionsEndSoon)
         )
     ).all()
     end(unit, outlived, reason="signed_out", actor=Actor(event.actor, event.actor_id))
+
+
+def end_begun_by(unit: UnitOfWork, event: RememberCopied) -> None:
+    """Subscriber: what outlived the sessions of a browser ends with it, when its cookie was copied."""
+    begun = unit.connection.scalars(
+        select(Authorization.id)
+        .join(Session, Session.id == Authorization.session_id)
+        .where(
+            Session.user_id == event.user_id,
+            Session.remembered_id == event.series,
+            Authorization.offline == _YES,
+            Authorization.ended_at.is_(None),
+        )
+    ).all()
+    end(unit, begun, reason="session_ended", actor=Actor(event.actor, event.actor_id))
 
 
 def lower(unit: UnitOfWork, event: FactorRemoved | FactorSuspended) -> None:

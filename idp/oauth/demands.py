@@ -78,6 +78,24 @@ def demand(
 
 def of_pending(pending: Pending, session: Session, user: User, book: Book, now: Instant) -> Demand:
     """What a request that was pushed to ourselves demands of this session."""
+    is_for_it = pending.authenticated_session_id == session.id
+    return _of(
+        pending,
+        subject(session, user.roles, pending.client.id),
+        book,
+        begun=pending.created_at if is_for_it else None,
+        now=now,
+    )
+
+
+def of_newcomer(pending: Pending, of: Subject, book: Book, now: Instant) -> Demand:
+    """What such a request demands of somebody who has no session yet."""
+    return _of(pending, of, book, begun=None, now=now)
+
+
+def _of(
+    pending: Pending, of: Subject, book: Book, *, begun: Instant | None, now: Instant
+) -> Demand:
     values = pending.parameters
     max_age = values.get("max_age", "")
     return demand(
@@ -86,8 +104,8 @@ def of_pending(pending: Pending, session: Session, user: User, book: Book, now: 
         prompt=values.get("prompt", "").split(),
         max_age=int(max_age) if re.fullmatch(r"[0-9]{1,9}", max_age) else None,
         book=book,
-        of=subject(session, user.roles, pending.client.id),
+        of=of,
         scope=values.get("scope", ""),
-        begun=pending.created_at if pending.authenticated_session_id == session.id else None,
+        begun=begun,
         now=now,
     )

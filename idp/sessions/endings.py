@@ -96,6 +96,11 @@ ENDINGS: dict[EndReason, Ending] = {
         "Your session ended because what it was begun with is not taken any more.",
         "It rested on a passkey or code that is not taken any more.",
     ),
+    "remember_copied": Ending(
+        "This browser’s cookie was copied",
+        "Your session ended because a copy of the cookie that keeps this browser signed in was used.",
+        "The cookie that keeps its browser signed in was copied.",
+    ),
     "user_disabled": Ending(
         "Your account was disabled",
         "Your session was ended by an administrator, who disabled your account.",

@@ -1,8 +1,8 @@
 """The life of a session: start, resume, touch, rotate, re-authenticate, rename, end.
 
 The only writer of `Session`, with `expiry` (what time ends), `hot` (what the protocol endpoints
-write), `aftermath` (their person changed) and `sealing` (the secret key changed); history is deleted
-by `idp.oauth.cleanup`, with the grants in it.
+write), `aftermath` (their person changed), `remember` (a remembered browser began it) and `sealing`
+(the secret key changed); history is deleted by `idp.oauth.cleanup`, with the grants in it.
 
 Everything that ends a session goes through `end`, so every end (person, administrator, limit,
 expiry, password change, an app's logout) reaches every app: `end` records `SessionEnded`, and
@@ -70,6 +70,7 @@ EndReason = Literal[
     "password_changed",
     "disowned",  # "This wasn't me"
     "factor_removed",  # it rested on a passkey or code that is taken no more
+    "remember_copied",  # the cookie by which its browser stays signed in was copied
     "user_disabled",
     "restored",  # the database was put back from a backup
     "admin",

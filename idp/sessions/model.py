@@ -6,7 +6,7 @@ a digest is kept. `idp.sessions.lifecycle` says who writes these rows.
 
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from idp.clock import Duration, Instant
@@ -58,7 +58,9 @@ class Session(Base):
     idle_at: Mapped[Instant] = mapped_column(Microseconds)
     expires_at: Mapped[Instant] = mapped_column(Microseconds)
 
+    # Whether a remembered browser began it, and the series of the browser it runs in, if there is one.
     remembered: Mapped[int] = mapped_column(Integer, default=0)
+    remembered_id: Mapped[str | None] = mapped_column(String(40))
     trusted: Mapped[int] = mapped_column(Integer, default=0)
     temporary: Mapped[int] = mapped_column(Integer, default=0)
 
@@ -128,3 +130,33 @@ class Pairing(Base):
     # What came of it.
     new_session_id: Mapped[str | None] = mapped_column(String(40))
     authorization_id: Mapped[str | None] = mapped_column(String(40))
+
+
+class RememberedBrowser(Base):
+    """A browser that stays signed in: one series of cookies (`idp.sessions.remember`)."""
+
+    __tablename__ = "remembered_browsers"
+    __table_args__ = (
+        Index("ix_remembered_browsers_user", "user_id"),
+        Index("ix_remembered_browsers_expires_at", "expires_at"),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    # Digest of the browser cookie: a series is good in this browser and in no other.
+    device_hash: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(60))
+    # The cookie is a MAC over both (`remember_cookie`); `generation` counts its changes.
+    salt: Mapped[bytes] = mapped_column(LargeBinary(32))
+    generation: Mapped[int] = mapped_column(Integer, default=1)
+    # The session that the last cookie began; NULL before the first use.
+    session_id: Mapped[str | None] = mapped_column(String(40))
+    # Of the sign-in that earned it: when, and the passkeys and code generators that were used.
+    auth_time: Mapped[Instant] = mapped_column(Microseconds)
+    credentials: Mapped[list[str]] = mapped_column(Json, default=list)
+    created_at: Mapped[Instant] = mapped_column(Microseconds)
+    last_used_at: Mapped[Instant] = mapped_column(Microseconds)
+    # Never later than when it was made: using it does not make it last longer.
+    expires_at: Mapped[Instant] = mapped_column(Microseconds)
+    revoked_at: Mapped[Instant | None] = mapped_column(Microseconds)
+    revoke_reason: Mapped[str | None] = mapped_column(String(32))

@@ -194,7 +194,12 @@ _FROM_DEVICE = HotStatement(
         # A browser that was turned out is not known for having been in.
         or_(
             Session.end_reason == null(),
-            and_(*(Session.end_reason != why for why in ("disowned", "admin", "factor_removed"))),
+            and_(
+                *(
+                    Session.end_reason != why
+                    for why in ("disowned", "admin", "factor_removed", "remember_copied")
+                )
+            ),
         ),
     )
     .limit(1)

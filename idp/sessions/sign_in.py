@@ -2,7 +2,8 @@
 
 Somebody with a second factor is asked for it whichever way they come (MF-01), unless this browser
 was trusted before; a passkey that verified its user is both in one. Until everything is proved there
-is no session, only a `Ceremony`.
+is no session, only a `Ceremony`. A browser that stays signed in begins a session that proves nothing,
+so nothing is asked for it (`idp.sessions.remember`); everything is, when more is wanted.
 """
 
 from collections.abc import Callable
@@ -11,15 +12,17 @@ from dataclasses import dataclass, replace
 from idp import ids
 from idp.events.actor import Actor
 from idp.events.catalogue import LoginFailed, SecondFactorAsked
+from idp.policy.admission import Barred
 from idp.policy.assurance import Authentication
 from idp.policy.deadlines import Ownership
 from idp.policy.timeouts import is_in_last_minutes
-from idp.sessions import admission, lifecycle, prove
+from idp.sessions import admission, lifecycle, prove, remember
 from idp.sessions import ceremony as ceremonies
 from idp.sessions.ceremony import Ceremony
 from idp.sessions.device import Visit, describe
 from idp.sessions.prove import Rejected as Rejected
-from idp.sessions.subject import arriving
+from idp.sessions.remember import Keepsake, Wish
+from idp.sessions.subject import visiting
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.users import factors, rules, trusted_devices
 from idp.users.model import User
@@ -37,6 +40,8 @@ class SignedIn:
     is_new_session: bool
     # For the cookie by which this browser is trusted from now on, if that was asked for.
     trust: str | None = None
+    # For the cookie by which it stays signed in, likewise.
+    keepsake: Keepsake | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +59,16 @@ class Entry:
     `current` is the secret of the browser's present session: if it lives and is the same person's,
     it goes on under a new secret, unless these are its last minutes; another person's ends. `then`
     is done in the transaction that begins the session. `ownership` says whether others use this
-    device too.
+    device too; `wish` whether its browser shall stay signed in, as `remembered`, its cookie for that,
+    may have kept it until now.
     """
 
     visit: Visit
     current: str | None
     then: Callable[[UnitOfWork, SignedIn], None] | None = None
     ownership: Ownership = "own"
+    remembered: str | None = None
+    wish: Wish = "leave"
 
 
 def with_password(
@@ -125,6 +133,30 @@ def with_passkey(
     )
 
 
+def with_cookie(work: Work, *, cookie: str, visit: Visit) -> SignedIn | Rejected | None:
+    """Signs in whoever a browser stays signed in for, with nothing proved; None when it does not.
+
+    For a browser without a living session, and only when somebody asked for it (ASVS 7.6.2). No app's
+    request learns of a proof.
+    """
+    with work.begin() as unit:
+        shown = remember.read(unit, cookie, visit)
+        if shown is not None and shown.is_good:
+            barred = _barred(unit, shown.user, visit)
+            if barred is not None:
+                return _kept_out(unit, shown.user, visit, barred)
+        entered = remember.enter(unit, cookie, visit)
+        if entered is None:
+            return None
+        return SignedIn(
+            entered.session.id,
+            entered.session.user_id,
+            entered.secret,
+            is_new_session=True,
+            keepsake=entered.keepsake,
+        )
+
+
 def methods_for(able: dict[str, str]) -> tuple[str, ...]:
     """The second factors somebody has, the best first."""
     return tuple(one for one in ("passkey", "totp", "recovery_code") if one in able)
@@ -159,26 +191,43 @@ def _admit(
 ) -> SignedIn | Rejected:
     present = lifecycle.resume(unit, entry.current)
     is_own = present is not None and present.user_id == user.id
-    at = arriving(describe(entry.visit), entry.visit.ip, entry.visit.place, user.roles)
-    barred = admission.barred(rules.book(unit), at, unit.now)
+    barred = _barred(unit, user, entry.visit)
     # After closing time nobody new comes in; who is in goes on until the grace is over.
     is_closed = barred is not None and is_own and barred.why == "outside_hours"
     if barred is not None and not is_closed:
-        unit.record(
-            LoginFailed(actor="user", user_id=user.id, ip=entry.visit.ip, reason=barred.why)
-        )
-        return Rejected(admission.sentence(barred), 403)
+        return _kept_out(unit, user, entry.visit, barred)
     is_ending = present is not None and is_in_last_minutes(present.expires_at, unit.now)
     if present is not None and is_own and (is_closed or not is_ending):
-        secret = lifecycle.reauthenticate(unit, present, proved)
-        signed_in = SignedIn(present.id, user.id, secret, is_new_session=False)
+        session, secret = present, lifecycle.reauthenticate(unit, present, proved)
     else:
         if present is not None:
             # First, so that it does not count when room is made for the new one.
             why: lifecycle.EndReason = "renewed" if is_own else "replaced"
             lifecycle.end(unit, [present.id], reason=why, actor=Actor("user", user.id))
         started = lifecycle.start(unit, user, proved, entry.visit, ownership=entry.ownership)
-        signed_in = SignedIn(started.session.id, user.id, started.secret, is_new_session=True)
+        session, secret = started.session, started.secret
+    keepsake = remember.after_sign_in(
+        unit,
+        user,
+        session,
+        proved,
+        visit=entry.visit,
+        cookie=entry.remembered,
+        # Whoever comes after would be signed in by it.
+        wish=entry.wish if entry.ownership == "own" else "forget",
+    )
+    signed_in = SignedIn(
+        session.id, user.id, secret, is_new_session=session is not present, keepsake=keepsake
+    )
     if entry.then is not None:
         entry.then(unit, signed_in)
     return signed_in
+
+
+def _barred(unit: UnitOfWork, user: User, visit: Visit) -> Barred | None:
+    return admission.barred(rules.book(unit), visiting(visit, user.roles), unit.now)
+
+
+def _kept_out(unit: UnitOfWork, user: User, visit: Visit, barred: Barred) -> Rejected:
+    unit.record(LoginFailed(actor="user", user_id=user.id, ip=visit.ip, reason=barred.why))
+    return Rejected(admission.sentence(barred), 403)

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from idp.policy import network
 from idp.policy.selection import Subject
-from idp.sessions.device import Device
+from idp.sessions.device import Device, Visit, describe
 from idp.sessions.place import Place
 
 
@@ -43,3 +43,8 @@ def arriving(device: Device, ip: str | None, place: Place, roles: Iterable[str])
         asn=place.asn,
         country=place.country,
     )
+
+
+def visiting(visit: Visit, roles: Iterable[str] = ()) -> Subject:
+    """The subject of somebody with `roles`, or of anybody, as they visit a page."""
+    return arriving(describe(visit), visit.ip, visit.place, roles)

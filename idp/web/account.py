@@ -20,7 +20,7 @@ from idp.oauth import authorizations
 from idp.sessions import lifecycle, naming, queries
 from idp.sessions.model import Session
 from idp.storage.unit_of_work import UnitOfWork
-from idp.web import cookies, elevation, errors, receipts, session_view
+from idp.web import cookies, elevation, errors, receipts, remembered, session_view, welcome
 from idp.web.http import PageRequest, WebContext, route
 from idp.web.local_path import ACCOUNT
 from idp.web.visitor import Visitor, find, visitor_route
@@ -67,6 +67,7 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
             else []
         )
         offline = session_view.offline(unit, user_id)
+        copies = remembered.copies(unit, user_id)
     return context.renderer.page(
         "sessions_ended.html" if is_ended else "sessions.html",
         language=request.language,
@@ -76,6 +77,7 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         offline=offline,
         others=len(running) - 1 + len(offline),
         reuses=reuses,
+        copies=copies,
         outcome=outcome,
         history_days=context.settings.history_days,
         sources=context.provider.atlas.attributions(),
@@ -225,6 +227,7 @@ def _after(context: WebContext, request: PageRequest, visitor: Visitor, at: Inst
     )
     response = RedirectResponse(f"/signed-out?{urlencode({'done': done})}", 303)
     cookies.forget_session(response, context.settings)
+    welcome.take_back(context, request, response)
     # Only "cache": it also drops pages kept for the Back button. "cookies" would take those of every
     # port and subdomain of this host with it, which belong to other apps.
     response.headers["Clear-Site-Data"] = '"cache"'

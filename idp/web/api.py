@@ -166,6 +166,7 @@ def _shown(row: SessionRow) -> dict[str, Any]:
         "expires_at": to_rfc3339(row.expires_at),
         "method": row.method,
         "acr": row.acr,
+        "remembered": row.is_remembered,
         "apps": [
             {
                 "client_id": app.client_id,

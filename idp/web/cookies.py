@@ -1,9 +1,12 @@
-"""The three cookies of the pages: the session's secret, the browser's own number, and its trust.
+"""The four cookies of the pages: the session's secret, the browser's own number, its trust, and that it
+stays signed in.
 
 Owns their names, attributes and form. All are opaque random values; only their digests are stored.
 The browser cookie says "a browser that was here before": it binds a sign-in under way, and the
 forms of people who are not signed in yet, to the browser that began them. It proves no identity.
 The trust cookie is made when somebody says "trust this device", and spares them a second factor.
+The remember cookie is made when somebody says "stay signed in", and begins sessions that prove
+nothing; its form is that of `idp.sessions.remember_cookie`.
 
 Over https the names carry `__Host-` (RFC 6265bis section 4.1.3.2), so that neither a sibling
 subdomain nor plain http can plant one. Loopback http cannot have that prefix: the plain names are
@@ -16,6 +19,9 @@ from collections.abc import Mapping
 from starlette.responses import Response
 
 from idp import ids
+from idp.clock import SECOND
+from idp.sessions import remember_cookie
+from idp.sessions.remember import Keepsake
 from idp.settings import Settings
 
 BROWSER_LIFETIME = 365 * 86_400
@@ -56,6 +62,17 @@ def trust_secret(cookies: Mapping[str, str], settings: Settings) -> str | None:
     return _well_formed(cookies.get(trust_cookie(settings)))
 
 
+def remember_name(settings: Settings) -> str:
+    """The name of the cookie by which a browser stays signed in."""
+    return "__Host-idp_remember" if settings.is_secure else "idp_remember"
+
+
+def remembered(cookies: Mapping[str, str], settings: Settings) -> str | None:
+    """The cookie by which a browser stays signed in, if there is one; "" when it cannot be ours."""
+    value = cookies.get(remember_name(settings))
+    return value if value is None or len(value) == remember_cookie.LENGTH else ""
+
+
 def browser_secret(cookies: Mapping[str, str], settings: Settings) -> str | None:
     """The browser's number, if it has the form of one."""
     return _well_formed(cookies.get(browser_cookie(settings)))
@@ -87,6 +104,18 @@ def keep_trust(response: Response, settings: Settings, secret: str) -> None:
     lasting = settings.assurance.trusted_device_days * 86_400
     header = _header(settings, trust_cookie(settings), secret)
     response.headers.append("Set-Cookie", f"{header}; Max-Age={lasting}")
+
+
+def keep_remembered(response: Response, settings: Settings, keepsake: Keepsake) -> None:
+    """Keeps the browser signed in for as long as its series is good."""
+    header = _header(settings, remember_name(settings), keepsake.cookie)
+    response.headers.append("Set-Cookie", f"{header}; Max-Age={keepsake.lasts // SECOND}")
+
+
+def forget_remembered(response: Response, settings: Settings) -> None:
+    """Takes that cookie back from the browser."""
+    header = _header(settings, remember_name(settings), "")
+    response.headers.append("Set-Cookie", f"{header}; Max-Age=0")
 
 
 def session_header(settings: Settings, secret: str | None) -> str:

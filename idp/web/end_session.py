@@ -22,7 +22,7 @@ from idp.oauth.model import Client
 from idp.sessions import lifecycle
 from idp.sessions.model import Session
 from idp.storage.unit_of_work import UnitOfWork
-from idp.web import cookies, csrf, errors, signed_out, visitor
+from idp.web import cookies, csrf, errors, signed_out, visitor, welcome
 from idp.web.http import FORM, Kind, PageRequest, WebContext, route
 from idp.web.onward import lead_on
 from idp.web.visitor import Visitor
@@ -158,6 +158,7 @@ def _finish(context: WebContext, request: PageRequest, asked: _Asked) -> Respons
     else:
         response = RedirectResponse(signed_out.PATH, 303)
     cookies.forget_session(response, context.settings)
+    welcome.take_back(context, request, response)
     return response
 
 

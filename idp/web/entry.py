@@ -16,6 +16,8 @@ from idp.web.pending import back_to_authorize
 
 # The field in which somebody says that others use this device too.
 DEVICE = "device"
+# Of the checkbox "Stay signed in on this device".
+STAY = "stay"
 
 
 def at(request: PageRequest, pending: Pending | None) -> Entry:
@@ -25,7 +27,14 @@ def at(request: PageRequest, pending: Pending | None) -> Entry:
         if pending is not None:
             pushed.note_authentication(unit, pending.id, signed_in.session_id)
 
-    return Entry(request.visit, request.session_secret, note, ownership=ownership(request))
+    return Entry(
+        visit=request.visit,
+        current=request.session_secret,
+        then=note,
+        ownership=ownership(request),
+        remembered=request.remembered,
+        wish="stay" if request.form.get(STAY) == "yes" else "leave",
+    )
 
 
 def ownership(request: PageRequest) -> Ownership:
@@ -41,6 +50,8 @@ def keeping(
     cookies.keep_browser(response, context.settings, request.browser)
     if outcome.trust is not None:
         cookies.keep_trust(response, context.settings, outcome.trust)
+    if outcome.keepsake is not None:
+        cookies.keep_remembered(response, context.settings, outcome.keepsake)
     return response
 
 

@@ -99,6 +99,8 @@ class PageRequest:
     browser: str
     browser_is_new: bool
     session_secret: str | None
+    # The cookie by which the browser stays signed in; "" for one that cannot be ours.
+    remembered: str | None
     language: str
 
     @property
@@ -176,6 +178,7 @@ def page_request(context: WebContext, request: Request) -> PageRequest:
         browser=sent or ids.new_secret(),
         browser_is_new=sent is None,
         session_secret=cookies.session_secret(jar, context.settings),
+        remembered=cookies.remembered(jar, context.settings),
         language=choose(headers.get("accept-language")),
     )
 

@@ -2,7 +2,8 @@
 
 Owns showing the form, handing what was typed to `sign_in`, and the browser's new cookie. What
 happens with the app's request afterwards is decided again by /authorize: this page only notes that
-somebody proved who they are, and goes back there.
+somebody proved who they are, and goes back there. A browser that stays signed in gets a greeting in
+place of the form (`idp.web.welcome`), unless more is asked for or somebody else wants to sign in.
 """
 
 from dataclasses import dataclass
@@ -10,16 +11,17 @@ from dataclasses import dataclass
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from idp.clock import Instant
+from idp.clock import DAY, Instant
 from idp.errors import Refused
 from idp.oauth.pushed import Pending
 from idp.policy.timeouts import is_in_last_minutes
 from idp.sessions import ceremony as ceremonies
-from idp.sessions import prove, sign_in
+from idp.sessions import prove, remember, sign_in
 from idp.sessions.lifecycle import EXPIRY
 from idp.sessions.sign_in import Rejected, SecondFactor, SignedIn
 from idp.users import passkeys
 from idp.web import (
+    cookies,
     csrf,
     entry,
     errors,
@@ -28,6 +30,7 @@ from idp.web import (
     second_factor,
     session_over,
     visitor,
+    welcome,
 )
 from idp.web.http import PageRequest, WebContext, route
 from idp.web.language import choose
@@ -35,6 +38,7 @@ from idp.web.local_path import local_path
 from idp.web.pending import back_to_authorize, find_pending, leads_to, unknown_request
 from idp.web.session_over import Over
 from idp.web.visitor import Visitor
+from idp.web.welcome import Look
 
 LONGEST_NAME = 320
 
@@ -57,6 +61,7 @@ class _Form:
     problem: str | None = None
     status: int = 200
     retry_after: int | None = None
+    stays: bool = False
 
 
 def show_for_app(context: WebContext, request: PageRequest) -> Response:
@@ -68,11 +73,17 @@ def show_for_app(context: WebContext, request: PageRequest) -> Response:
         return unknown_request(context, request)
     present = visitor.find(context, request)
     if present is not None:
-        name = present.user.username
-    else:
-        name = pending.parameters.get("login_hint", "")[:LONGEST_NAME]
-    over = _over(context, request) if present is None else None
-    return _page_for_app(context, request, pending, _Form(name), present, over)
+        form = _Form(present.user.username)
+        return _page_for_app(context, request, pending, form, present, None)
+    over = _over(context, request)
+    found = welcome.look(context, request)
+    hinted = pending.parameters.get("login_hint", "")[:LONGEST_NAME]
+    if found.shown is None or welcome.OTHER in request.query:
+        return _page_for_app(context, request, pending, _Form(hinted), None, over, found)
+    if welcome.is_enough(context, request, pending, found.shown):
+        return welcome.page(context, request, found, pending, over=over)
+    form = _Form(hinted or found.shown.user.username)
+    return _page_for_app(context, request, pending, form, None, over, found)
 
 
 def submit_for_app(context: WebContext, request: PageRequest) -> Response:
@@ -82,6 +93,9 @@ def submit_for_app(context: WebContext, request: PageRequest) -> Response:
         return unknown_request(context, request)
     if request.form.get("action") == "cancel":
         return entry.cancelled(context, request, pending)
+    answered = welcome.answer(context, request, pending)
+    if answered is not None:
+        return answered
     outcome = _sign_in(context, request, pending)
     if isinstance(outcome, SecondFactor):
         return second_factor.ask(context, request, outcome, pending)
@@ -98,18 +112,25 @@ def show_for_account(context: WebContext, request: PageRequest) -> Response:
     present = visitor.find(context, request)
     if present is None:
         over = _over(context, request)
+        found = welcome.look(context, request)
+        if found.shown is not None and welcome.OTHER not in request.query:
+            return welcome.page(context, request, found, None, over=over)
         # Whoever ended it elsewhere may have done so because of who sits here now.
         name = over.username if over is not None and over.reason in EXPIRY else ""
-        return _page_for_account(context, request, wanted, _Form(name), over)
+        return _page_for_account(context, request, wanted, _Form(name), over, found)
     if not is_in_last_minutes(present.session.expires_at, context.work.clock.now()):
         return RedirectResponse(wanted, 303)
     form = _Form(present.user.username)
-    return _page_for_account(context, request, wanted, form, None, present.session.expires_at)
+    ends_at = present.session.expires_at
+    return _page_for_account(context, request, wanted, form, None, ends_at=ends_at)
 
 
 def submit_here(context: WebContext, request: PageRequest) -> Response:
     """POST /account/sign-in."""
     wanted = local_path(request.form.get("next"))
+    answered = welcome.answer(context, request, None)
+    if answered is not None:
+        return answered
     outcome = _sign_in(context, request, None)
     if isinstance(outcome, SecondFactor):
         return second_factor.ask(context, request, outcome, None)
@@ -129,6 +150,7 @@ def _sign_in(
 ) -> SignedIn | SecondFactor | _Form:
     # Nothing is refused here for how it looks: whatever is typed costs one hash (BF-11).
     name = request.form.get("username", "")
+    stays = request.form.get(entry.STAY) == "yes"
     outcome: SignedIn | SecondFactor | Rejected
     try:
         if request.form.get("action") == "passkey":
@@ -143,9 +165,11 @@ def _sign_in(
             )
     except Refused as refused:
         # Busy, or disabled this very moment: what was typed stays in the form.
-        return _Form(name[:LONGEST_NAME], refused.sentence, refused.status, refused.retry_after)
+        name = name[:LONGEST_NAME]
+        return _Form(name, refused.sentence, refused.status, refused.retry_after, stays)
     if isinstance(outcome, Rejected):
-        return _Form(name[:LONGEST_NAME], outcome.sentence, outcome.status, outcome.retry_after)
+        name = name[:LONGEST_NAME]
+        return _Form(name, outcome.sentence, outcome.status, outcome.retry_after, stays)
     return outcome
 
 
@@ -172,6 +196,7 @@ def _page_for_app(
     form: _Form,
     present: Visitor | None,
     over: Over | None,
+    found: Look = welcome.NOTHING,
 ) -> Response:
     return _page(
         context,
@@ -186,6 +211,7 @@ def _page_for_app(
         present=present.user.username if present is not None else None,
         over=over,
         ends_at=None,
+        found=found,
         form_actions=leads_to(pending),
     )
 
@@ -196,6 +222,8 @@ def _page_for_account(
     wanted: str,
     form: _Form,
     over: Over | None,
+    found: Look = welcome.NOTHING,
+    *,
     ends_at: Instant | None = None,
 ) -> Response:
     return _page(
@@ -209,6 +237,7 @@ def _page_for_account(
         present=None,
         over=over,
         ends_at=ends_at,
+        found=found,
         form_actions=(),
     )
 
@@ -225,6 +254,7 @@ def _page(
     present: str | None,
     over: Over | None,
     ends_at: Instant | None,
+    found: Look,
     form_actions: tuple[str, ...],
 ) -> Response:
     # Bound to the browser, whose number a first visit is given with this very answer.
@@ -235,6 +265,8 @@ def _page(
         options = passkeys.request_options(
             unit, challenge=ceremonies.challenge(ceremony, context.work.vault), user_id=None
         )
+        # Whoever only proves again who they are has said already whether they stay.
+        days = remember.allowed(unit, request.visit) // DAY if present is None else 0
     response = context.renderer.page(
         "login.html",
         language=language,
@@ -253,10 +285,15 @@ def _page(
         words=session_over.in_words(over, language) if over is not None else None,
         ends_at=ends_at,
         is_kept=hidden.get("next", "").startswith(kept_form.PATH),
+        is_copied=found.is_copied,
         username=form.name,
         is_shared=entry.ownership(request) == "shared",
         problem=form.problem,
+        stay_days=days,
+        stays=form.stays,
     )
+    if found.is_worthless:
+        cookies.forget_remembered(response, context.settings)
     if form.retry_after is not None:
         response.headers["Retry-After"] = str(form.retry_after)
     return response

@@ -135,6 +135,8 @@ def _page(
         hidden["next"] = local_path(request.form.get("next"))
     ownership = entry.ownership(request)
     hidden[entry.DEVICE] = ownership
+    if request.form.get(entry.STAY) == "yes":
+        hidden[entry.STAY] = "yes"
     asked = Asked(
         action=PATH,
         hidden=hidden,

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from idp.clock import Instant
 from idp.errors import Refused
 from idp.users import trusted_devices
-from idp.web import not_me_view, security_view
+from idp.web import not_me_view, remembered, security_view
 from idp.web.factor_changes import SECURITY, address, back_of, by, changing
 from idp.web.http import PageRequest, WebContext
 from idp.web.visitor import Visitor, visitor_route
@@ -42,6 +42,8 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         )
         is_securing = not_me_view.is_under_way(unit, visitor.user.id)
         signal = security_view.signal(unit, visitor, overview) if changed.passkeys else None
+        browsers = remembered.browsers(unit, request, visitor)
+        copies = remembered.copies(unit, visitor.user.id)
     back = back_of(request.query)
     return context.renderer.page(
         "security.html",
@@ -51,6 +53,8 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         changed=changed,
         is_securing=is_securing,
         signal=signal,
+        browsers=browsers,
+        copies=copies,
         back=back,
         new_passkey=address(f"{SECURITY}/passkeys/new", back=back),
         new_totp=address(f"{SECURITY}/totp/new", back=back),

@@ -65,13 +65,16 @@ class Changed:
     removed: Sequence[tuple[str, str]] = ()
     renamed: Sequence[tuple[str, str]] = ()
     devices: Sequence[str] = ()
+    # Browsers in which they do not stay signed in any more.
+    browsers: Sequence[str] = ()
     # Whether the other devices were signed out with it.
     has_signed_out: bool = False
     has_new_password: bool = False
 
     @property
     def anything(self) -> bool:
-        return self.has_new_password or any((self.added, self.removed, self.renamed, self.devices))
+        factors = (self.added, self.removed, self.renamed)
+        return self.has_new_password or any((*factors, self.devices, self.browsers))
 
     @property
     def passkeys(self) -> bool:
@@ -126,6 +129,7 @@ def changed_at(unit: UnitOfWork, visitor: Visitor, at: Instant, what: str | None
         removed=factors_of("factor.removed"),
         renamed=factors_of("factor.renamed"),
         devices=[row.data["device"] for row in rows if row.type == "device.forgotten"],
+        browsers=[row.data["browser"] for row in rows if row.type == "remember.forgotten"],
         has_signed_out=any(row.type == "user.signed_out_everywhere" for row in rows),
         has_new_password=is_new,
     )

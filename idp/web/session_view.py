@@ -14,7 +14,7 @@ from idp.clock import DAY, Duration, Instant
 from idp.events import queries as events
 from idp.oauth.authorizations import AppInSession, OfflineGrant, apps_in, offline_of
 from idp.oauth.model import Client
-from idp.sessions import queries
+from idp.sessions import queries, remember
 from idp.sessions.model import Session
 from idp.sessions.place import Place
 from idp.storage.unit_of_work import UnitOfWork
@@ -61,6 +61,8 @@ class SessionRow:
     # The device that let it in.
     via: str | None
     is_temporary: bool
+    # Whether its browser stays signed in.
+    is_remembered: bool
     is_trusted: bool
     ip: str | None
     place: Place
@@ -132,12 +134,14 @@ def running(
     apps = apps_in(unit, ids)
     happenings = timeline.of_sessions(unit, ids) if ids else {}
     alarming = {reuse.session_id for reuse in reuses}
+    staying = {series.id for series in remember.of(unit, user_id)}
     rows = [
         _row(
             unit,
             session,
             is_current=session.id == current_id,
             needs_attention=session.id in alarming,
+            is_remembered=session.remembered_id in staying,
             apps=[_app(app) for app in apps.get(session.id, [])],
             happenings=happenings[session.id],
         )
@@ -204,6 +208,7 @@ def _row(
     *,
     is_current: bool,
     needs_attention: bool,
+    is_remembered: bool,
     apps: list[App],
     happenings: list[Happening],
 ) -> SessionRow:
@@ -221,6 +226,7 @@ def _row(
         origin=session.origin,
         via=details.via,
         is_temporary=bool(session.temporary),
+        is_remembered=is_remembered,
         is_trusted=bool(session.trusted),
         ip=details.ip,
         place=details.place,

@@ -18,7 +18,7 @@ _READ = 80
 # SQLite takes 500 parts in a compound statement.
 _SESSIONS_AT_ONCE = 100
 # Of events that come within a moment of another one: they say nothing new to people.
-_UNTOLD = ("token.issued", "pairing.consumed")
+_UNTOLD = ("token.issued", "pairing.consumed", "remember.used")
 
 
 @dataclass(frozen=True, slots=True)

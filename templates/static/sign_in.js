@@ -17,4 +17,8 @@ for (const name of ["keydown", "keyup"]) {
     capsLock.hidden = !event.getModifierState?.("CapsLock");
   });
 }
+// Nobody stays signed in on a device that others use.
+const [stay, shared] = ["stay", "shared"].map((id) => document.getElementById(id));
+stay?.addEventListener("change", () => { if (stay.checked) shared.checked = false; });
+shared?.addEventListener("change", () => { if (stay && shared.checked) stay.checked = false; });
 document.getElementById("error")?.focus();

@@ -21,7 +21,8 @@ VALUES: dict[str, Any] = {
     "at": NOON, "device": "Chrome 156 on Windows 11", "ip": "192.0.2.1", "actor": "user",
     "kind": "passkey", "name": "Blue key", "count": 10, "left": 3,
     "city": "Lyon", "country": "FR",
-    "trusted": "Safari 19 on iPhone", "days": 30, "link": LINK, "minutes": 30, "hours": 24,
+    "trusted": "Safari 19 on iPhone", "browser": "Safari 19 on iPhone", "days": 30, "link": LINK,
+    "minutes": 30, "hours": 24,
 }  # fmt: skip
 NOT_ME = "https://id.example/account/security/not-me"
 HOSTILE = "a\r\nBcc: victim@example.org\r\n\r\n<script>alert(1)</script>\u202etxt\x00\u2028"
@@ -81,7 +82,9 @@ def test_mail_speaks_the_languages_of_the_pages() -> None:
     assert letters.choose("en-GB") == letters.choose("xx_YY") == letters.choose(None) == "en"
 
 
-@pytest.mark.parametrize("message", ["factor_added", "factor_removed", "device_trusted"])
+@pytest.mark.parametrize(
+    "message", ["factor_added", "factor_removed", "device_trusted", "remember_copied"]
+)
 @pytest.mark.parametrize(
     "name",
     [
@@ -91,7 +94,7 @@ def test_mail_speaks_the_languages_of_the_pages() -> None:
 )  # fmt: skip
 def test_a_name_that_a_mail_program_would_link_is_not_shown(message: str, name: str) -> None:
     """AR-08: whoever is in the account for a moment could name a passkey to lead its owner on."""
-    values = VALUES | {"name": name, "trusted": name, "device": name, "city": name}
+    values = VALUES | dict.fromkeys(("name", "trusted", "browser", "device", "city"), name)
     letter = Letters(settings()).write(message, values, language="en")
     for part in (letter.text, letter.html):
         assert "evil" not in part

@@ -17,6 +17,7 @@ from idp.events.catalogue import (
     PasswordChanged,
     RecoveryCodesMade,
     RecoveryCodeUsed,
+    RememberCopied,
     UserChanged,
 )
 from idp.notify import notices
@@ -45,7 +46,12 @@ NOTICES = [
     (RecoveryCodeUsed, {"left": 0}, "A recovery code was used", "None is left"),
     (EmailChangeAsked, {}, "Another e-mail address was asked for", "Nothing has changed yet"),
     (DeviceTrusted, {"device": "Safari 19 on iPhone"}, "A device is trusted now", "for 30 days"),
-]
+    (
+        RememberCopied, {"series": "rem_1", "browser": "Firefox 150 on Linux"},
+        "A device was signed out: its cookie was copied",
+        "A copy of the cookie that kept you signed in on Firefox 150 on Linux was used.",
+    ),
+]  # fmt: skip
 
 
 def links_of(mail: Received) -> set[str]:

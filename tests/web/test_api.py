@@ -67,6 +67,7 @@ def test_the_list_says_everything_of_every_session(
         "expires_at": "2027-01-16T08:00:00Z",
         "method": "password",
         "acr": "aal1",
+        "remembered": False,
         "apps": [{"client_id": app.id, "name": "Notes", "state": "active"}],
     }
     assert second["id"] == other

@@ -1,0 +1,363 @@
+"""Browsers that stay signed in (row T4): the credential, its use, and what a copy of it gives away.
+
+One row of `RememberedBrowser` is one series: made when somebody ticks the box and signs in, good for
+at most thirty days from then in that one browser, and never for more than saying who was here. Its
+cookie changes at every use. The one before is honoured until the answer with the new one has been
+seen, which the session it brought shows (`Session.previous_until`), and a minute longer: an answer
+that was lost, or five tabs at once, begin one session and cost nobody anything. Any older one, and
+any in another browser, is a copy: then nobody can say who is the owner, and the series ends with
+every session of its browser.
+
+What is begun here has nothing proved: level 0, as old as the sign-in that earned it. Sessions are
+begun by `lifecycle.start`, so limits and everything else that keeps people out hold here too.
+Specs: NIST SP 800-63B-4 sections 2.1.3 and 5.1, OpenID Connect Core section 2 (`acr` 0, `auth_time`).
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import bindparam, null, select, update
+
+from idp import ids
+from idp.clock import Duration, Instant
+from idp.errors import Refused
+from idp.events.actor import SYSTEM, Actor
+from idp.events.catalogue import RememberCopied, RememberMade, RememberUsed
+from idp.policy import remember as policy
+from idp.policy.assurance import LADDER, REMEMBERED, Authentication
+from idp.sessions import forgetting, lifecycle, remember_cookie
+from idp.sessions.device import Visit, describe
+from idp.sessions.model import RememberedBrowser, Session
+from idp.sessions.subject import visiting
+from idp.storage.columns import LOCKED
+from idp.storage.database import HotStatement
+from idp.storage.unit_of_work import UnitOfWork, Work
+from idp.users.model import ACTIVE, User
+from idp.users.rules import in_force
+
+# Of one person; the one that was not used for longest gives way.
+MAXIMUM = 20
+NAME_MAXIMUM = 60
+
+# current: the newest cookie · again: the one before, whose answer may have been lost · spent, foreign:
+# a copy · over: it was revoked, or has run out
+State = Literal["current", "again", "spent", "foreign", "over"]
+# What somebody wished at sign-in: that their browser stay signed in, nothing of the kind, or, because
+# others use the device too, that it does not.
+Wish = Literal["stay", "leave", "forget"]
+COPIES: frozenset[State] = frozenset({"spent", "foreign"})
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An authentic cookie that a browser showed: of which series and person, and where it stands."""
+
+    series: RememberedBrowser
+    user: User
+    state: State
+    # Until when its series is good, by what is allowed now.
+    until: Instant
+
+    @property
+    def is_good(self) -> bool:
+        return self.state in ("current", "again")
+
+
+@dataclass(frozen=True, slots=True)
+class Keepsake:
+    """The cookie that a browser is given, and how long it keeps it."""
+
+    cookie: str
+    lasts: Duration
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """A session that a cookie began, its secret, and the next cookie."""
+
+    session: Session
+    secret: str
+    keepsake: Keepsake
+
+
+def allowed(unit: UnitOfWork, visit: Visit, roles: Sequence[str] = ()) -> Duration:
+    """For how long a browser there may stay signed in, for somebody with these roles."""
+    return policy.effective(in_force(unit, "remember", visiting(visit, roles)))
+
+
+def read(unit: UnitOfWork, cookie: str | None, visit: Visit) -> Shown | None:
+    """What a cookie is; None for one that was never made. Changes nothing."""
+    token = remember_cookie.parse(cookie) if cookie is not None else None
+    if token is None:
+        return None
+    series = unit.orm.get(RememberedBrowser, token.series_id, populate_existing=True)
+    if series is None or not token.is_authentic(series, unit.vault):
+        return None
+    if token.generation > series.generation:
+        # From before a restore of the database: cannot be told from a forgery.
+        return None
+    user = unit.orm.get_one(User, series.user_id)
+    until = min(series.expires_at, series.created_at + allowed(unit, visit, user.roles))
+    return Shown(series, user, _state(unit, series, user, token.generation, visit, until), until)
+
+
+def recognise(work: Work, cookie: str, visit: Visit) -> Shown | None:
+    """What a browser's cookie is, as its page is shown; a copy ends its series then and there.
+
+    That is no change of state by looking: the end was due from the moment there were two.
+    """
+    with work.read() as unit:
+        shown = read(unit, cookie, visit)
+    if shown is None or shown.state not in COPIES:
+        return shown
+    with work.begin() as unit:
+        shown = read(unit, cookie, visit)
+        if shown is not None and shown.state in COPIES:
+            end_copied(unit, shown, visit)
+        return shown
+
+
+def make(
+    unit: UnitOfWork, user: User, session: Session, proved: Sequence[Authentication], visit: Visit
+) -> Keepsake | None:
+    """Lets the browser of this session stay signed in, after a whole sign-in that `proved` so much.
+
+    None where rules do not allow it, or the browser has no number to bind it to. The caller holds
+    the person.
+    """
+    lasts = allowed(unit, visit, user.roles)
+    if lasts == 0 or visit.device_hash is None:
+        return None
+    _make_room(unit, user.id)
+    series = RememberedBrowser(
+        id=ids.new("rem"),
+        user_id=user.id,
+        device_hash=visit.device_hash,
+        name=describe(visit).label[:NAME_MAXIMUM],
+        salt=secrets.token_bytes(32),
+        generation=1,
+        auth_time=unit.now,
+        credentials=[one.credential for one in proved if one.credential is not None],
+        created_at=unit.now,
+        last_used_at=unit.now,
+        expires_at=unit.now + lasts,
+    )
+    unit.orm.add(series)
+    session.remembered_id = series.id
+    unit.record(
+        RememberMade(
+            actor="user",
+            actor_id=session.id,
+            user_id=user.id,
+            session_id=session.id,
+            ip=visit.ip,
+            series=series.id,
+            browser=series.name,
+        )
+    )
+    return Keepsake(remember_cookie.make(series, 1, unit.vault), lasts)
+
+
+_NEXT = HotStatement(
+    update(RememberedBrowser)
+    .where(
+        RememberedBrowser.id == bindparam("series_id"),
+        RememberedBrowser.generation == bindparam("shown_generation"),
+        RememberedBrowser.revoked_at == null(),
+    )
+    .values(
+        generation=bindparam("next_generation"),
+        session_id=bindparam("begun"),
+        last_used_at=bindparam("now"),
+    )
+    .returning(RememberedBrowser.id)
+)
+
+
+def enter(unit: UnitOfWork, cookie: str, visit: Visit) -> Entered | None:
+    """Begins a session by a cookie, and changes the cookie; None when it is good for nothing.
+
+    The same cookie again is answered with the same session and the same successor. A copy ends its
+    series in this transaction.
+    """
+    known = read(unit, cookie, visit)
+    if known is None:
+        return None
+    # Everybody who shows a cookie of this person's waits here, and then sees what the last one did.
+    unit.orm.get(User, known.user.id, with_for_update=LOCKED, populate_existing=True)
+    shown = read(unit, cookie, visit)
+    if shown is None or not shown.is_good:
+        if shown is not None and shown.state in COPIES:
+            end_copied(unit, shown, visit)
+        return None
+    series, generation = shown.series, shown.series.generation
+    if shown.state == "again":
+        last = unit.orm.get_one(Session, series.session_id, populate_existing=True)
+        secret = remember_cookie.session_secret(series, last.id, unit.vault)
+        if last.secret_hash == ids.digest(secret) and _lives(last, unit.now):
+            return Entered(last, secret, _keepsake(unit, shown, generation))
+        # It ran out before anybody saw it: another one, under the cookie that was never seen either.
+        following = generation
+    else:
+        following = generation + 1
+    session, secret = _begin(unit, shown, visit)
+    # Last, because sessions are locked before series (`forgetting`).
+    changed = unit.run(
+        _NEXT,
+        {
+            "series_id": series.id,
+            "shown_generation": generation,
+            "next_generation": following,
+            "begun": session.id,
+            "now": unit.now,
+        },
+    )
+    if not changed:
+        raise Refused(
+            "signed_out_meanwhile", "This browser was signed out meanwhile. Please sign in.", 409
+        )
+    unit.record(
+        RememberUsed(
+            actor="user",
+            actor_id=session.id,
+            user_id=series.user_id,
+            session_id=session.id,
+            ip=visit.ip,
+            series=series.id,
+            browser=series.name,
+        )
+    )
+    return Entered(session, secret, _keepsake(unit, shown, following))
+
+
+def end_copied(unit: UnitOfWork, shown: Shown, visit: Visit) -> None:
+    """Ends a series whose cookie was copied, with every session of its browser, and says so once."""
+    series = shown.series
+    unit.orm.get(User, series.user_id, with_for_update=LOCKED, populate_existing=True)
+    running = unit.connection.scalars(
+        select(Session.id).where(
+            Session.user_id == series.user_id,
+            Session.remembered_id == series.id,
+            Session.ended_at.is_(None),
+        )
+    ).all()
+    lifecycle.end(unit, running, reason="remember_copied", actor=SYSTEM)
+    if forgetting.revoke(unit, series.id, reason="copied", actor=SYSTEM):
+        unit.record(
+            RememberCopied(
+                user_id=series.user_id,
+                ip=visit.ip,
+                reason=shown.state,
+                series=series.id,
+                browser=series.name,
+            )
+        )
+
+
+def after_sign_in(
+    unit: UnitOfWork,
+    user: User,
+    session: Session,
+    proved: Sequence[Authentication],
+    *,
+    visit: Visit,
+    cookie: str | None,
+    wish: Wish,
+) -> Keepsake | None:
+    """What a whole sign-in means for the browser it happened in, which showed `cookie`.
+
+    A new series takes the place of the one there was, whosever it was: there is one cookie. Without
+    the wish another person's stays as it is; one's own now belongs to this session, so that signing
+    out of it forgets that, too.
+    """
+    shown = read(unit, cookie, visit)
+    series = shown.series if shown is not None and shown.is_good else None
+    kept = make(unit, user, session, proved, visit) if wish == "stay" else None
+    if series is None:
+        return kept
+    is_own = series.user_id == user.id
+    actor = Actor("user", session.id)
+    if kept is not None:
+        why = "renewed" if is_own else "replaced"
+        forgetting.revoke(unit, series.id, reason=why, actor=actor)
+    elif is_own and wish == "forget":
+        forgetting.revoke(unit, series.id, reason="forgotten", actor=actor)
+    elif is_own:
+        session.remembered_id = series.id
+    return kept
+
+
+def of(unit: UnitOfWork, user_id: str) -> list[RememberedBrowser]:
+    """The browsers in which somebody stays signed in, the one used last first."""
+    return list(
+        unit.orm.scalars(
+            select(RememberedBrowser)
+            .where(
+                RememberedBrowser.user_id == user_id,
+                RememberedBrowser.revoked_at.is_(None),
+                RememberedBrowser.expires_at > unit.now,
+            )
+            .order_by(RememberedBrowser.last_used_at.desc(), RememberedBrowser.id)
+        )
+    )
+
+
+def _state(
+    unit: UnitOfWork,
+    series: RememberedBrowser,
+    user: User,
+    generation: int,
+    visit: Visit,
+    until: Instant,
+) -> State:
+    if series.revoked_at is not None or unit.now >= until or user.status != ACTIVE:
+        return "over"
+    if visit.device_hash != series.device_hash:
+        return "foreign"
+    if generation == series.generation:
+        return "current"
+    last = (
+        unit.orm.get(Session, series.session_id, populate_existing=True)
+        if generation == series.generation - 1 and series.session_id is not None
+        else None
+    )
+    # A proof, or a quarter of an hour, changed its secret: the answer that brought it has arrived.
+    if last is None or last.secret_generation > 1 or unit.now >= (last.previous_until or 0):
+        return "spent"
+    return "again"
+
+
+def _begin(unit: UnitOfWork, shown: Shown, visit: Visit) -> tuple[Session, str]:
+    series = shown.series
+    cookie = Authentication(REMEMBERED, (), LADDER[0], series.id)
+    session = lifecycle.start(unit, shown.user, [cookie], visit).session
+    secret = remember_cookie.session_secret(series, session.id, unit.vault)
+    session.secret_hash = ids.digest(secret)
+    # What came before this secret is the cookie that began the session: honoured until the answer has
+    # been seen, as with any change of a secret.
+    session.previous_until = shown.until
+    session.remembered = 1
+    session.remembered_id = series.id
+    session.authentications = [one | {"at": series.auth_time} for one in session.authentications]
+    session.auth_time = series.auth_time
+    if shown.until < session.expires_at:
+        session.expires_at, session.expiry_reason = shown.until, None
+    unit.flush()
+    return session, secret
+
+
+def _lives(session: Session, now: Instant) -> bool:
+    return session.ended_at is None and now < min(session.idle_at, session.expires_at)
+
+
+def _keepsake(unit: UnitOfWork, shown: Shown, generation: int) -> Keepsake:
+    cookie = remember_cookie.make(shown.series, generation, unit.vault)
+    return Keepsake(cookie, shown.until - unit.now)
+
+
+def _make_room(unit: UnitOfWork, user_id: str) -> None:
+    """So that no more than `MAXIMUM` are left with the next one."""
+    for series in of(unit, user_id)[MAXIMUM - 1 :]:
+        forgetting.revoke(unit, series.id, reason="limit", actor=Actor("user", user_id))
