@@ -22,6 +22,8 @@ ABSOLUTE_MAXIMUM = 30 * DAY
 SHARED_DEFAULT = HOUR
 SHARED_IDLE = 15 * MINUTE
 
+# When people are warned of the absolute end, which nothing moves; of the idle one see `idle_warning`.
+END_WARNING = 5 * MINUTE
 # A session this near to its end is not worth proving more in: whoever signs in begins a new one.
 LAST_MINUTES = 10 * MINUTE
 
@@ -121,3 +123,10 @@ def ran_out(*, idle_at: Instant, expires_at: Instant, now: Instant) -> Ran | Non
 def is_in_last_minutes(expires_at: Instant, now: Instant) -> bool:
     """Whether a session is so near to its absolute end that a sign-in begins a new one."""
     return expires_at - now <= LAST_MINUTES
+
+
+def idle_warning(idle: Duration) -> Duration:
+    """How long before the idle deadline people are warned: two minutes, or half of a short timeout,
+    but never less than the 20 seconds of WCAG 2.2.1.
+    """
+    return max(20 * SECOND, min(2 * MINUTE, idle // 2))

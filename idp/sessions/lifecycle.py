@@ -1,8 +1,9 @@
 """The life of a session: start, resume, touch, rotate, re-authenticate, rename, end.
 
 The only writer of `Session`, with `expiry` (what time ends), `hot` (what the protocol endpoints
-write), `aftermath` (their person changed), `remember` (a remembered browser began it) and `sealing`
-(the secret key changed); history is deleted by `idp.oauth.cleanup`, with the grants in it.
+write), `aftermath` (their person changed), `remember` (a remembered browser began it), `notices` (what
+was seen) and `sealing` (the secret key changed); history is deleted by `idp.oauth.cleanup`, with the
+grants in it.
 
 Everything that ends a session goes through `end`, so every end (person, administrator, limit,
 expiry, password change, an app's logout) reaches every app: `end` records `SessionEnded`, and

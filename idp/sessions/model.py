@@ -64,6 +64,9 @@ class Session(Base):
     trusted: Mapped[int] = mapped_column(Integer, default=0)
     temporary: Mapped[int] = mapped_column(Integer, default=0)
 
+    # The person has seen, in this session, which others had begun until then (`idp.sessions.notices`).
+    notices_seen_at: Mapped[Instant | None] = mapped_column(Microseconds)
+
     # Sealed JSON {"label", "default_label", "ip", "user_agent", "place"}; context
     # "session.details:<id>".
     details: Mapped[str] = mapped_column(Text)

@@ -91,6 +91,7 @@ def _page(
         language=request.language,
         status=problem.status if problem else 200,
         action=PATH,
+        visitor=visitor,
         csrf=visitor.csrf,
         present=visitor.user.email,
         is_verified=bool(visitor.user.email_verified),

@@ -6,6 +6,7 @@ answer belongs to. It works without JavaScript, but for passkeys, which need it 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
@@ -14,6 +15,9 @@ from idp.sessions.ceremony import Ceremony
 from idp.sessions.prove import Rejected
 from idp.users import passkeys
 from idp.web.http import PageRequest, WebContext
+
+if TYPE_CHECKING:
+    from idp.web.visitor import Visitor
 
 FIELD = "ceremony"
 
@@ -35,6 +39,8 @@ class Asked:
     ceremony: Ceremony
     trust: str = "not_offered"
     form_actions: tuple[str, ...] = ()
+    # In a session that runs: whose it is.
+    visitor: "Visitor | None" = None
 
 
 def ceremony_in(context: WebContext, request: PageRequest, *, purpose: str) -> Ceremony | None:
@@ -66,12 +72,14 @@ def show(
                 user_id=asked.ceremony.user_id,
             )
     sealed = ceremonies.seal(asked.ceremony, context.work.vault)
+    watched = {"visitor": asked.visitor} if asked.visitor is not None else {}
     response = context.renderer.page(
         "factor.html",
         language=request.language,
         status=problem.status if problem is not None else 200,
         form_actions=asked.form_actions,
         asked=asked,
+        **watched,
         hidden={**asked.hidden, FIELD: sealed, "method": asked.method},
         options=options,
         problem=problem,

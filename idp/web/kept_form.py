@@ -9,6 +9,7 @@ The Store holds it, sealed, one for each session: it may be lost, and then has t
 
 import re
 from typing import Literal
+from urllib.parse import quote, urlencode
 
 import orjson
 
@@ -51,15 +52,11 @@ def address(context: WebContext, request: PageRequest, over: Over) -> str:
     kept = of_request(request)
     if request.path == STEP_UP:
         # The form that waits for the proof is the one to come back to.
-        waiting = elevation.opened(
-            context.work.vault, over.session_id, request.form.get("kept", "")
-        )
-        page = _page_of(local_path(request.form.get("next")))
+        sealed = request.form.get("kept", "")
+        waiting = elevation.opened(context.work.vault, over.session_id, sealed)
         kept = waiting if waiting is not None and offered(waiting) else None
-    else:
-        page = local_path(request.form.get("next"), otherwise=_page_of(request.path))
     if kept is None:
-        return page
+        return page_for(request)
     text = orjson.dumps({"path": kept.path, "form": kept.form}).decode()
     place = _place(over.session_id, over.user_id, request.browser_hash)
     sealed = context.work.vault.seal_text(text, place)
@@ -91,6 +88,16 @@ def offered(kept: Kept) -> Does | None:
 def page_of(kept: Kept) -> str:
     """The page that has such a form, for whoever does not want to send it any more."""
     return _page_of(kept.path)
+
+
+def page_for(request: PageRequest) -> str:
+    """The page that a request asked for, or that has the form that it sent, with its query."""
+    if request.method in ("GET", "HEAD"):
+        query = urlencode(dict(request.query), quote_via=quote)
+        return f"{request.path}?{query}" if query else request.path
+    if request.path == STEP_UP:
+        return _page_of(local_path(request.form.get("next")))
+    return local_path(request.form.get("next"), otherwise=_page_of(request.path))
 
 
 def of_request(request: PageRequest) -> Kept | None:

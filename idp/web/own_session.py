@@ -1,31 +1,37 @@
-"""/account/session: the session one is in, for its own person: staying in it, and coming back to it.
+"""/account/session: the session one is in, for its own person.
 
-Owns "Stay signed in", and the form that is offered again after its session had ended. What becomes
-of the session meanwhile is told by `session_stream`.
+Owns "Stay signed in", what is told of the person's other sessions, and the form that is offered again
+after its session had ended. What becomes of the session meanwhile is told by `session_stream`.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import orjson
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from idp.events.actor import Actor
-from idp.sessions import lifecycle
+from idp.sessions import lifecycle, notices
 from idp.sessions.model import Session
 from idp.web import csrf, kept_form, live, session_over, stray_form
 from idp.web.errors import refuse
 from idp.web.http import FORM, Kind, PageRequest, WebContext, route
 from idp.web.local_path import ACCOUNT, local_path
+from idp.web.security import instant
 from idp.web.visitor import Visitor, find, to_sign_in, visitor_route
 
 EXTEND = "/account/session/extend"
+NOTICES = "/account/session/notices"
 
 
 def routes(context: WebContext) -> list[Route]:
-    """/account/session/extend and /account/session/form"""
+    """Everything under /account/session but the stream."""
+    kind = Kind(FORM, _guard, refuse)
     return [
-        route(context, EXTEND, Kind(FORM, _guard, refuse), {"POST": extend}),
+        route(context, EXTEND, kind, {"POST": extend}),
+        route(context, NOTICES, kind, {"GET": show_notices}),
+        visitor_route(context, f"{NOTICES}/seen", {"POST": mark_seen}),
         visitor_route(context, kept_form.PATH, {"GET": offer_form}),
     ]
 
@@ -50,6 +56,30 @@ def extend(context: WebContext, request: PageRequest) -> Response:
     return RedirectResponse(local_path(request.form.get("next")), 303)
 
 
+def show_notices(context: WebContext, request: PageRequest) -> Response:
+    """GET /account/session/notices: the bell alone, for a script that heard of a change.
+
+    No activity. Also how a page finds out that its browser is in no session any more, or in another:
+    the bell says whose it is.
+    """
+    visitor = find(context, request)
+    if visitor is None:
+        return _over(context, request)
+    with context.work.read() as unit:
+        told = tuple(notices.unseen(unit, visitor.session))
+    shown = replace(visitor, notices=told, here=local_path(request.query.get("here")))
+    return HTMLResponse(
+        context.renderer.fragment("bell.html", language=request.language, visitor=shown)
+    )
+
+
+def mark_seen(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
+    """POST /account/session/notices/seen: what began until `until` was seen in this session."""
+    with context.work.begin() as unit:
+        notices.saw(unit, visitor.session, instant(request.form.get("until")))
+    return RedirectResponse(local_path(request.form.get("next")), 303)
+
+
 def offer_form(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
     """GET /account/session/form?of=…: what was typed when the session ended, to be sent or left."""
     kept = kept_form.find(context, request, visitor.user.id)
@@ -59,8 +89,10 @@ def offer_form(context: WebContext, request: PageRequest, visitor: Visitor) -> R
 
 
 def _too_late(context: WebContext, request: PageRequest) -> Response:
-    if not _wants_json(request):
-        return to_sign_in(context, request)
+    return _over(context, request) if _wants_json(request) else to_sign_in(context, request)
+
+
+def _over(context: WebContext, request: PageRequest) -> Response:
     with context.work.read() as unit:
         over = session_over.by_secret(unit, request.session_secret)
         now = unit.now

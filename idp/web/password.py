@@ -177,6 +177,7 @@ def _page(
         language=request.language,
         status=problem.status if problem else 200,
         action=PATH,
+        visitor=visitor,
         csrf=visitor.csrf,
         username=visitor.user.username,
         has_password=visitor.user.password_hash is not None,

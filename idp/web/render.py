@@ -14,11 +14,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
-from idp.clock import Clock, Instant, to_rfc3339
+from idp.clock import HOUR, Clock, Duration, Instant, to_rfc3339
+from idp.policy import timeouts
 from idp.sessions import place
+from idp.sessions.endings import ENDINGS
 from idp.settings import Settings
 from idp.web import headers, language
 from idp.web.static import Assets, templates_folder
+
+# From when on pages tell that their session will end.
+ENDS_SOON: Duration = HOUR
 
 
 class Renderer:
@@ -70,12 +75,20 @@ def _environment(
     environment.install_gettext_translations(  # type: ignore[attr-defined]
         language.SHIPPED[tag], newstyle=True
     )
-    environment.globals.update(product=settings.name, asset=assets.path, lang=tag)
+    environment.globals.update(
+        product=settings.name,
+        asset=assets.path,
+        lang=tag,
+        now_ms=lambda: clock.now() // 1_000,
+        idle_warning=timeouts.idle_warning,
+        end_warning=timeouts.END_WARNING,
+        endings=ENDINGS,
+        ends_soon=lambda at: at - clock.now() <= ENDS_SOON,
+    )
     environment.filters.update(
         moment=partial(_moment, clock, tag),
         ago=partial(_ago, clock, tag),
         span=partial(language.length, language=tag),
-        clock=partial(language.clock, language=tag),
         country=partial(place.country_name, language=tag),
     )
     return environment

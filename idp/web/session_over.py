@@ -101,6 +101,7 @@ def told(over: Over | None, tag: str, now: Instant, *, reason: str) -> dict[str,
         "title": words.title,
         "sentence": words.sentence,
         "ended_at": (over.ended_at if over is not None else now) // 1_000,
+        "is_deliberate": over is None or over.reason in DELIBERATE,
     }
 
 

@@ -71,7 +71,8 @@ def submit(context: WebContext, request: PageRequest, visitor: Visitor) -> Respo
         return _next(context, request, visitor, aim, wanted=method, problem=outcome)
     with context.work.read() as unit:
         session = unit.orm.get_one(Session, visitor.session.id)
-    changed = Visitor(session, visitor.user, csrf.for_session(context.work.vault, session))
+    token = csrf.for_session(context.work.vault, session)
+    changed = replace(visitor, session=session, csrf=token)
     response = _next(context, request, changed, aim, wanted=None)
     cookies.keep_session(response, context.settings, outcome)
     return response
@@ -159,6 +160,7 @@ def _next(
             session_id=visitor.session.id,
         ),
         form_actions=leads_to(aim.pending) if aim.pending is not None else (),
+        visitor=visitor,
     )
     return factor_page.show(context, request, asked, problem)
 

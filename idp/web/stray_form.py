@@ -69,6 +69,7 @@ def offer(
         "form_again.html",
         language=request.language,
         status=status,
+        visitor=visitor,
         why=why,
         does=kept_form.offered(kept),
         typed={name: kept.form[name] for name in kept_form.TYPED if kept.form.get(name)},

@@ -5,14 +5,15 @@ those who have none. A request that changes something must carry a token made fo
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from urllib.parse import quote, urlencode
+from dataclasses import dataclass, replace
+from urllib.parse import urlencode
 
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from idp.sessions import lifecycle
+from idp.sessions import lifecycle, notices
 from idp.sessions.model import Session
+from idp.sessions.notices import NewSession
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.model import ACTIVE, User
 from idp.web import cookies, csrf, elevation, kept_form, session_over, stray_form
@@ -22,8 +23,6 @@ from idp.web.local_path import ACCOUNT
 
 SIGN_IN = "/account/sign-in"
 SIGNED_OUT = "/signed-out"
-# Sent by our scripts that ask for a page again by themselves: an open page is no activity.
-LOOKING = "x-looking"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +34,10 @@ class Visitor:
     csrf: str
     # A new secret for the browser's cookie, when the old one has served its time.
     new_secret: str | None = None
+    # The page that was asked for, or the one that has the form that was sent: where to come back to.
+    here: str = ACCOUNT
+    # What the page tells of the person's other sessions.
+    notices: tuple[NewSession, ...] = ()
 
 
 VisitorHandler = Callable[[WebContext, PageRequest, Visitor], Response]
@@ -56,10 +59,7 @@ def to_sign_in(context: WebContext, request: PageRequest) -> Response:
     """
     if request.method not in ("GET", "HEAD"):
         return _with_a_form(context, request)
-    wanted = request.path
-    if request.query:
-        wanted += "?" + urlencode(dict(request.query), quote_via=quote)
-    return _sign_in_to(wanted)
+    return _sign_in_to(kept_form.page_for(request))
 
 
 def visitor_route(
@@ -111,8 +111,7 @@ def _guard_origin(context: WebContext, request: PageRequest) -> None:
 def _for_visitor(handler: VisitorHandler, otherwise: Otherwise) -> Handler:
     def answer(context: WebContext, request: PageRequest) -> Response:
         reading = request.method in ("GET", "HEAD")
-        is_activity = reading and LOOKING not in request.headers
-        visitor = _visit(context, request) if is_activity else find(context, request)
+        visitor = _visit(context, request) if reading else find(context, request)
         if visitor is None:
             return otherwise(context, request)
         if not reading:
@@ -145,7 +144,8 @@ def _visit(context: WebContext, request: PageRequest) -> Visitor | None:
             return None
         lifecycle.touch(unit, visitor.session)
         secret = lifecycle.rotate_if_old(unit, visitor.session, request.session_secret)
-        return Visitor(visitor.session, visitor.user, visitor.csrf, secret)
+        told = tuple(notices.unseen(unit, visitor.session))
+        return replace(visitor, new_secret=secret, notices=told)
 
 
 def _resumed(unit: UnitOfWork, request: PageRequest) -> Visitor | None:
@@ -155,4 +155,5 @@ def _resumed(unit: UnitOfWork, request: PageRequest) -> Visitor | None:
     user = unit.orm.get(User, session.user_id)
     if user is None or user.status != ACTIVE:
         return None
-    return Visitor(session, user, csrf.for_session(unit.vault, session))
+    here = kept_form.page_for(request)
+    return Visitor(session, user, csrf.for_session(unit.vault, session), here=here)

@@ -187,3 +187,20 @@ def test_what_cannot_be_a_rule_is_told_in_a_sentence(value: dict[str, Any]) -> N
     problem = timeouts.problem_with(value)
     assert problem is not None
     assert problem.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("idle", "warned"),
+    [(3_600, 120), (240, 120), (239, 119.5), (60, 30), (40, 20), (20, 20)],
+)
+def test_people_are_warned_two_minutes_before_the_idle_deadline_or_at_the_half(
+    idle: int, warned: float
+) -> None:
+    assert timeouts.idle_warning(idle * SECOND) == warned * SECOND
+
+
+def test_the_last_minutes_of_a_session_are_ten() -> None:
+    end = 100 * MINUTE
+    assert not timeouts.is_in_last_minutes(end, 90 * MINUTE - 1)
+    assert timeouts.is_in_last_minutes(end, 90 * MINUTE)
+    assert timeouts.END_WARNING < timeouts.LAST_MINUTES

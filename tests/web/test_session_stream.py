@@ -125,6 +125,7 @@ def test_an_end_from_another_device_says_so_by_name_and_is_the_last_word(
             "title": "You signed out",
             "sentence": "You signed this session out from “My <b>iPhone</b> & I”.",
             "ended_at": (NOON + MINUTE) // MS,
+            "is_deliberate": True,
         }
         assert await stream.event() is None
 

@@ -1,6 +1,7 @@
 """The account page: what it shows of sessions, and their names."""
 
 from collections.abc import Callable
+from typing import get_args
 
 import pytest
 from sqlalchemy import event
@@ -177,6 +178,15 @@ def test_ended_sessions_say_who_and_why(idp: Idp, alice: Somebody, app: Register
         assert words in page.text, reason
     assert "You signed out on this device" in page.text
     assert len(row_ids(page)) == len(reasons) + 1
+
+
+def test_every_way_to_end_has_words_in_the_list(idp: Idp, alice: Somebody) -> None:
+    codes = get_args(lifecycle.EndReason)
+    for reason in codes:
+        idp.end(alice.elsewhere(), reason)
+    answer = alice.browser.get("/account/sessions?tab=ended")
+    assert len(row_ids(Page(answer))) == len(codes)
+    assert [one for one in codes if f'"why">{one} ' in answer.text] == [], "a code is no sentence"
 
 
 def test_history_is_shown_as_long_as_it_is_kept(idp: Idp, alice: Somebody) -> None:

@@ -143,6 +143,7 @@ def test_staying_signed_in_slides_the_idle_deadline_and_nothing_else(home: AtHom
         "title": "Your session is over",
         "sentence": "Your session reached its longest time: it had lasted 24 hours.",
         "ended_at": (begun + 24 * HOUR) // 1_000,
+        "is_deliberate": False,
     }
 
 
