@@ -13,7 +13,7 @@ Specs: NIST SP 800-63B-4 sections 3.1.1.2, 3.1.2, 3.1.4 and 3.2.2; RFC 8176 (`am
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from sqlalchemy import and_, bindparam, null, or_, select
@@ -65,7 +65,7 @@ class Rejected:
     sentence: str
     status: int
     retry_after: int | None = None
-    # The ceremony was spent before: nothing goes on from it.
+    # Nothing goes on from the ceremony: it was spent, or its person may not come in by it any more.
     is_over: bool = False
 
 
@@ -135,7 +135,8 @@ def code(
         user = _locked(unit, ceremony.user_id)
         reason = _why_not_on(ceremony, user)
         if user is None or reason is not None:
-            return _failed(unit, user, visit, reason or "unknown_name", NO_LONGER_CURRENT)
+            failed = _failed(unit, user, visit, reason or "unknown_name", NO_LONGER_CURRENT)
+            return replace(failed, is_over=True)
         # Spent before the code is looked at, so that a form sent twice costs no recovery code.
         if not ceremonies.spend(unit, ceremony):
             return Rejected(NO_LONGER_CURRENT, 403, is_over=True)
@@ -174,7 +175,8 @@ def passkey(
             return _failed(unit, user, visit, "suspended_passkey", SUSPENDED)
         why = _why_not_on(ceremony, user)
         if user is None or why is not None:
-            return _failed(unit, user, visit, why or "unknown_name", WRONG_PASSKEY)
+            failed = _failed(unit, user, visit, why or "unknown_name", WRONG_PASSKEY)
+            return replace(failed, is_over=ceremony.user_id is not None)
         throttle.succeeded(unit, counted)
         return then(unit, user, verified.authentication)
 

@@ -65,7 +65,7 @@ def cancelled(context: WebContext, request: PageRequest, pending: Pending | None
 
 
 def begin_again(request: PageRequest, pending: Pending | None) -> Response:
-    """A sign-in that took too long, or was begun elsewhere, begins again."""
+    """The way to the first page; what it has to say it finds out by itself."""
     if pending is not None:
         return RedirectResponse(f"/login?request={pending.id}", 303)
     query = urlencode({"next": local_path(request.form.get("next"))})

@@ -18,7 +18,7 @@ from idp.sessions.ceremony import Ceremony
 from idp.sessions.sign_in import Entry, Rejected, SecondFactor, SignedIn
 from idp.users import factors
 from idp.users import queries as users
-from idp.web import csrf, entry, errors, factor_page, visitor
+from idp.web import csrf, entry, errors, factor_page, sign_in_page, visitor
 from idp.web.factor_page import Asked
 from idp.web.http import PageRequest, WebContext, route
 from idp.web.local_path import local_path
@@ -62,7 +62,7 @@ def submit(context: WebContext, request: PageRequest) -> Response:
         return entry.cancelled(context, request, pending)
     ceremony = factor_page.ceremony_in(context, request, purpose="sign_in")
     if ceremony is None or ceremony.user_id is None:
-        return entry.begin_again(request, pending)
+        return sign_in_page.lost(context, request, pending)
     with context.work.read() as unit:
         methods = sign_in.methods_for(factors.enrolled(unit, ceremony.user_id))
     if not methods:
@@ -73,7 +73,7 @@ def submit(context: WebContext, request: PageRequest) -> Response:
         return _page(context, request, ceremony, pending, methods, other)
     outcome = _proved(context, request, ceremony, method, entry.at(request, pending))
     if isinstance(outcome, Rejected) and outcome.is_over:
-        return entry.begin_again(request, pending)
+        return sign_in_page.lost(context, request, pending)
     if isinstance(outcome, Rejected):
         fresh = ceremonies.again(ceremony) if method == "passkey" else ceremony
         return _page(context, request, fresh, pending, methods, method, outcome)
@@ -137,6 +137,7 @@ def _page(
     hidden[entry.DEVICE] = ownership
     if request.form.get(entry.STAY) == "yes":
         hidden[entry.STAY] = "yes"
+    hidden[sign_in_page.NAME] = request.form.get(sign_in_page.NAME, "")[: sign_in_page.LONGEST_NAME]
     asked = Asked(
         action=PATH,
         hidden=hidden,

@@ -55,6 +55,32 @@ function prepare(form) {
     }
   }
 
+  // A challenge lasts for minutes, and a sign-in page may stay open for days: it takes the next one
+  // from a page that was made now, and keeps what was typed.
+  let madeAt = Date.now();
+  const clock = "renewedAt" in form.dataset && setInterval(renewIfOld, 15_000);
+
+  async function renew() {
+    const answer = await fetch(form.dataset.renewedAt, { cache: "no-store" });
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const fresh = page.querySelector("form[data-renewed-at]");
+    // There is nothing to sign in to any more, or somebody did in another tab.
+    if (!answer.ok || !fresh) return clearInterval(clock);
+    form.dataset.options = fresh.dataset.options;
+    for (const { name, value } of fresh.querySelectorAll("input[type=hidden]")) {
+      if (value) form.elements.namedItem(name).value = value;
+    }
+    madeAt = Date.now();
+    waiting?.abort();
+    return suggest();
+  }
+
+  // In the background, or while the computer sleeps, it is put off until somebody looks.
+  function renewIfOld() {
+    const isOld = Date.now() - madeAt >= form.dataset.renewedAfter * 1000;
+    if (isOld && !document.hidden && !button?.disabled) renew().catch(() => {});
+  }
+
   if (button) {
     button.hidden = false;
     button.addEventListener("click", (event) => {

@@ -135,13 +135,26 @@ def test_a_passkey_signs_in_from_the_suggestions_of_the_name_field(
     expect(page.locator("#passkeys .items")).to_contain_text("used now")
 
 
-def test_a_passkey_signs_in_by_the_button(alice: Person, world: Product) -> None:
+def test_a_passkey_signs_in_by_the_button_of_a_page_that_was_open_for_long(
+    alice: Person, world: Product
+) -> None:
+    """The page takes a new ceremony before its own runs out, and keeps what was typed."""
     page = security_page(alice, world)
     key = Authenticator(page)
     enrol_passkey(page)
     sign_out(page)
     key.is_there("no")
+    page.clock.install()
     sign_in_page(page, world)
+    page.locator("#username").fill("alice@exam")
+    form, ceremony = page.locator("form[data-passkey]"), page.locator("input[name=ceremony]")
+    first, asked = ceremony.input_value(), form.get_attribute("data-options")
+    page.clock.fast_forward("08:00")
+    assert ceremony.input_value() == first
+    page.clock.fast_forward("52:00")
+    expect(ceremony).not_to_have_value(first)
+    expect(form).not_to_have_attribute("data-options", asked or "")
+    expect(page.locator("#username")).to_have_value("alice@exam")
     key.is_there("yes")
     page.locator("#login-passkey").click()
     expect(page.locator("#passkeys .items")).to_contain_text("used now")

@@ -116,9 +116,12 @@ def outcome(answer: Answer | None) -> str:
     """What became of a sign-in: "in", "again" (from its beginning), or the status of a refusal."""
     if answer is None:
         return "lost"
+    if answer.status == 400 and b'id="login-submit"' in answer.body:
+        return "again"
     if answer.status != 303:
         return str(answer.status)
-    return "in" if b"idp_session=" in answer.head else "again"
+    assert b"idp_session=" in answer.head
+    return "in"
 
 
 def options_in(page: Answer) -> str:

@@ -1,5 +1,7 @@
 """The second page of a sign-in: asked whichever way somebody comes, and by nobody talked around."""
 
+import re
+
 import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
@@ -8,6 +10,7 @@ from idp.clock import DAY, MINUTE, SECOND
 from idp.events.actor import SYSTEM
 from idp.users import queries
 from idp.users.model import User
+from idp.web.sign_in_page import LOST
 from tests.harness.authenticator import UP, Authenticator
 from tests.harness.enrolled import Factors, with_passkey, with_totp
 from tests.harness.provider import PASSWORD, Flow, Idp, Registered
@@ -135,17 +138,34 @@ def test_a_ceremony_is_worth_nothing_in_another_browser(
     response = thief.post(
         "/login/second", data={**fields, "ceremony": stolen, "method": "totp", "code": totp.code()}
     )
-    assert response.status_code == 303
-    assert response.headers["location"].startswith("/login?request=")
+    require_first_page(response, "")
     assert count(idp) == 0
 
 
+def require_first_page(response: Response, name: str) -> Page:
+    """The sign-in page with what happened, and nothing about anybody but the name that was typed."""
+    assert response.status_code == 400
+    assert "idp_session" not in response.headers.get("set-cookie", "")
+    page = Page(response)
+    assert page.element("error").attributes["role"] == "alert"
+    assert LOST in page.text
+    assert page.form(button="login-submit").fields["username"] == name
+    return page
+
+
+@pytest.mark.attack("BF-10")
+@pytest.mark.parametrize("at", ["app", "account"])
 @pytest.mark.parametrize("what", ["spent", "old", "password", "locked", "altered"])
-def test_a_ceremony_that_is_over_leads_nowhere(
-    idp: Idp, app: Registered, totp: Factors, what: str
+def test_a_ceremony_that_is_over_leads_back_to_the_first_page_and_says_so(
+    idp: Idp, app: Registered, totp: Factors, what: str, at: str
 ) -> None:
     browser = idp.browser()
-    page = asked(browser, app)
+    if at == "app":
+        page = asked(browser, app)
+    else:
+        first = Page(browser.get("/account/sign-in?next=/account/apps"))
+        page = Page(first.press(browser, "login-submit", username="alice", password=PASSWORD,
+                                device="shared"))  # fmt: skip
     sealed = page.form(button="factor-submit").fields["ceremony"]
     if what == "spent":
         assert page.press(browser, "factor-submit", code=totp.code()).status_code == 303
@@ -164,9 +184,58 @@ def test_a_ceremony_that_is_over_leads_nowhere(
         sealed = sealed[:-6] + "AAAAAA"
     before = count(idp)
     response = page.press(browser, "factor-submit", ceremony=sealed, code=totp.code())
-    assert response.status_code in (303, 400, 403)
-    assert "idp_session" not in response.headers.get("set-cookie", "")
     assert count(idp) == before
+    if (at, what) == ("app", "old"):
+        # The app's request has run out as well, and there is nothing to sign in to.
+        assert response.status_code == 400
+        assert Page(response).element("error")
+        return
+    page = require_first_page(response, "alice")
+    if at == "account":
+        assert page.form(button="login-submit").fields["next"] == "/account/apps"
+        (shared,) = [one for one in page.elements if one.attributes.get("name") == "device"]
+        assert "checked" in shared.attributes
+    if what in ("old", "altered"):
+        second = Page(sign_in(browser, page))
+        done = second.press(browser, "factor-submit", code=totp.code())
+        assert done.status_code == 303
+        assert count(idp) == before + 1
+
+
+@pytest.mark.attack("BF-10")
+def test_why_a_sign_in_was_lost_is_not_said(idp: Idp, totp: Factors) -> None:
+    """BF-10: a form of nobody, of somebody who was locked, and of a sign-in that is done."""
+    seen = set()
+    for what in ("nonsense", "spent", "locked"):
+        browser = idp.browser()
+        first = Page(browser.get("/account/sign-in"))
+        fields = Page(sign_in(browser, first)).form(button="factor-submit").fields
+        if what == "nonsense":
+            fields["ceremony"] = "nonsense"
+        with idp.work.begin() as unit:
+            user = unit.orm.get_one(User, totp.user.id)
+            if what == "locked":
+                queries.set_status(unit, user, "locked", SYSTEM)
+        if what == "spent":
+            sent = {**fields, "method": "totp", "code": totp.code()}
+            assert browser.post("/login/second", data=sent).status_code == 303
+            browser.cookies.delete("idp_session")
+        sent = {**fields, "method": "totp", "code": "000000"}
+        response = browser.post("/login/second", data=sent)
+        text = re.sub(r'name="(csrf|ceremony)" value="[^"]*"', "", response.text)
+        seen.add((response.status_code, re.sub(r'data-options="[^"]*"', "", text)))
+    assert len(seen) == 1
+
+
+def test_who_is_signed_in_by_now_goes_on_where_they_wanted(
+    idp: Idp, app: Registered, totp: Factors
+) -> None:
+    """The same form in two tabs, or "Back" and once more."""
+    browser = idp.browser()
+    page = asked(browser, app)
+    assert page.press(browser, "factor-submit", code=totp.code()).status_code == 303
+    again = page.press(browser, "factor-submit", code=totp.code())
+    assert "code" in back_at_app(browser, again)
 
 
 def test_a_recovery_code_works_once(idp: Idp, app: Registered, totp: Factors) -> None:
