@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from idp.admin import repeats, tally
 from idp.admin import routes as admin
 from idp.clock import DAY, HOUR, MINUTE, SECOND, Clock, SystemClock
+from idp.console import pages as console
 from idp.errors import Refused
 from idp.events import delivery
 from idp.events import log as event_log
@@ -265,6 +266,7 @@ def _pages(context: WebContext, worker: Worker, mail: MailWorker) -> ASGIApp:
     )
     app.router.routes.extend(pages.routes(context))
     app.router.routes.extend(admin.routes(context))
+    app.router.routes.extend(console.routes(context))
     app.router.routes.append(context.renderer.assets.route())
     app.router.routes.append(Route("/healthz", health, methods=["GET"]))
     return PageHeaders(app, settings=context.settings)

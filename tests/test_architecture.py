@@ -11,6 +11,7 @@ LAYERS = (
     ("demo", "cli", "__main__"),
     ("app",),
     # Above the pages, whose edge and pieces it uses; no page may know of it.
+    ("console",),
     ("admin",),
     ("web",),
     ("logout", "notify"),

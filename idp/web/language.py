@@ -37,6 +37,11 @@ def moment(at: Instant, *, now: Instant, language: str) -> str:
     return format_datetime(shown, pattern, locale=language)
 
 
+def clock(at: Instant, step: str, *, language: str) -> str:
+    """A mark on a time axis in UTC: "09:00" for steps of an hour, "12 Nov" for days."""
+    return format_datetime(to_datetime(at), "HH:mm" if step == "hour" else "d MMM", locale=language)
+
+
 def ago(at: Instant, *, now: Instant, language: str) -> str:
     """How long ago: "3 minutes ago"; the caller says "now" for less than `NOW_LASTS`."""
     return format_timedelta(

@@ -89,6 +89,7 @@ def _environment(
         moment=partial(_moment, clock, tag),
         ago=partial(_ago, clock, tag),
         span=partial(language.length, language=tag),
+        clock=partial(language.clock, language=tag),
         country=partial(place.country_name, language=tag),
     )
     return environment

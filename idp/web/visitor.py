@@ -23,6 +23,8 @@ from idp.web.local_path import ACCOUNT
 
 SIGN_IN = "/account/sign-in"
 SIGNED_OUT = "/signed-out"
+# Sent by our scripts that ask for a page again by themselves: an open page is no activity.
+LOOKING = "x-looking"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,8 @@ def _guard_origin(context: WebContext, request: PageRequest) -> None:
 def _for_visitor(handler: VisitorHandler, otherwise: Otherwise) -> Handler:
     def answer(context: WebContext, request: PageRequest) -> Response:
         reading = request.method in ("GET", "HEAD")
-        visitor = _visit(context, request) if reading else find(context, request)
+        is_activity = reading and LOOKING not in request.headers
+        visitor = _visit(context, request) if is_activity else find(context, request)
         if visitor is None:
             return otherwise(context, request)
         if not reading:

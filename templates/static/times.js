@@ -10,13 +10,18 @@ const full = new Intl.DateTimeFormat(locale, { dateStyle: "full", timeStyle: "lo
 const relative = new Intl.RelativeTimeFormat(language);
 const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60]];
 
-for (const element of document.querySelectorAll("time[datetime]")) {
-  const at = new Date(element.dateTime);
-  element.title = full.format(at);
-  if ("moment" in element.dataset) {
-    element.textContent = (at.getFullYear() === year ? short : long).format(at);
+function draw() {
+  for (const element of document.querySelectorAll("time[datetime]")) {
+    const at = new Date(element.dateTime);
+    element.title = full.format(at);
+    if ("moment" in element.dataset) {
+      element.textContent = (at.getFullYear() === year ? short : long).format(at);
+    }
   }
 }
+draw();
+// A part of the page was put in anew.
+document.addEventListener("refreshed", draw);
 
 function tick() {
   for (const element of document.querySelectorAll("time[data-ago]")) {

@@ -1,0 +1,1 @@
+"""The administrators' pages: what the management API can do, for people in front of a browser."""

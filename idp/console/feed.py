@@ -1,0 +1,217 @@
+"""GET /admin/stream: what happens now, for the pages of administrators that are open.
+
+Server-sent events (HTML, section 9.2). Each carries the row number of an event as its id, so that a
+page that was cut off goes on where it was. One look at the log serves every open page of this process,
+twice a second, and none while no page is open. A little behind the newest row is looked at again each
+time, because rows may become visible out of their order (PostgreSQL); a page knows which it has.
+
+Whoever may only see sessions learns that some began or ended, and nothing else.
+"""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import anyio
+import anyio.to_thread
+import orjson
+from sqlalchemy import select
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from idp.clock import to_rfc3339
+from idp.console import rooms
+from idp.errors import Refused, Unavailable
+from idp.events.model import EventRow
+from idp.storage.unit_of_work import UnitOfWork, Work
+from idp.users.model import User
+from idp.web import csrf, elevation, visitor
+from idp.web.http import WebContext, page_request
+
+PATH = f"{rooms.ADMIN}/stream"
+LOOK_EVERY = 0.5
+HEARTBEAT = 20.0
+OPEN_MAXIMUM = 64
+# Rows that a page which was away is told at most, and those that are looked at again.
+BACKLOG = 200
+AGAIN = 100
+_HEADERS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    # nginx would collect the events otherwise.
+    (b"x-accel-buffering", b"no"),
+)
+_ABOUT_SESSIONS = frozenset({"session.created", "session.ended"})
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """One event as a page is told it."""
+
+    id: int
+    at: int
+    type: str
+    who: str | None
+    user_id: str | None
+    session_id: str | None
+    client_id: str | None
+    ip: str | None
+    reason: str | None
+
+    def told(self, *, fully: bool) -> bytes:
+        """The event on the wire."""
+        if fully:
+            body = {
+                "at": to_rfc3339(self.at),
+                "type": self.type,
+                "who": self.who,
+                "user_id": self.user_id,
+                "session_id": self.session_id,
+                "client_id": self.client_id,
+                "ip": self.ip,
+                "reason": self.reason,
+            }
+        else:
+            body = {"type": self.type}
+        return b"id: %d\nevent: happened\ndata: %s\n\n" % (self.id, orjson.dumps(body))
+
+
+def latest(unit: UnitOfWork, *, after: int, limit: int = BACKLOG) -> list[Happened]:
+    """The newest events behind a row, in order; at most `limit`, the newest of them."""
+    rows = unit.connection.execute(
+        select(
+            EventRow.id,
+            EventRow.at,
+            EventRow.type,
+            User.username,
+            EventRow.user_id,
+            EventRow.session_id,
+            EventRow.client_id,
+            EventRow.ip,
+            EventRow.reason,
+        )
+        .outerjoin(User, User.id == EventRow.user_id)
+        .where(EventRow.id > after)
+        .order_by(EventRow.id.desc())
+        .limit(limit)
+    ).all()
+    return [Happened(*row) for row in reversed(rows)]
+
+
+class Feed:
+    """The newest events, looked up once for everybody who watches."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._lock = threading.Lock()
+        self._looked_at = 0.0
+        self._recent: list[Happened] = []
+        self.open = 0
+
+    def after(self, row: int) -> Sequence[Happened]:
+        """Events behind a row, as of at most half a second ago."""
+        with self._lock:
+            if time.monotonic() - self._looked_at >= LOOK_EVERY:
+                newest = self._recent[-1].id if self._recent else 0
+                with self._work.read() as unit:
+                    found = latest(unit, after=max(0, newest - AGAIN))
+                self._recent = found or self._recent
+                self._looked_at = time.monotonic()
+            return [one for one in self._recent if one.id > row]
+
+
+def route(context: WebContext) -> Route:
+    """/admin/stream"""
+    return Route(PATH, _Stream(context), methods=["GET"], include_in_schema=False)
+
+
+class _Stream:
+    """The endpoint, as plain ASGI: an answer that goes on."""
+
+    def __init__(self, context: WebContext) -> None:
+        self._context = context
+        self._feed = Feed(context.work)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raw = Request(scope, receive)
+        if self._feed.open >= OPEN_MAXIMUM:
+            await Response(status_code=503, headers={"Retry-After": "30"})(scope, receive, send)
+            return
+        let_in = await anyio.to_thread.run_sync(self._rights, raw, limiter=self._context.limiter)
+        if let_in is None:
+            # Nothing to watch: with this status a browser does not ask again.
+            await Response(status_code=204)(scope, receive, send)
+            return
+        sent = raw.headers.get("last-event-id", "")
+        last = int(sent) if sent.isascii() and sent.isdigit() and len(sent) < 19 else None
+        self._feed.open += 1
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
+            async with anyio.create_task_group() as group:
+                group.start_soon(_until_gone, receive, group.cancel_scope)
+                await self._write(raw, send, last, fully="events:read" in let_in)
+                group.cancel_scope.cancel()
+        finally:
+            self._feed.open -= 1
+
+    async def _write(self, raw: Request, send: Send, last: int | None, *, fully: bool) -> None:
+        quiet_since = time.monotonic()
+        told: set[int] = set()
+        checked_at = time.monotonic()
+        await _line(send, b": here\n\n")
+        while True:
+            try:
+                found = await anyio.to_thread.run_sync(
+                    self._feed.after, max(0, (last or 0) - AGAIN), limiter=self._context.limiter
+                )
+                if time.monotonic() - checked_at > HEARTBEAT:
+                    # Whoever lost the right, or the session, is told no more.
+                    checked_at = time.monotonic()
+                    if await anyio.to_thread.run_sync(self._rights, raw) is None:
+                        return
+            except Unavailable:
+                found = []
+            if last is None:
+                # A page that was just drawn shows what was before.
+                last = found[-1].id if found else 0
+                told = {one.id for one in found}
+            news = [one for one in found if one.id not in told]
+            told = {one.id for one in found}
+            seen = [one for one in news if fully or one.type in _ABOUT_SESSIONS]
+            if seen:
+                await _line(send, b"".join(one.told(fully=fully) for one in seen))
+                quiet_since = time.monotonic()
+            last = max([last, *(one.id for one in found)])
+            if time.monotonic() - quiet_since > HEARTBEAT:
+                await _line(send, b": still here\n\n")
+                quiet_since = time.monotonic()
+            await asyncio.sleep(LOOK_EVERY)
+
+    def _rights(self, raw: Request) -> frozenset[str] | None:
+        """What whoever asks may see; None when it is nothing. Looking is no activity."""
+        request = page_request(self._context, raw)
+        try:
+            csrf.require_same_origin(request.headers, self._context.settings)
+        except Refused:
+            return None
+        present = visitor.find(self._context, request)
+        if present is None or not elevation.is_proved(present.session):
+            return None
+        held = rooms.rights(present)
+        return held if "sessions:read" in held else None
+
+
+async def _until_gone(receive: Receive, scope: anyio.CancelScope) -> None:
+    with contextlib.suppress(RuntimeError):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+    scope.cancel()
+
+
+async def _line(send: Send, body: bytes) -> None:
+    await send({"type": "http.response.body", "body": body, "more_body": True})

@@ -1,0 +1,108 @@
+"""GET /admin: how the deployment is, now and over the last day, week or month."""
+
+from dataclasses import dataclass
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from idp.admin import analytics
+from idp.admin.analytics import Now, Picture, Present
+from idp.clock import DAY, HOUR, Duration
+from idp.console import charts, feed, rooms
+from idp.console.charts import Columns, Lines
+from idp.web.http import PageRequest, WebContext
+from idp.web.visitor import Visitor
+
+SPANS: dict[str, Duration] = {"24h": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
+TICKER = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Cards:
+    """The figures at the top."""
+
+    sessions: int
+    people: int
+    signed_in: int
+    failed: int
+    ended: int
+    incidents: int
+
+
+def routes(context: WebContext) -> list[Route]:
+    """/admin and its stream."""
+    present = Present()
+
+    def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
+        return _show(context, request, visitor, present)
+
+    return [rooms.room(context, rooms.ADMIN, "sessions:read", {"GET": show}), feed.route(context)]
+
+
+def _show(
+    context: WebContext, request: PageRequest, visitor: Visitor, present: Present
+) -> Response:
+    span = request.query.get("span", "24h")
+    span = span if span in SPANS else "24h"
+    with context.work.read() as unit:
+        until = unit.now + 1  # what happens this very moment is in it
+        since = until - SPANS[span]
+        now = present.of(unit)
+        seen = analytics.picture(
+            unit, since=since, until=until, step=analytics.step_for(since, until)
+        )
+        sees_events = "events:read" in rooms.rights(visitor)
+        latest = feed.latest(unit, after=0, limit=TICKER) if sees_events else []
+    return context.renderer.page(
+        "admin/home.html",
+        language=request.language,
+        visitor=visitor,
+        rights=rooms.rights(visitor),
+        span=span,
+        spans=list(SPANS),
+        now=now,
+        cards=_cards(now, seen),
+        seen=seen,
+        sign_ins=sign_ins(seen),
+        lasted=spread(seen),
+        per_person=per_person(now),
+        bars=charts.bars,
+        latest=latest[::-1],
+        sees_events=sees_events,
+    )
+
+
+def sign_ins(seen: Picture) -> Lines:
+    """Sign-ins over time, those that succeeded and those that did not."""
+    return charts.lines(
+        [one.at for one in seen.points],
+        [
+            ("signed_in", "good", [one.signed_in for one in seen.points]),
+            ("failed", "bad", [one.failed + one.throttled for one in seen.points]),
+        ],
+    )
+
+
+def spread(seen: Picture) -> Columns:
+    """How long sessions lasted."""
+    return charts.columns(seen.lasted.counts)
+
+
+def per_person(now: Now) -> Columns:
+    """How many people have how many sessions; nine and more are one column."""
+    counts = {f"{held}": 0 for held in range(1, 9)} | {"9+": 0}
+    for held, people in now.per_person:
+        counts[f"{held}" if held < 9 else "9+"] += people
+    return charts.columns(counts.items())
+
+
+def _cards(now: Now, seen: Picture) -> Cards:
+    recent = [one for one in seen.points if one.at > seen.until - DAY - HOUR]
+    return Cards(
+        sessions=now.sessions,
+        people=now.people,
+        signed_in=sum(one.signed_in for one in recent),
+        failed=sum(one.failed + one.throttled for one in recent),
+        ended=sum(one.ended for one in recent),
+        incidents=sum(number for _, number in seen.incidents),
+    )

@@ -1,0 +1,199 @@
+"""GET /admin/reports/…: what is printed, filed, or handed to an auditor (row D6).
+
+Three reports over a span of days: how the product is used, what went wrong, and whether the rules
+were kept. Each is a page that prints, and the same figures as CSV and JSON. An address says all of a
+report, so it can be kept and asked for again.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import orjson
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from idp.admin import analytics
+from idp.admin.analytics import Picture
+from idp.clock import DAY, SECOND, Instant, to_rfc3339
+from idp.console import charts, incidents, rooms
+from idp.console.home import sign_ins, spread
+from idp.console.incidents import Incident
+from idp.errors import Refused
+from idp.web.http import PageRequest, WebContext
+from idp.web.visitor import Visitor
+
+KINDS = ("usage", "incidents", "compliance")
+DAYS_DEFAULT = 30
+DAYS_MAXIMUM = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From the beginning of one day to the end of another, in UTC."""
+
+    first: date
+    last: date
+
+    @property
+    def since(self) -> Instant:
+        return _instant(self.first)
+
+    @property
+    def until(self) -> Instant:
+        return _instant(self.last) + DAY
+
+
+def routes(context: WebContext) -> list[Route]:
+    """/admin/reports and /admin/reports/{kind}"""
+    return [
+        rooms.room(context, f"{rooms.ADMIN}/reports", "events:read", {"GET": to_usage}),
+        rooms.room(context, f"{rooms.ADMIN}/reports/{{kind}}", "events:read", {"GET": show}),
+    ]
+
+
+def to_usage(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
+    """GET /admin/reports"""
+    del context, request, visitor
+    return RedirectResponse(f"{rooms.ADMIN}/reports/usage", 303)
+
+
+def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
+    """GET /admin/reports/{kind}?from=2026-11-01&to=2026-11-30&format=csv"""
+    kind = request.params["kind"]
+    if kind not in KINDS:
+        raise rooms.nothing_here()
+    with context.work.read() as unit:
+        span = _span(request, unit.now)
+        seen = analytics.picture(unit, since=span.since, until=span.until, step="day")
+        found = incidents.listed(unit, kind, since=span.since, until=span.until)
+    form = request.query.get("format", "page")
+    name = f"{kind}-{span.first}-{span.last}"
+    if form == "csv":
+        return _file(_csv(kind, seen, found), f"{name}.csv", "text/csv; charset=utf-8")
+    if form == "json":
+        body = orjson.dumps(_said(kind, span, seen, found), option=orjson.OPT_INDENT_2)
+        return _file(body, f"{name}.json", "application/json")
+    if form != "page":
+        raise Refused("invalid_format", "A report is a page, csv or json.", 400)
+    return context.renderer.page(
+        "admin/report.html",
+        language=request.language,
+        visitor=visitor,
+        rights=rooms.rights(visitor),
+        kind=kind,
+        kinds=KINDS,
+        span=span,
+        seen=seen,
+        found=found,
+        is_cut=len(found) == incidents.MOST,
+        sign_ins=sign_ins(seen),
+        lasted=spread(seen),
+        told=charts.columns(seen.told.counts),
+        bars=charts.bars,
+    )
+
+
+def _span(request: PageRequest, now: Instant) -> Span:
+    today = datetime.fromtimestamp(now // SECOND, UTC).date()
+    last = _date(request.query.get("to"), today)
+    first = _date(request.query.get("from"), last - timedelta(days=DAYS_DEFAULT - 1))
+    if first > last or (last - first).days >= DAYS_MAXIMUM:
+        raise Refused(
+            "invalid_span", f"A report is of 1 to {DAYS_MAXIMUM} days, the first one first.", 400
+        )
+    return Span(first, last)
+
+
+def _date(said: str | None, otherwise: date) -> date:
+    if not said:
+        return otherwise
+    try:
+        found = date.fromisoformat(said)
+    except ValueError:
+        raise Refused("invalid_span", "A day is written like 2026-11-28.", 400) from None
+    if not 2_000 <= found.year < 2_200:
+        raise Refused("invalid_span", "A day is written like 2026-11-28.", 400)
+    return found
+
+
+def _instant(day: date) -> Instant:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * SECOND
+
+
+def _rankings(kind: str, seen: Picture) -> Iterator[tuple[str, tuple[tuple[str, int], ...]]]:
+    if kind == "usage":
+        yield "sign_in_method", seen.methods
+        yield "device_type", seen.devices
+        yield "country", seen.countries
+        yield "app", seen.apps
+        yield "session_lasted_seconds", seen.lasted.counts
+    if kind == "incidents":
+        yield "incident", seen.incidents
+        yield "sign_in_failed", seen.failures
+    if kind == "compliance":
+        yield "session_ended", seen.endings
+        yield "app_told_seconds", seen.told.counts
+
+
+def _csv(kind: str, seen: Picture, found: Iterable[Incident]) -> bytes:
+    out = io.StringIO(newline="")
+    rows = csv.writer(out)
+    rows.writerow(("section", "at", "label", "count"))
+    for point in seen.points:
+        at = to_rfc3339(point.at)
+        for label in ("signed_in", "failed", "throttled", "ended"):
+            rows.writerow(("day", at, label, getattr(point, label)))
+    for name, counts in _rankings(kind, seen):
+        for label, number in counts:
+            rows.writerow((name, "", _plain(label), number))
+    for one in found:
+        said = " ".join(text for text in (one.who, one.ip, one.reason) if text)
+        rows.writerow((one.type, to_rfc3339(one.at), _plain(said), 1))
+    return out.getvalue().encode()
+
+
+def _said(kind: str, span: Span, seen: Picture, found: Iterable[Incident]) -> dict[str, Any]:
+    return {
+        "report": kind,
+        "from": str(span.first),
+        "to": str(span.last),
+        "days": [
+            {
+                "day": to_rfc3339(one.at)[:10],
+                "signed_in": one.signed_in,
+                "failed": one.failed,
+                "throttled": one.throttled,
+                "ended": one.ended,
+            }
+            for one in seen.points
+        ],
+        **{name: dict(counts) for name, counts in _rankings(kind, seen)},
+        "events": [
+            {
+                "at": to_rfc3339(one.at),
+                "type": one.type,
+                "who": one.who,
+                "actor": one.actor,
+                "ip": one.ip,
+                "reason": one.reason,
+            }
+            for one in found
+        ],
+    }
+
+
+def _plain(text: str) -> str:
+    # A spreadsheet takes a cell that begins so for a formula.
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+def _file(body: bytes, name: str, media_type: str) -> Response:
+    return Response(
+        body,
+        media_type=media_type,
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )

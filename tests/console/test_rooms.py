@@ -1,0 +1,140 @@
+"""Pages of administrators: who may enter, what they show, what scripts may ask for."""
+
+import json
+
+import pytest
+
+from idp.admin import tally
+from idp.clock import HOUR, MINUTE
+from idp.console import charts
+from idp.events import log
+from idp.events.catalogue import LoginFailed, ReuseDetected
+from idp.policy import management
+from tests.console.conftest import Enter
+from tests.harness.provider import Idp
+from tests.harness.workbench import ManualClock
+
+PAGES = {
+    "/admin": "sessions:read",
+    "/admin/reports/usage": "events:read",
+    "/admin/reports/incidents": "events:read",
+    "/admin/reports/compliance": "events:read",
+    "/admin/reports/usage?format=csv": "events:read",
+    "/admin/reports/usage?format=json": "events:read",
+}
+
+
+@pytest.mark.attack("AD-01")
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_is_for_people_with_its_right_and_nothing_is_there_for_others(
+    idp: Idp, enter: Enter, path: str
+) -> None:
+    needed = PAGES[path]
+    others = [one for one in management.SCOPES if one != needed]
+    assert enter(*others, username="nearly").get(path).status_code == 404
+    assert enter("payments", username="nobody").get(path).status_code == 404
+    assert enter(needed, username="right").get(path).status_code == 200
+    away = idp.browser().get(path)
+    assert away.status_code == 303
+    assert away.headers["location"].startswith("/account/sign-in")
+
+
+def happen(idp: Idp) -> None:
+    with idp.work.begin() as unit:
+        for _ in range(3):
+            unit.record(LoginFailed(reason="wrong_password", ip="203.0.113.9"))
+        unit.record(
+            ReuseDetected(client_id="cli_x", authorization_id="azn_x", kind="refresh_token")
+        )
+    log.seal(idp.work)
+    with idp.work.begin() as unit:
+        tally.count(unit)
+
+
+def test_the_overview_says_what_happened(idp: Idp, enter: Enter) -> None:
+    browser = enter()
+    happen(idp)
+    page = browser.get("/admin").text
+    assert "active sessions" in page
+    assert "Copied token came back" in page
+    assert "<polyline" in page
+    assert 'style="' not in page, "the policy forbids it"
+
+
+@pytest.mark.attack("WB-01")
+def test_what_strangers_wrote_is_text(idp: Idp, enter: Enter) -> None:
+    browser = enter()
+    with idp.work.begin() as unit:
+        unit.record(LoginFailed(reason="<script>alert(1)</script>", ip="<b>x</b>"))
+    happen(idp)
+    for path in ("/admin", "/admin/reports/incidents"):
+        page = browser.get(path).text
+        assert "<script>alert" not in page
+        assert "<b>x" not in page
+
+
+def test_a_report_is_the_same_as_page_csv_and_json(idp: Idp, enter: Enter) -> None:
+    browser = enter()
+    happen(idp)
+    page = browser.get("/admin/reports/incidents").text
+    assert "Copied token came back" in page
+    table = browser.get("/admin/reports/incidents?format=csv")
+    assert "sign_in_failed,,wrong_password,3" in table.text
+    assert 'filename="incidents-' in table.headers["content-disposition"]
+    said = json.loads(browser.get("/admin/reports/incidents?format=json").text)
+    assert said["sign_in_failed"] == {"wrong_password": 3}
+    assert [one["type"] for one in said["events"]] == ["token.reuse_detected"]
+
+
+def test_a_cell_is_no_formula(idp: Idp, enter: Enter) -> None:
+    browser = enter()
+    with idp.work.begin() as unit:
+        unit.record(LoginFailed(reason="=HYPERLINK(1)"))
+    happen(idp)
+    table = browser.get("/admin/reports/incidents?format=csv").text
+    assert ",=HYPERLINK" not in table
+    assert "'=HYPERLINK" in table
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "from=2026-13-01",
+        "from=yesterday",
+        "from=2027-02-01&to=2027-01-01",
+        "from=1999-01-01&to=1999-01-02",
+        "from=2024-01-01&to=2026-12-31",
+        "format=pdf",
+    ],
+)
+def test_a_span_that_is_none_is_refused_with_a_sentence(idp: Idp, enter: Enter, query: str) -> None:
+    answer = enter().get(f"/admin/reports/usage?{query}")
+    assert answer.status_code == 400
+    assert "A report" in answer.text or "A day" in answer.text
+
+
+def test_there_is_no_other_report(idp: Idp, enter: Enter) -> None:
+    assert enter().get("/admin/reports/secrets").status_code == 404
+
+
+def test_an_open_page_that_asks_again_is_no_activity(
+    idp: Idp, enter: Enter, clock: ManualClock
+) -> None:
+    browser = enter()
+    for _ in range(7):
+        clock.advance(9 * MINUTE)
+        assert browser.get("/admin", headers={"X-Looking": "1"}).status_code in (200, 303)
+    assert browser.get("/admin").status_code == 303, "an hour without anybody"
+    assert clock.now() % HOUR is not None
+
+
+def test_the_axis_of_a_chart_holds_what_is_drawn() -> None:
+    for value in (0, 1, 4, 5, 9, 10, 11, 99, 100, 101, 12_345):
+        assert charts.nice(value) >= value
+        assert charts.nice(value) <= max(4, 5 * value)
+    drawn = charts.lines([0, 1, 2], [("a", "good", [0, 5, 10])])
+    assert drawn.lines[0].points.startswith("44.0,192.0")
+    assert [tick.value for tick in drawn.y_ticks][-1] == 10
+    assert charts.lines([], [("a", "good", [])]).is_empty
+    assert charts.columns([]).is_empty
+    assert [bar.share for bar in charts.bars([("a", 4), ("b", 1)])] == [100, 25]
