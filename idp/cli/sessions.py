@@ -8,7 +8,7 @@ from idp.cli.opened import ADMIN, change, look
 from idp.cli.terminal import AsJson, Confirmed, answer, confirm, fields, moment, table
 from idp.cli.user import Name, found
 from idp.errors import Refused
-from idp.sessions import forgetting, lifecycle, queries, remember
+from idp.sessions import forgetting, lifecycle, queries, remembering
 from idp.sessions.model import Session
 from idp.sessions.place import Place
 from idp.storage.unit_of_work import UnitOfWork
@@ -96,7 +96,7 @@ def remembered(name: Name, as_json: AsJson = False) -> None:
                 "expires_at": moment(one.expires_at),
                 "uses": one.generation - 1,
             }
-            for one in remember.of(unit, user.id)
+            for one in remembering.of(unit, user.id)
         ]
     rows = [list(one.values()) for one in data]
     answer(
@@ -117,7 +117,7 @@ def forget(
     """Let a user not stay signed in in a browser; sessions that run there are not ended."""
     with change() as unit:
         user = found(unit, name)
-        theirs = [one.id for one in remember.of(unit, user.id)]
+        theirs = [one.id for one in remembering.of(unit, user.id)]
         for one in series or ():
             if one not in theirs:
                 raise Refused("unknown_browser", f"{name} does not stay signed in by {one!r}.", 404)

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from idp.events.actor import SYSTEM
 from idp.oauth.model import Authorization, Client
 from idp.sessions import lifecycle
-from idp.sessions.model import Session
+from idp.sessions.model import RememberedBrowser, Session
 from idp.storage.unit_of_work import Work
 from idp.users import trusted_devices
 from idp.users.model import User
@@ -45,7 +45,7 @@ def revoke_everything(work: Work) -> int:
 
 
 def is_clean(work: Work) -> bool:
-    """Whether nothing lives: no session, and no grant that outlived one."""
+    """Whether nothing lives: no session, no grant that outlived one, no browser that stays signed in."""
     with work.read() as unit:
         running = unit.connection.scalar(
             select(Session.id).where(Session.ended_at.is_(None)).limit(1)
@@ -55,4 +55,7 @@ def is_clean(work: Work) -> bool:
             .where(Authorization.ended_at.is_(None), Authorization.offline == 1)
             .limit(1)
         )
-    return running is None and granted is None
+        staying = unit.connection.scalar(
+            select(RememberedBrowser.id).where(RememberedBrowser.revoked_at.is_(None)).limit(1)
+        )
+    return running is None and granted is None and staying is None

@@ -13,7 +13,6 @@ begun by `lifecycle.start`, so limits and everything else that keeps people out 
 Specs: NIST SP 800-63B-4 sections 2.1.3 and 5.1, OpenID Connect Core section 2 (`acr` 0, `auth_time`).
 """
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -23,12 +22,12 @@ from sqlalchemy import bindparam, null, select, update
 from idp import ids
 from idp.clock import Duration, Instant
 from idp.errors import Refused
-from idp.events.actor import SYSTEM, Actor
-from idp.events.catalogue import RememberCopied, RememberMade, RememberUsed
+from idp.events.actor import SYSTEM
+from idp.events.catalogue import RememberCopied, RememberUsed
 from idp.policy import remember as policy
 from idp.policy.assurance import LADDER, REMEMBERED, Authentication
 from idp.sessions import forgetting, lifecycle, remember_cookie
-from idp.sessions.device import Visit, describe
+from idp.sessions.device import Visit
 from idp.sessions.model import RememberedBrowser, Session
 from idp.sessions.subject import visiting
 from idp.storage.columns import LOCKED
@@ -37,16 +36,9 @@ from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.users.model import ACTIVE, User
 from idp.users.rules import in_force
 
-# Of one person; the one that was not used for longest gives way.
-MAXIMUM = 20
-NAME_MAXIMUM = 60
-
 # current: the newest cookie · again: the one before, whose answer may have been lost · spent, foreign:
 # a copy · over: it was revoked, or has run out
 State = Literal["current", "again", "spent", "foreign", "over"]
-# What somebody wished at sign-in: that their browser stay signed in, nothing of the kind, or, because
-# others use the device too, that it does not.
-Wish = Literal["stay", "leave", "forget"]
 COPIES: frozenset[State] = frozenset({"spent", "foreign"})
 
 
@@ -117,47 +109,6 @@ def recognise(work: Work, cookie: str, visit: Visit) -> Shown | None:
         if shown is not None and shown.state in COPIES:
             end_copied(unit, shown, visit)
         return shown
-
-
-def make(
-    unit: UnitOfWork, user: User, session: Session, proved: Sequence[Authentication], visit: Visit
-) -> Keepsake | None:
-    """Lets the browser of this session stay signed in, after a whole sign-in that `proved` so much.
-
-    None where rules do not allow it, or the browser has no number to bind it to. The caller holds
-    the person.
-    """
-    lasts = allowed(unit, visit, user.roles)
-    if lasts == 0 or visit.device_hash is None:
-        return None
-    _make_room(unit, user.id)
-    series = RememberedBrowser(
-        id=ids.new("rem"),
-        user_id=user.id,
-        device_hash=visit.device_hash,
-        name=describe(visit).label[:NAME_MAXIMUM],
-        salt=secrets.token_bytes(32),
-        generation=1,
-        auth_time=unit.now,
-        credentials=[one.credential for one in proved if one.credential is not None],
-        created_at=unit.now,
-        last_used_at=unit.now,
-        expires_at=unit.now + lasts,
-    )
-    unit.orm.add(series)
-    session.remembered_id = series.id
-    unit.record(
-        RememberMade(
-            actor="user",
-            actor_id=session.id,
-            user_id=user.id,
-            session_id=session.id,
-            ip=visit.ip,
-            series=series.id,
-            browser=series.name,
-        )
-    )
-    return Keepsake(remember_cookie.make(series, 1, unit.vault), lasts)
 
 
 _NEXT = HotStatement(
@@ -256,54 +207,6 @@ def end_copied(unit: UnitOfWork, shown: Shown, visit: Visit) -> None:
         )
 
 
-def after_sign_in(
-    unit: UnitOfWork,
-    user: User,
-    session: Session,
-    proved: Sequence[Authentication],
-    *,
-    visit: Visit,
-    cookie: str | None,
-    wish: Wish,
-) -> Keepsake | None:
-    """What a whole sign-in means for the browser it happened in, which showed `cookie`.
-
-    A new series takes the place of the one there was, whosever it was: there is one cookie. Without
-    the wish another person's stays as it is; one's own now belongs to this session, so that signing
-    out of it forgets that, too.
-    """
-    shown = read(unit, cookie, visit)
-    series = shown.series if shown is not None and shown.is_good else None
-    kept = make(unit, user, session, proved, visit) if wish == "stay" else None
-    if series is None:
-        return kept
-    is_own = series.user_id == user.id
-    actor = Actor("user", session.id)
-    if kept is not None:
-        why = "renewed" if is_own else "replaced"
-        forgetting.revoke(unit, series.id, reason=why, actor=actor)
-    elif is_own and wish == "forget":
-        forgetting.revoke(unit, series.id, reason="forgotten", actor=actor)
-    elif is_own:
-        session.remembered_id = series.id
-    return kept
-
-
-def of(unit: UnitOfWork, user_id: str) -> list[RememberedBrowser]:
-    """The browsers in which somebody stays signed in, the one used last first."""
-    return list(
-        unit.orm.scalars(
-            select(RememberedBrowser)
-            .where(
-                RememberedBrowser.user_id == user_id,
-                RememberedBrowser.revoked_at.is_(None),
-                RememberedBrowser.expires_at > unit.now,
-            )
-            .order_by(RememberedBrowser.last_used_at.desc(), RememberedBrowser.id)
-        )
-    )
-
-
 def _state(
     unit: UnitOfWork,
     series: RememberedBrowser,
@@ -355,9 +258,3 @@ def _lives(session: Session, now: Instant) -> bool:
 def _keepsake(unit: UnitOfWork, shown: Shown, generation: int) -> Keepsake:
     cookie = remember_cookie.make(shown.series, generation, unit.vault)
     return Keepsake(cookie, shown.until - unit.now)
-
-
-def _make_room(unit: UnitOfWork, user_id: str) -> None:
-    """So that no more than `MAXIMUM` are left with the next one."""
-    for series in of(unit, user_id)[MAXIMUM - 1 :]:
-        forgetting.revoke(unit, series.id, reason="limit", actor=Actor("user", user_id))

@@ -16,12 +16,13 @@ from idp.policy.admission import Barred
 from idp.policy.assurance import Authentication
 from idp.policy.deadlines import Ownership
 from idp.policy.timeouts import is_in_last_minutes
-from idp.sessions import admission, lifecycle, prove, remember
+from idp.sessions import admission, lifecycle, prove, remember, remembering
 from idp.sessions import ceremony as ceremonies
 from idp.sessions.ceremony import Ceremony
 from idp.sessions.device import Visit, describe
 from idp.sessions.prove import Rejected as Rejected
-from idp.sessions.remember import Keepsake, Wish
+from idp.sessions.remember import Keepsake
+from idp.sessions.remembering import Wish
 from idp.sessions.subject import visiting
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.users import factors, rules, trusted_devices
@@ -206,7 +207,7 @@ def _admit(
             lifecycle.end(unit, [present.id], reason=why, actor=Actor("user", user.id))
         started = lifecycle.start(unit, user, proved, entry.visit, ownership=entry.ownership)
         session, secret = started.session, started.secret
-    keepsake = remember.after_sign_in(
+    keepsake = remembering.after_sign_in(
         unit,
         user,
         session,

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from idp.clock import DAY, Duration, Instant
 from idp.errors import Refused
 from idp.events import queries as events
-from idp.sessions import forgetting, remember
+from idp.sessions import forgetting, remember, remembering
 from idp.storage.unit_of_work import UnitOfWork
 from idp.web.factor_changes import SECURITY, address, by, changing
 from idp.web.http import PageRequest, WebContext
@@ -64,7 +64,7 @@ def browsers(unit: UnitOfWork, request: PageRequest, visitor: Visitor) -> list[B
             until=min(one.expires_at, one.created_at + lasts),
             is_here=one.device_hash == request.visit.device_hash,
         )
-        for one in remember.of(unit, visitor.user.id)
+        for one in remembering.of(unit, visitor.user.id)
     ]
     return [one for one in found if one.until > unit.now]
 
@@ -79,7 +79,7 @@ def forget(context: WebContext, request: PageRequest, visitor: Visitor) -> Respo
     """POST /account/security/remembered/{id}/forget"""
     with context.work.begin() as unit:
         changing(unit, visitor)
-        mine = {one.id for one in remember.of(unit, visitor.user.id)}
+        mine = {one.id for one in remembering.of(unit, visitor.user.id)}
         if request.params["id"] not in mine:
             raise Refused("browser_not_found", "You stay signed in on no such device.", 404)
         forgetting.revoke(unit, request.params["id"], reason="forgotten", actor=by(visitor))

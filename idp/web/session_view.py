@@ -14,7 +14,7 @@ from idp.clock import DAY, Duration, Instant
 from idp.events import queries as events
 from idp.oauth.authorizations import AppInSession, OfflineGrant, apps_in, offline_of
 from idp.oauth.model import Client
-from idp.sessions import queries, remember
+from idp.sessions import queries, remembering
 from idp.sessions.model import Session
 from idp.sessions.place import Place
 from idp.storage.unit_of_work import UnitOfWork
@@ -134,7 +134,7 @@ def running(
     apps = apps_in(unit, ids)
     happenings = timeline.of_sessions(unit, ids) if ids else {}
     alarming = {reuse.session_id for reuse in reuses}
-    staying = {series.id for series in remember.of(unit, user_id)}
+    staying = {series.id for series in remembering.of(unit, user_id)}
     rows = [
         _row(
             unit,

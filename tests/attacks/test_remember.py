@@ -16,7 +16,7 @@ from idp.clock import DAY, HOUR, MINUTE, SECOND
 from idp.events.actor import SYSTEM
 from idp.events.catalogue import FactorRemoved, FactorSuspended, SessionDisowned
 from idp.policy.assurance import Authentication
-from idp.sessions import forgetting, lifecycle, prove, remember
+from idp.sessions import forgetting, lifecycle, prove, remembering
 from idp.sessions.device import Visit
 from idp.sessions.lifecycle import EndReason
 from idp.storage.unit_of_work import UnitOfWork
@@ -440,17 +440,17 @@ def remembered(idp: Idp, user: User, proof: Authentication, number: str) -> None
     with idp.work.begin() as unit:
         fresh = unit.orm.get_one(User, user.id)
         started = lifecycle.start(unit, fresh, [proof], visit)
-        assert remember.make(unit, fresh, started.session, [proof], visit) is not None
+        assert remembering.make(unit, fresh, started.session, [proof], visit) is not None
 
 
 def test_the_twenty_first_browser_takes_the_place_of_the_one_unused_for_longest(idp: Idp) -> None:
     """What one person may leave behind is bounded."""
     user = idp.person("alice")
-    for number in range(remember.MAXIMUM + 3):
+    for number in range(remembering.MAXIMUM + 3):
         remembered(idp, user, prove.PASSWORD, str(number))
         idp.clock.advance(SECOND)
     every = column(idp, "SELECT revoked_at IS NULL FROM remembered_browsers ORDER BY created_at")
-    assert every == [0] * 3 + [1] * remember.MAXIMUM
+    assert every == [0] * 3 + [1] * remembering.MAXIMUM
 
 
 @pytest.mark.parametrize("days", [30, 31])

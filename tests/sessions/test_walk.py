@@ -1,9 +1,9 @@
 """A random walk over sign-in and step-up: no path leads to a level without its proofs.
 
-People, browsers, thieves: every step tries something, right or wrong, with whatever ceremony lies
-about, also those of other browsers, of other people, and old ones. What the walk itself handed in
-is the truth; after every step each session's level is compared with what that truth earns, worked
-out here by other means.
+People, browsers, thieves: every step tries something, right or wrong, with whatever ceremony or
+cookie lies about, also those of other browsers, of other people, and old ones. What the walk itself
+handed in is the truth; after every step each session's level is compared with what that truth earns,
+worked out here by other means.
 """
 
 import os
@@ -62,6 +62,8 @@ class Given:
     at: Instant
     verified: bool = False
     bound: bool = False
+    # It counts only together with another: shown where nothing was proved, with a second factor.
+    lone: bool = False
 
 
 @dataclass
@@ -74,6 +76,8 @@ class Person:
     codes: list[str] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
     is_active: bool = True
+    # Since when nothing that was kept in a browser before counts any more.
+    forgotten_at: Instant = 0
 
     @property
     def has_second(self) -> bool:
@@ -88,6 +92,14 @@ class Tab:
     session: str | None = None
     trust: str | None = None
     trusted_by: str | None = None
+    # The cookies by which it stayed signed in, the newest last: whose, since when, and whether it may
+    # still be any good.
+    kept: list[str] = field(default_factory=list)
+    kept_for: str | None = None
+    kept_at: Instant = 0
+    is_kept: bool = False
+    # What it was earned by.
+    kept_by: list[Given] = field(default_factory=list)
 
     def visit(self) -> Visit:
         trust = ids.digest(self.trust) if self.trust else None
@@ -118,7 +130,7 @@ class Walk:
             (self.by_password, 10), (self.by_code, 14), (self.by_passkey, 10),
             (self.step_up, 16), (self.enrol_totp, 2), (self.enrol_passkey, 2), (self.remove, 2),
             (self.make_codes, 1), (self.new_password, 4), (self.toggle, 1), (self.wait, 8),
-            (self.sign_out, 2),
+            (self.sign_out, 2), (self.close, 4), (self.come_back, 6), (self.steal, 1),
         ]  # fmt: skip
         kinds, weights = [m for m, _ in moves], [w for _, w in moves]
         for _ in range(steps):
@@ -237,6 +249,8 @@ class Walk:
             assert proof is not None
             assert trying is person
             assert person.is_active
+            is_bare = earned(self.truth[session.id]) == "0"
+            proof.lone = is_bare and person.has_second and not proof.verified
             self.note(proof)
             self.truth[session.id].append(proof)
             tab.session = outcome
@@ -294,8 +308,51 @@ class Walk:
             with self.work.begin() as unit:
                 person.codes = recovery_codes.make(unit, unit.orm.get_one(User, person.id), SYSTEM)
 
+    def close(self, tab: Tab, _: Person) -> None:
+        """The browser is closed; its session runs on for a while."""
+        tab.session = None
+
+    def come_back(self, tab: Tab, _: Person) -> None:
+        if not tab.kept or self.present(tab) is not None:
+            return
+        is_newest = self.random.random() < 0.8
+        cookie = tab.kept[-1] if is_newest else self.random.choice(tab.kept)
+        outcome = sign_in.with_cookie(self.work, cookie=cookie, visit=tab.visit())
+        if outcome is None:
+            # Worth nothing any more, or one that was spent: then neither is the newest.
+            tab.is_kept = False
+            return
+        assert isinstance(outcome, SignedIn)
+        person = next(one for one in self.people if one.id == tab.kept_for)
+        assert outcome.user_id == person.id
+        assert person.is_active
+        assert tab.is_kept
+        assert tab.kept_at > person.forgotten_at
+        assert all(one.kind != "revoked" for one in tab.kept_by)
+        assert outcome.keepsake is not None
+        if outcome.session_id not in self.owner:
+            self.owner[outcome.session_id] = person.id
+            self.truth[outcome.session_id] = [Given("remembered", None, tab.kept_at)]
+            self.taken["remembered"] += 1
+        assert self.owner[outcome.session_id] == person.id
+        tab.kept.append(outcome.keepsake.cookie)
+        # Most often its answer arrives.
+        if self.random.random() < 0.8:
+            tab.session = outcome.secret
+            self.present(tab)
+
+    def steal(self, tab: Tab, _: Person) -> None:
+        """A cookie is good in the browser it was made for, and ends when it is shown elsewhere."""
+        other = self.random.choice([one for one in self.tabs if one is not tab])
+        if not other.kept:
+            return
+        cookie = self.random.choice(other.kept)
+        assert sign_in.with_cookie(self.work, cookie=cookie, visit=tab.visit()) is None
+        other.is_kept = False
+
     def new_password(self, _: Tab, person: Person) -> None:
         person.password = ids.new_secret()
+        person.forgotten_at = self.clock.now()
         self.clock.advance(1)
         with self.work.begin() as unit:
             user = unit.orm.get_one(User, person.id)
@@ -303,6 +360,8 @@ class Walk:
 
     def toggle(self, _: Tab, person: Person) -> None:
         person.is_active = not person.is_active
+        person.forgotten_at = self.clock.now()
+        self.clock.advance(1)
         with self.work.begin() as unit:
             user = unit.orm.get_one(User, person.id)
             users.set_status(unit, user, "active" if person.is_active else "locked", SYSTEM)
@@ -317,11 +376,15 @@ class Walk:
         if session is not None:
             with self.work.begin() as unit:
                 lifecycle.end(unit, [session.id], reason="signed_out", actor=SYSTEM)
+            if session.user_id == tab.kept_for:
+                tab.is_kept = False
 
     # --- what the walk knows ------------------------------------------------------------------
 
     def entry(self, tab: Tab) -> Entry:
-        return Entry(tab.visit(), tab.session)
+        wish = self.random.choice(["stay", "leave", "leave"])
+        kept = tab.kept[-1] if tab.kept else None
+        return Entry(tab.visit(), tab.session, remembered=kept, wish=wish)
 
     def present(self, tab: Tab) -> Session | None:
         with self.work.begin() as unit:
@@ -395,6 +458,9 @@ class Walk:
         tab.session = outcome.secret
         if outcome.trust is not None:
             tab.trust, tab.trusted_by = outcome.trust, person.id
+        if outcome.keepsake is not None:
+            tab.kept, tab.kept_by, tab.is_kept = [outcome.keepsake.cookie], fresh, True
+            tab.kept_for, tab.kept_at = person.id, now
 
     def note(self, given: Given) -> None:
         self.taken[given.kind] += 1
@@ -415,12 +481,14 @@ class Walk:
 
 def earned(given: list[Given]) -> str:
     """The level of proofs, worked out by hand; what a session keeps is the last of them."""
-    kept = given[-lifecycle.PROOFS_KEPT :]
+    kept = [one for one in given[-lifecycle.PROOFS_KEPT :] if one.kind != "revoked"]
     kinds = {one.kind for one in kept}
     if any(one.bound for one in kept):
         return "aal3"
     both = "password" in kinds and kinds & {"totp", "recovery_code", "passkey"}
-    return "aal2" if both or any(one.verified for one in kept) else "aal1"
+    if both or any(one.verified for one in kept):
+        return "aal2"
+    return "aal1" if any(one.kind != "remembered" and not one.lone for one in kept) else "0"
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -434,4 +502,4 @@ def test_no_path_leads_to_a_level_without_its_proofs(
         walk.run(STEPS)
     finally:
         idp.close()
-    assert {"password", "totp", "passkey", "recovery_code"} <= set(walk.taken), walk.taken
+    assert {"password", "totp", "passkey", "recovery_code", "remembered"} <= set(walk.taken)

@@ -351,3 +351,93 @@ def test_using_it_makes_it_last_no_longer(idp: Idp, browser: TestClient) -> None
     assert browser.get(SESSIONS).status_code == 303
     assert last["expires_at"] == idp.clock.now()
     assert Page(browser.get(SIGN_IN)).has("login-submit")
+
+
+# --- The account pages ------------------------------------------------------------------------
+
+SECURITY = "/account/security"
+
+
+def test_the_pages_show_where_somebody_stays_signed_in(idp: Idp, browser: TestClient) -> None:
+    stay(browser)
+    assert "Remembered" in Page(browser.get(SESSIONS)).text
+    text = Page(browser.get(SECURITY)).text
+    assert "Since 15 Jan, 08:00 UTC" in text
+    assert "until 14 Feb, 08:00 UTC" in text
+    elsewhere = idp.browser()
+    stay(elsewhere, stay="")
+    page = Page(elsewhere.get(SECURITY))
+    (row,) = [one for one in page.elements if one.attributes.get("id", "").startswith("rem_")]
+    assert f"{SECURITY}/remembered/{row.attributes['id']}/forget" in [f.action for f in page.forms]
+    # It is not this device that stays.
+    assert "This device Since" not in page.text
+    assert "This device Since" in text
+
+
+def test_one_browser_is_forgotten_and_its_session_goes_on(idp: Idp, browser: TestClient) -> None:
+    stay(browser)
+    phone = idp.browser()
+    stay(phone)
+    page = Page(phone.get(SECURITY))
+    actions = [one for one in page.forms if "/remembered/rem_" in one.action]
+    assert len(actions) == 2
+    for form in actions:
+        idp.clock.advance(MINUTE)
+        response = phone.post(form.action, data=form.fields)
+    shown = Page(phone.get(response.headers["location"]))
+    assert "You do not stay signed in there any more." in shown.text
+    assert "Remembered" not in Page(phone.get(SESSIONS)).text
+    assert browser.get(SESSIONS).status_code == 200
+    close(browser)
+    assert Page(browser.get(SIGN_IN)).has("login-submit")
+    assert [one["reason"] for one in idp.events("remember.forgotten")] == ["forgotten"] * 2
+
+
+def test_all_browsers_are_forgotten_at_once(idp: Idp, browser: TestClient) -> None:
+    stay(browser)
+    phone = idp.browser()
+    stay(phone)
+    response = Page(phone.get(SECURITY)).press(phone, "forget-remembered")
+    shown = Page(phone.get(response.headers["location"]))
+    assert "You do not stay signed in on 2 devices any more." in shown.text
+    assert idp.count("remembered_browsers WHERE revoked_at IS NULL") == 0
+
+
+@pytest.mark.attack("AD-02")
+def test_nobody_forgets_the_browser_of_another(idp: Idp, browser: TestClient) -> None:
+    stay(browser)
+    bob = idp.person("bob")
+    mallory = idp.signed_in_browser(idp.session(bob))
+    token = Page(mallory.get(SESSIONS)).forms[0].fields["csrf"]
+    with idp.work.read() as unit:
+        (series,) = unit.connection.exec_driver_sql("SELECT id FROM remembered_browsers").one()
+    response = mallory.post(f"{SECURITY}/remembered/{series}/forget", data={"csrf": token})
+    assert response.status_code == 404
+    close(browser)
+    greeting(browser)
+
+
+def test_the_box_says_nothing_about_a_shared_device(idp: Idp, browser: TestClient) -> None:
+    """Both ticked: others use it, so nobody stays; and whoever stayed so far does not any more."""
+    stay(browser)
+    close(browser)
+    response = stay(browser, Page(browser.get(f"{SIGN_IN}?account=other")), device="shared")
+    assert response.status_code == 303
+    assert idp.count("remembered_browsers WHERE revoked_at IS NULL") == 0
+    close(browser)
+    assert Page(browser.get(SIGN_IN)).has("login-submit")
+
+
+def test_a_barred_network_lets_nobody_back_in(idp: Idp, browser: TestClient) -> None:
+    """C3: rules that keep people out hold for the button as for the form, and the page says so."""
+    stay(browser)
+    close(browser)
+    page = greeting(browser)
+    with idp.work.begin() as unit:
+        set_rule(unit, "networks", {}, {"allow": ["10.0.0.0/8"]}, ADMIN)
+    response = page.press(browser, "go-on")
+    assert response.status_code == 403
+    assert "may not be used from this network" in Page(response).text
+    assert Page(response).has("go-on")
+    assert [one["reason"] for one in idp.events("login.failed")] == ["network_not_allowed"]
+    assert sessions(idp, "remembered = 1") == []
