@@ -1,15 +1,17 @@
 """`idp rules`: what holds for sessions and sign-ins while the product runs."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from idp.cli.opened import ADMIN, change, look
 from idp.cli.terminal import AsJson, answer, fields, moment, table
+from idp.cli.user import Name, found
 from idp.errors import Refused
 from idp.oauth.model import Client
 from idp.storage.unit_of_work import UnitOfWork
-from idp.users import rules
+from idp.users import rules, rules_of_person
 from idp.users.model import Rule
 
 app = typer.Typer(
@@ -19,6 +21,8 @@ app = typer.Typer(
 _SCOPE = "scope:"
 # Values that are lists, written with commas.
 _LISTS = frozenset({"holidays", "allow", "deny"})
+# "One session at a time" has a word of its own (row L6).
+_SINGLE = ["maximum=1", "at_limit=end_oldest"]
 
 Kind = Annotated[str, typer.Argument(help=f"One of: {', '.join(rules.KINDS)}.")]
 ForRole = Annotated[str | None, typer.Option("--role", help="Only for people with this role.")]
@@ -63,9 +67,12 @@ def set_(
     """Set a rule for everybody, or for whom the options select, in place of the one there was.
 
     README has a table of the kinds and what each takes; for instance `timeouts idle=1800`,
+    `limits maximum=3 at_limit=ask per=ip`, `limits single` for one session at a time,
     `hours from=08:00 to=18:00 timezone=Europe/Paris`, `networks allow=10.0.0.0/8,AS64496`,
     `assurance acr=aal2 scope:payments=aal3`. Lists are written with commas, durations in seconds.
     """
+    if kind == "limits" and value == ["single"]:
+        value = _SINGLE
     parsed = _levels(value) if kind == "assurance" else _values(value)
     applies_to = _selectors(role, client, device_type, network, country)
     with change() as unit:
@@ -83,14 +90,44 @@ def remove(
     device_type: ForDevice = None,
     network: ForNetwork = None,
     country: ForCountry = None,
+    per: Annotated[
+        str | None, typer.Option("--per", help="The limit per ip, device_type or country.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Take a rule away, so that a more general one or the default holds again."""
     applies_to = _selectors(role, client, device_type, network, country)
     with change() as unit:
-        rules.remove_rule(unit, kind, applies_to, ADMIN)
+        rules.remove_rule(unit, kind, applies_to, ADMIN, per=per)
     data = {"kind": kind, "applies_to": applies_to, "removed": True}
     answer(data, fields(data | {"applies_to": _whom(applies_to)}), as_json=as_json)
+
+
+@app.command()
+def show(name: Name, as_json: AsJson = False) -> None:
+    """Show what holds for a user, and from which rules."""
+    with look() as unit:
+        in_force = rules_of_person.of(unit, found(unit, name))
+        data = [
+            {
+                "kind": one.kind,
+                "when": one.when,
+                "value": one.value,
+                "rules": [_described(rule) for rule in one.rules],
+            }
+            for one in in_force
+        ]
+    rows = [
+        (
+            one.kind,
+            _whom(one.when, nothing="always"),
+            _pairs(one.value),
+            ", ".join(f"{_whom(rule.applies_to)} (version {rule.version})" for rule in one.rules)
+            or "default",
+        )
+        for one in in_force
+    ]
+    answer(data, table(("KIND", "WHEN", "IN FORCE", "FROM"), rows), as_json=as_json)
 
 
 def _selectors(
@@ -142,11 +179,11 @@ def _values(pairs: list[str]) -> dict[str, Any]:
     return value
 
 
-def _whom(applies_to: dict[str, str]) -> str:
-    return " ".join(f"{name}={one}" for name, one in sorted(applies_to.items())) or "everybody"
+def _whom(applies_to: Mapping[str, str], *, nothing: str = "everybody") -> str:
+    return " ".join(f"{name}={one}" for name, one in sorted(applies_to.items())) or nothing
 
 
-def _pairs(value: dict[str, Any]) -> str:
+def _pairs(value: Mapping[str, Any]) -> str:
     scopes = {f"{_SCOPE}{name}": level for name, level in value.get("scopes", {}).items()}
     shown = {name: one for name, one in value.items() if name != "scopes"} | scopes
     return " ".join(

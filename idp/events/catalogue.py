@@ -77,10 +77,8 @@ class SessionEnded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedOutEverywhere(Event):
-    """All sessions of a person were ended, and every grant that had outlived its session.
-
-    `kept` is the one session that stays, if any.
-    """
+    """All sessions of a person were ended, and every grant that had outlived its session. `kept` is
+    the one session that stays, if any."""
 
     type: ClassVar[str] = "user.signed_out_everywhere"
     kept: str | None
@@ -88,11 +86,20 @@ class SignedOutEverywhere(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitReached(Event):
-    """A sign-in met the limit of sessions, and those longest idle were ended to make room."""
+    """A sign-in met a limit of sessions; so many `ended`, or nothing began (`at_limit` says why)."""
 
     type: ClassVar[str] = "session.limit_reached"
     limit: int
+    at_limit: str
     ended: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionMarked(Event):
+    """A person wants a session to be the last to give way at a limit, or not any more (`kept`)."""
+
+    type: ClassVar[str] = "session.marked"
+    kept: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Notices: whatever changes how somebody signs in is told to them (ASVS 6.3.7).
+"""Notices: what changes how somebody signs in is told to them (ASVS 6.3.7), and a sign-out by a limit.
 
 Owns which events are told, to which addresses, and what of them. Subscribed to the events by
 `idp.app`, so that a notice is owed in the transaction of the change: neither exists without the
@@ -15,6 +15,7 @@ from idp.events.catalogue import (
     FactorAdded,
     FactorRemoved,
     FactorSuspended,
+    LimitReached,
     PasswordChanged,
     RecoveryCodesMade,
     RecoveryCodeUsed,
@@ -22,6 +23,7 @@ from idp.events.catalogue import (
 )
 from idp.notify import messages
 from idp.sessions import queries as sessions
+from idp.sessions.model import Session
 from idp.sessions.place import UNKNOWN
 from idp.storage.unit_of_work import UnitOfWork
 from idp.storage.vault import Unreadable
@@ -40,6 +42,7 @@ _MESSAGES: dict[type[Event], str] = {
     RecoveryCodeUsed: "recovery_code_used",
     DeviceTrusted: "device_trusted",
     RememberCopied: "remember_copied",
+    LimitReached: "signed_out_by_limit",
 }
 TOLD = tuple(_MESSAGES)
 
@@ -47,7 +50,7 @@ TOLD = tuple(_MESSAGES)
 def tell(unit: UnitOfWork, event: Event) -> None:
     """Owes the notice of one of the events in `TOLD`."""
     user = users.by_id(unit, event.user_id) if event.user_id is not None else None
-    if user is None:
+    if user is None or (isinstance(event, LimitReached) and not _is_news(unit, event)):
         return
     values = _circumstances(unit, event) | _particulars(unit, event)
     if user.email is not None:
@@ -56,6 +59,18 @@ def tell(unit: UnitOfWork, event: Event) -> None:
         # Whoever took over an account would change the address first: the owner reads the old one.
         previous = unit.vault.open_text(event.previous, f"email.changed:{user.id}")
         _owe(unit, event, user, to=previous, message="email_left", values=values)
+
+
+def _is_news(unit: UnitOfWork, event: LimitReached) -> bool:
+    """Whether a rule signed somebody out for a browser that nobody had seen them in.
+
+    Whoever chose knows. Whoever goes back and forth between browsers of theirs is spared a letter
+    each time; a stranger comes with one that is new.
+    """
+    session = unit.orm.get(Session, event.session_id) if event.session_id is not None else None
+    if session is None or event.at_limit != "end_oldest":
+        return False
+    return not sessions.was_here_before(unit, session)
 
 
 def _owe(
@@ -109,6 +124,8 @@ def _particulars(unit: UnitOfWork, event: Event) -> dict[str, Any]:
         return {"left": event.left}
     if isinstance(event, RememberCopied):
         return {"browser": event.browser}
+    if isinstance(event, LimitReached):
+        return {"limit": event.limit, "ended": event.ended}
     if isinstance(event, DeviceTrusted):
         days = unit.settings.assurance.trusted_device_days
         return {"trusted": event.device, "days": days}

@@ -18,7 +18,8 @@ from idp.oauth import consent
 from idp.oauth.model import Authorization, Client, Consent
 from idp.policy import assurance
 from idp.policy.assurance import PAIRING, Authentication, Demand, Standing
-from idp.sessions import lifecycle, pairing, queries
+from idp.sessions import beginning, lifecycle, pairing, queries
+from idp.sessions.beginning import Started
 from idp.sessions.device import Visit, describe
 from idp.sessions.lifecycle import EndReason, alive
 from idp.sessions.model import Pairing, Session
@@ -162,7 +163,10 @@ def _session(
         label=client.name,
         device_type=type_of(asker),
     )
-    started = lifecycle.start(unit, user, [proof], asker, origin)
+    started = beginning.start(unit, user, [proof], asker, origin)
+    if not isinstance(started, Started):
+        # Nobody is there to be asked: the app comes for it by itself.
+        raise _refused("session_limit")
     unit.record(
         PairingConsumed(
             actor="client",

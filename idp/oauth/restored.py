@@ -45,7 +45,7 @@ def revoke_everything(work: Work) -> int:
 
 
 def is_clean(work: Work) -> bool:
-    """Whether nothing lives: no session, no grant that outlived one, no browser that stays signed in."""
+    """Whether nothing lives: no session, no grant that outlived one, no remembered browser."""
     with work.read() as unit:
         running = unit.connection.scalar(
             select(Session.id).where(Session.ended_at.is_(None)).limit(1)

@@ -8,6 +8,7 @@ import ipaddress
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _MAPPED = 0xFFFF << 32
+_MAPPED_KEY = f"{_MAPPED:032x}"[:24]
 
 
 def number(address: str) -> int | None:
@@ -41,6 +42,14 @@ def span(network: Network) -> tuple[str, str]:
     mapped = _MAPPED if network.version == 4 else 0
     first, last = int(network.network_address), int(network.broadcast_address)
     return f"{first | mapped:032x}", f"{last | mapped:032x}"
+
+
+def counted_as(address_key: str | None) -> str | None:
+    """What is one address where addresses are counted: IPv4 whole, IPv6 by /64, which is what one
+    person is given; None when it is unknown."""
+    if address_key is None or address_key.startswith(_MAPPED_KEY):
+        return address_key
+    return address_key[:16]
 
 
 def contains(network: Network, address_key: str | None) -> bool:

@@ -1,6 +1,6 @@
 """Who may sign in here and now, in words (C2, C3).
 
-The rules' answer is `idp.policy.admission`. Every session begins in `lifecycle.start`, which asks here;
+The rules' answer is `idp.policy.admission`. Every session begins in `beginning.start`, which asks here;
 `sign_in` asks before, so that a refusal is recorded and nobody else's session makes way for nothing.
 """
 

@@ -33,7 +33,7 @@ class Ceremony:
     """What one browser has proved, and for what: a sign-in, or a step-up of a session."""
 
     key: str
-    # The pages it may be continued on: "sign_in", "step_up", "enrol".
+    # The pages it may be continued on: "sign_in", "choose", "step_up", "enrol".
     purpose: str
     browser_hash: str
     expires_at: Instant
@@ -43,6 +43,11 @@ class Ceremony:
     proved: tuple[Authentication, ...] = ()
     # Of the user when their password was right: a change of it ends every ceremony under way.
     password_changed_at: Instant | None = None
+
+    @property
+    def begun_at(self) -> Instant:
+        """When the page it began with was made."""
+        return self.expires_at - LIFETIME
 
 
 def begin(

@@ -58,8 +58,9 @@ ENDINGS: dict[EndReason, Ending] = {
     ),
     "limit": Ending(
         "You signed in on too many devices",
-        "Your session ended because you signed in on too many devices.",
+        "Your session ended because you signed in on another device and had reached the limit.",
         "Its person reached the number of sessions they may have.",
+        "You signed this session out to make room for “%(by)s”.",
     ),
     "idle_timeout": Ending(
         "You were away for a while",

@@ -1,10 +1,13 @@
 """What time ends: sessions whose deadline has passed, and those that are given a nearer one.
 
 Owns the worker's part of every expiry. When a session runs out is decided when it begins
-(`lifecycle.start`); a page that finds it past its deadline ends it by itself (`lifecycle.resume`).
+(`beginning.start`); a page that finds it past its deadline ends it by itself (`lifecycle.resume`).
 """
 
-from sqlalchemy import or_, select, update
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, null, or_, select, update
 
 from idp.clock import Instant
 from idp.events.actor import SYSTEM, Actor
@@ -12,29 +15,39 @@ from idp.events.catalogue import SessionsEndSoon
 from idp.policy import timeouts
 from idp.sessions import lifecycle
 from idp.sessions.model import Session
+from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
 
 # Sessions ended in one transaction by the worker.
 BATCH = 200
 
 
+_DEADLINES = (Session.id, Session.idle_at, Session.expires_at, Session.expiry_reason)
+_OVERDUE_OF = HotStatement(
+    select(*_DEADLINES).where(
+        Session.user_id == bindparam("person"),
+        Session.ended_at == null(),
+        or_(Session.idle_at <= bindparam("now"), Session.expires_at <= bindparam("now")),
+    )
+)
+
+
 def end_expired(unit: UnitOfWork, *, batch: int = BATCH) -> int:
     """Ends sessions whose deadline has passed; gives how many. The worker calls it."""
     due = unit.orm.execute(
-        select(Session.id, Session.idle_at, Session.expires_at, Session.expiry_reason)
+        select(*_DEADLINES)
         .where(
             Session.ended_at.is_(None),
             or_(Session.idle_at <= unit.now, Session.expires_at <= unit.now),
         )
         .limit(batch)
     ).all()
-    count = 0
-    for row in due:
-        ran = timeouts.ran_out(idle_at=row.idle_at, expires_at=row.expires_at, now=unit.now)
-        if ran is not None:
-            why = lifecycle.why_over(ran, row.expiry_reason)
-            count += len(lifecycle.end(unit, [row.id], reason=why, actor=SYSTEM))
-    return count
+    return _end(unit, due)
+
+
+def end_expired_of(unit: UnitOfWork, user_id: str) -> None:
+    """Ends those of one person, without waiting for the worker: before their sessions are counted."""
+    _end(unit, unit.run(_OVERDUE_OF, {"person": user_id, "now": unit.now}))
 
 
 def end_soon(
@@ -65,3 +78,13 @@ def end_soon(
         )
     )
     return moved
+
+
+def _end(unit: UnitOfWork, due: Iterable[Sequence[Any]]) -> int:
+    count = 0
+    for session_id, idle_at, expires_at, expiry_reason in due:
+        ran = timeouts.ran_out(idle_at=idle_at, expires_at=expires_at, now=unit.now)
+        if ran is not None:
+            why = lifecycle.why_over(ran, expiry_reason)
+            count += len(lifecycle.end(unit, [session_id], reason=why, actor=SYSTEM))
+    return count

@@ -1,9 +1,9 @@
-"""The life of a session: start, resume, touch, rotate, re-authenticate, rename, end.
+"""The life of a session: resume, touch, rotate, re-authenticate, end.
 
-The only writer of `Session`, with `expiry` (what time ends), `hot` (what the protocol endpoints
-write), `aftermath` (their person changed), `remember` (a remembered browser began it), `notices` (what
-was seen) and `sealing` (the secret key changed); history is deleted by `idp.oauth.cleanup`, with the
-grants in it.
+The only writer of `Session`, with `beginning`, `expiry` (what time ends), `marks` (what their person
+says of them), `hot` (what the protocol endpoints write), `aftermath` (their person changed),
+`remember` (a remembered browser began it), `notices` (what was seen) and `sealing` (the secret key
+changed); history is deleted by `idp.oauth.cleanup`, with the grants in it.
 
 Everything that ends a session goes through `end`, so every end (person, administrator, limit,
 expiry, password change, an app's logout) reaches every app: `end` records `SessionEnded`, and
@@ -15,7 +15,6 @@ change of identity or strength, and the old one is dead at once.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from sqlalchemy import ColumnElement, and_, bindparam, null, or_, select, update
@@ -26,26 +25,18 @@ from idp.clock import MINUTE, SECOND, Duration, Instant
 from idp.errors import Refused
 from idp.events.actor import SYSTEM, Actor
 from idp.events.catalogue import (
-    LimitReached,
     SessionEnded,
     SessionExtended,
     SessionReauthenticated,
-    SessionStarted,
     SignedOutEverywhere,
 )
-from idp.policy import assurance, deadlines, limits, timeouts
+from idp.policy import assurance, timeouts
 from idp.policy.assurance import Authentication as Authentication
-from idp.policy.deadlines import Ownership
-from idp.policy.selection import Book, Subject, chosen
-from idp.sessions import admission, offspring, place, queries
-from idp.sessions.device import Visit, describe
+from idp.sessions import offspring
 from idp.sessions.model import Session
-from idp.sessions.origin import BROWSER, Origin
-from idp.sessions.subject import arriving
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
-from idp.users import rules
-from idp.users.model import ACTIVE, User
+from idp.users.model import User
 
 # A touch is written only when the last one is this old: browsing costs no disk.
 TOUCH_EVERY: Duration = 30 * SECOND
@@ -82,106 +73,9 @@ EndReason = Literal[
 EXPIRY: frozenset[str] = frozenset({"idle_timeout", "absolute_timeout"})
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A session together with the secret its browser must keep; the secret is not stored."""
-
-    session: Session
-    secret: str
-
-
 def alive(now: Instant) -> ColumnElement[bool]:
     """SQL for "this session lives at `now`"."""
     return and_(Session.ended_at.is_(None), Session.idle_at > now, Session.expires_at > now)
-
-
-def start(
-    unit: UnitOfWork,
-    user: User,
-    proved: Sequence[Authentication],
-    visit: Visit,
-    origin: Origin = BROWSER,
-    *,
-    ownership: Ownership = "own",
-) -> Started:
-    """Begins a session for `user`, who `proved` it, and makes room for it where the limit asks so.
-
-    On a device that others use too (`ownership`) it is temporary, and the device is not known for it.
-    Raises `Refused`: `user_not_active`, or what `admission` says.
-    """
-    locked = unit.run(_LOCK_PERSON, {"person": user.id})
-    if not locked or locked[0][0] != ACTIVE:
-        raise Refused("user_not_active", "This account cannot sign in.", 403)
-    device, at = origin.naming(describe(visit)), visit.place
-    book, subject = rules.book(unit), arriving(device, visit.ip, at, user.roles)
-    admission.require(book, subject, unit.now)
-    lasting = deadlines.of(
-        book,
-        subject,
-        begun=unit.now,
-        now=unit.now,
-        ownership=ownership,
-        longest=origin.longest,
-    )
-    secret = ids.new_secret()
-    recorded = [_recorded(one, unit.now) for one in proved]
-    session = Session(
-        id=ids.new("ses"),
-        user_id=user.id,
-        parent_id=origin.parent_id,
-        origin=origin.kind,
-        secret_hash=ids.digest(secret),
-        secret_generation=1,
-        secret_changed_at=unit.now,
-        binding_type="none",
-        authentications=recorded,
-        acr=level_of(recorded),
-        auth_time=unit.now,
-        created_at=unit.now,
-        last_active_at=unit.now,
-        idle_timeout=lasting.idle,
-        idle_at=unit.now + lasting.idle,
-        expires_at=lasting.expires_at,
-        expiry_reason=lasting.reason,
-        temporary=int(lasting.is_temporary),
-        details="",
-        device_type=device.type,
-        browser=device.browser,
-        os=device.os,
-        address=subject.address,
-        asn=at.asn,
-        country=at.country,
-        device_hash=visit.device_hash if ownership == "own" else None,
-    )
-    session.details = queries.sealed_details(
-        unit,
-        session.id,
-        {
-            "label": None,
-            "default_label": device.label,
-            "ip": visit.ip,
-            "user_agent": visit.agent,
-            "place": place.sealed(at),
-            "via": origin.via,
-            "approver_id": origin.approver_id,
-        },
-    )
-    unit.orm.add(session)
-    unit.flush()
-    unit.record(
-        SessionStarted(
-            actor="user",
-            actor_id=user.id,
-            user_id=user.id,
-            session_id=session.id,
-            ip=visit.ip,
-            method=proved[-1].method,
-            acr=session.acr,
-            device=device.label,
-        )
-    )
-    _make_room(unit, book, subject, session)
-    return Started(session, secret)
 
 
 # The new secret was seen: the old one dies at `until`.
@@ -281,10 +175,10 @@ def rotate_if_old(unit: UnitOfWork, session: Session, presented: str) -> str | N
 
 def reauthenticate(unit: UnitOfWork, session: Session, proved: Sequence[Authentication]) -> str:
     """Records new proofs by the same person; gives the new secret, the old one is dead."""
-    recorded = [*session.authentications, *(_recorded(one, unit.now) for one in proved)]
+    recorded = [*session.authentications, *(recorded_proof(one, unit.now) for one in proved)]
     session.authentications = recorded[-PROOFS_KEPT:]
     session.acr = level_of(session.authentications)
-    session.auth_time = unit.now
+    session.auth_time = max(one["at"] for one in recorded)
     session.last_active_at = unit.now
     session.idle_at = unit.now + session.idle_timeout
     secret = _rotate(unit, session, previous_until=None)
@@ -317,15 +211,21 @@ _END = HotStatement(
     .returning(Session.user_id)
 )
 _RUNNING = HotStatement(
-    select(Session.id, Session.last_active_at, Session.created_at).where(
-        Session.user_id == bindparam("person"), Session.ended_at == null()
-    )
+    select(Session.id).where(Session.user_id == bindparam("person"), Session.ended_at == null())
 )
-# The person's row is the lock that keeps parallel sign-ins from exceeding the limit (row L8), and from
-# being missed by whoever ends all sessions.
 _LOCK_PERSON = HotStatement(
     select(User.status).where(User.id == bindparam("person")).with_for_update(key_share=True)
 )
+
+
+def lock_person(unit: UnitOfWork, user_id: str) -> str | None:
+    """Locks somebody until this transaction is over; gives their status, None of nobody.
+
+    What keeps parallel sign-ins from exceeding a limit (row L8), and from being missed by whoever
+    ends all sessions.
+    """
+    rows = unit.run(_LOCK_PERSON, {"person": user_id})
+    return str(rows[0][0]) if rows else None
 
 
 def end(
@@ -386,7 +286,7 @@ def end_all_of(
 ) -> list[str]:
     """Ends every running session of a user but `keeping`, and what has outlived older ones."""
     # The person is the lock, so that no session that is being begun slips through.
-    unit.run(_LOCK_PERSON, {"person": user_id})
+    lock_person(unit, user_id)
     running = [row[0] for row in unit.run(_RUNNING, {"person": user_id})]
     leaving = [one for one in running if one != keeping]
     ended = end(unit, leaving, reason=reason, actor=actor, sparing=keeping)
@@ -403,24 +303,6 @@ def _forget_read(unit: UnitOfWork, session_id: str) -> None:
     held = unit.orm.identity_map.get(identity_key(Session, session_id))
     if held is not None:
         unit.orm.expire(held)
-
-
-def _make_room(unit: UnitOfWork, book: Book, subject: Subject, newest: Session) -> None:
-    maximum = limits.effective(chosen(book["limits"], subject))
-    running = unit.run(_RUNNING, {"person": newest.user_id})
-    leaving = limits.to_end(
-        [limits.Standing(*row) for row in running],
-        newest=newest.id,
-        maximum=maximum,
-    )
-    if not leaving:
-        return
-    end(unit, leaving, reason="limit", actor=SYSTEM)
-    unit.record(
-        LimitReached(
-            user_id=newest.user_id, session_id=newest.id, limit=maximum, ended=len(leaving)
-        )
-    )
 
 
 def _rotate(unit: UnitOfWork, session: Session, *, previous_until: Instant | None) -> str | None:
@@ -464,7 +346,8 @@ def level_of(recorded: Sequence[dict[str, Any]]) -> str:
     return found.acr if found is not None else assurance.LADDER[0]
 
 
-def _recorded(authentication: Authentication, at: Instant) -> dict[str, Any]:
+def recorded_proof(authentication: Authentication, at: Instant) -> dict[str, Any]:
+    """A proof as a session keeps it."""
     return {
         "method": authentication.method,
         "amr": list(authentication.amr),

@@ -61,7 +61,9 @@ class Session(Base):
     # Whether a remembered browser began it, and the series of the browser it runs in, if there is one.
     remembered: Mapped[int] = mapped_column(Integer, default=0)
     remembered_id: Mapped[str | None] = mapped_column(String(40))
-    trusted: Mapped[int] = mapped_column(Integer, default=0)
+    # The last to give way at a limit: its person said so (1), or it is on a trusted device.
+    kept: Mapped[int] = mapped_column(Integer, default=0)
+    trusted_device_id: Mapped[str | None] = mapped_column(String(40))
     temporary: Mapped[int] = mapped_column(Integer, default=0)
 
     # The person has seen, in this session, which others had begun until then (`idp.sessions.notices`).

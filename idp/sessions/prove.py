@@ -19,16 +19,18 @@ from typing import Literal, TypeVar
 from sqlalchemy import and_, bindparam, null, or_, select
 
 from idp.errors import Refused, Unavailable
+from idp.events import queries as events
 from idp.events.catalogue import LoginFailed, LoginThrottled
 from idp.policy.assurance import Authentication
 from idp.sessions import ceremony as ceremonies
 from idp.sessions.ceremony import Ceremony
 from idp.sessions.device import Visit
 from idp.sessions.model import Session
+from idp.sessions.queries import TURNED_OUT
 from idp.storage.columns import LOCKED
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork, Work
-from idp.users import names, passkeys, recovery_codes, throttle, totp
+from idp.users import factors, names, passkeys, recovery_codes, throttle, totp
 from idp.users import queries as users
 from idp.users.model import ACTIVE, User
 from idp.users.passwords import PasswordHasher
@@ -55,6 +57,8 @@ TOO_MANY_CODES = (
     "There were too many wrong codes. Please use a device you signed in on before, "
     "a passkey or a recovery code."
 )
+# Whoever does one of these means everybody who is on their way in as well.
+_SECURING = ("user.signed_out_everywhere", "session.disowned", "device.forgotten")
 NO_LONGER_CURRENT = "This page is no longer current. Please try again."
 
 
@@ -181,6 +185,31 @@ def passkey(
         return then(unit, user, verified.authentication)
 
 
+def proved(unit: UnitOfWork, ceremony: Ceremony, visit: Visit) -> User | Rejected:
+    """Whose a ceremony is in which everything was proved, if that still counts; spends it."""
+    user = _locked(unit, ceremony.user_id)
+    reason = _why_not_on(ceremony, user) or _undone_since(unit, ceremony)
+    if user is None or reason is not None:
+        rejected = _failed(unit, user, visit, reason or "unknown_name", NO_LONGER_CURRENT)
+        return replace(rejected, is_over=True)
+    if not ceremonies.spend(unit, ceremony):
+        return Rejected(NO_LONGER_CURRENT, 403, is_over=True)
+    return user
+
+
+def _undone_since(unit: UnitOfWork, ceremony: Ceremony) -> str | None:
+    """What would have ended the session since, had it begun at once; None when nothing would."""
+    user_id = ceremony.user_id or ""
+    for one in ceremony.proved:
+        if one.credential is not None and not factors.is_taken(unit, user_id, one.credential):
+            return "factor_removed"
+    for type_ in _SECURING:
+        newest = events.newest(unit, user_id=user_id, of_type=type_, limit=1)
+        if newest and newest[0].at > ceremony.begun_at:
+            return type_
+    return None
+
+
 def _name_key(name: str) -> str:
     try:
         return names.canonical(name)
@@ -193,15 +222,9 @@ _FROM_DEVICE = HotStatement(
     .where(
         Session.device_hash == bindparam("device"),
         Session.user_id == bindparam("person"),
-        # A browser that was turned out is not known for having been in.
         or_(
             Session.end_reason == null(),
-            and_(
-                *(
-                    Session.end_reason != why
-                    for why in ("disowned", "admin", "factor_removed", "remember_copied")
-                )
-            ),
+            and_(*(Session.end_reason != why for why in TURNED_OUT)),
         ),
     )
     .limit(1)

@@ -13,6 +13,8 @@ from idp.sessions.place import Place
 from idp.storage.unit_of_work import UnitOfWork
 
 ENDED_SHOWN = 100
+# A browser whose session ended so is not known for having been in.
+TURNED_OUT = ("disowned", "admin", "factor_removed", "remember_copied")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +96,20 @@ def one_of(unit: UnitOfWork, user_id: str, session_id: str) -> Session | None:
     return unit.orm.scalar(
         select(Session).where(Session.id == session_id, Session.user_id == user_id)
     )
+
+
+def was_here_before(unit: UnitOfWork, session: Session) -> bool:
+    """Whether its person had a session in the same browser before; of a shared one nobody knows."""
+    if session.device_hash is None:
+        return False
+    found = unit.orm.scalar(
+        select(Session.id)
+        .where(
+            Session.device_hash == session.device_hash,
+            Session.user_id == session.user_id,
+            Session.id != session.id,
+            Session.end_reason.is_(None) | Session.end_reason.not_in(TURNED_OUT),
+        )
+        .limit(1)
+    )
+    return found is not None

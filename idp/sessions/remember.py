@@ -9,7 +9,7 @@ any in another browser, is a copy: then nobody can say who is the owner, and the
 every session of its browser.
 
 What is begun here has nothing proved: level 0, as old as the sign-in that earned it. Sessions are
-begun by `lifecycle.start`, so limits and everything else that keeps people out hold here too.
+begun by `beginning.start`, so limits and everything else that keeps people out hold here too.
 Specs: NIST SP 800-63B-4 sections 2.1.3 and 5.1, OpenID Connect Core section 2 (`acr` 0, `auth_time`).
 """
 
@@ -24,9 +24,10 @@ from idp.clock import Duration, Instant
 from idp.errors import Refused
 from idp.events.actor import SYSTEM
 from idp.events.catalogue import RememberCopied, RememberUsed
+from idp.policy import limits
 from idp.policy import remember as policy
 from idp.policy.assurance import LADDER, REMEMBERED, Authentication
-from idp.sessions import forgetting, lifecycle, remember_cookie
+from idp.sessions import beginning, forgetting, lifecycle, remember_cookie
 from idp.sessions.device import Visit
 from idp.sessions.model import RememberedBrowser, Session
 from idp.sessions.subject import visiting
@@ -127,11 +128,11 @@ _NEXT = HotStatement(
 )
 
 
-def enter(unit: UnitOfWork, cookie: str, visit: Visit) -> Entered | None:
+def enter(unit: UnitOfWork, cookie: str, visit: Visit) -> Entered | limits.Full | None:
     """Begins a session by a cookie, and changes the cookie; None when it is good for nothing.
 
     The same cookie again is answered with the same session and the same successor. A copy ends its
-    series in this transaction.
+    series in this transaction. At a limit that does not make room by itself nothing is changed.
     """
     known = read(unit, cookie, visit)
     if known is None:
@@ -153,7 +154,10 @@ def enter(unit: UnitOfWork, cookie: str, visit: Visit) -> Entered | None:
         following = generation
     else:
         following = generation + 1
-    session, secret = _begin(unit, shown, visit)
+    begun = _begin(unit, shown, visit)
+    if isinstance(begun, limits.MustChoose | limits.Blocked):
+        return begun
+    session, secret = begun
     # Last, because sessions are locked before series (`forgetting`).
     changed = unit.run(
         _NEXT,
@@ -232,10 +236,13 @@ def _state(
     return "again"
 
 
-def _begin(unit: UnitOfWork, shown: Shown, visit: Visit) -> tuple[Session, str]:
+def _begin(unit: UnitOfWork, shown: Shown, visit: Visit) -> tuple[Session, str] | limits.Full:
     series = shown.series
     cookie = Authentication(REMEMBERED, (), LADDER[0], series.id)
-    session = lifecycle.start(unit, shown.user, [cookie], visit).session
+    started = beginning.start(unit, shown.user, [cookie], visit)
+    if not isinstance(started, beginning.Started):
+        return started
+    session = started.session
     secret = remember_cookie.session_secret(series, session.id, unit.vault)
     session.secret_hash = ids.digest(secret)
     # What came before this secret is the cookie that began the session: honoured until the answer has

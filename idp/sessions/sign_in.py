@@ -2,22 +2,25 @@
 
 Somebody with a second factor is asked for it whichever way they come (MF-01), unless this browser
 was trusted before; a passkey that verified its user is both in one. Until everything is proved there
-is no session, only a `Ceremony`. A browser that stays signed in begins a session that proves nothing,
-so nothing is asked for it (`idp.sessions.remember`); everything is, when more is wanted.
+is no session, only a `Ceremony`; and none where a limit says that others must end first. A browser
+that stays signed in begins a session that proves nothing, so nothing is asked for it
+(`idp.sessions.remember`); everything is, when more is wanted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from idp import ids
 from idp.events.actor import Actor
 from idp.events.catalogue import LoginFailed, SecondFactorAsked
+from idp.policy import limits
 from idp.policy.admission import Barred
 from idp.policy.assurance import Authentication
 from idp.policy.deadlines import Ownership
 from idp.policy.timeouts import is_in_last_minutes
-from idp.sessions import admission, lifecycle, prove, remember, remembering
+from idp.sessions import admission, beginning, lifecycle, marks, prove, remember, remembering
 from idp.sessions import ceremony as ceremonies
+from idp.sessions.beginning import Started
 from idp.sessions.ceremony import Ceremony
 from idp.sessions.device import Visit, describe
 from idp.sessions.prove import Rejected as Rejected
@@ -28,6 +31,11 @@ from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.users import factors, rules, trusted_devices
 from idp.users.model import User
 from idp.users.passwords import PasswordHasher
+
+AT_LIMIT = (
+    "You are signed in on as many devices as you may be. "
+    "Please sign in again to see them, or sign out on one of them."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,18 @@ class SecondFactor:
 
 
 @dataclass(frozen=True, slots=True)
+class AtLimit:
+    """Everything is proved, and a limit of sessions keeps this one from beginning.
+
+    `full` says which, and whether its person may choose who makes room; the ceremony holds what was
+    proved until they have.
+    """
+
+    ceremony: Ceremony
+    full: limits.Full
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """Where somebody comes in.
 
@@ -74,15 +94,15 @@ class Entry:
 
 def with_password(
     work: Work, hasher: PasswordHasher, *, name: str, password: str, entry: Entry
-) -> SignedIn | SecondFactor | Rejected:
-    """Signs in whoever `name` and `password` belong to, or says which factors must follow.
+) -> SignedIn | SecondFactor | AtLimit | Rejected:
+    """Signs in whoever `name` and `password` belong to, or says what must follow.
 
     Raises `Unavailable` when too many passwords are waiting.
     """
 
     def then(
         unit: UnitOfWork, user: User, proof: Authentication
-    ) -> SignedIn | SecondFactor | Rejected:
+    ) -> SignedIn | SecondFactor | AtLimit | Rejected:
         able = factors.enrolled(unit, user.id)
         if not factors.has_second(able):
             return _admit(unit, user, [proof], entry)
@@ -109,7 +129,7 @@ def with_code(
     code: str,
     entry: Entry,
     trust: str | None,
-) -> SignedIn | Rejected:
+) -> SignedIn | AtLimit | Rejected:
     """Goes on with a one-time or recovery code; see `_complete` for `trust`."""
     return prove.code(
         work,
@@ -123,7 +143,7 @@ def with_code(
 
 def with_passkey(
     work: Work, *, ceremony: Ceremony, credential: str, entry: Entry, trust: str | None
-) -> SignedIn | Rejected:
+) -> SignedIn | AtLimit | Rejected:
     """Signs in with a passkey: alone, or after the password that the ceremony holds."""
     return prove.passkey(
         work,
@@ -149,6 +169,9 @@ def with_cookie(work: Work, *, cookie: str, visit: Visit) -> SignedIn | Rejected
         entered = remember.enter(unit, cookie, visit)
         if entered is None:
             return None
+        if isinstance(entered, limits.MustChoose | limits.Blocked):
+            # Whoever proved nothing is shown no sessions and ends none.
+            return Rejected(AT_LIMIT, 403)
         return SignedIn(
             entered.session.id,
             entered.session.user_id,
@@ -158,6 +181,39 @@ def with_cookie(work: Work, *, cookie: str, visit: Visit) -> SignedIn | Rejected
         )
 
 
+def with_choice(
+    work: Work,
+    *,
+    ceremony: Ceremony,
+    giving_way: Collection[str],
+    entry: Entry,
+    trust: str | None,
+) -> SignedIn | AtLimit | Rejected:
+    """Goes on with those sessions over that the person chose, as far as they still must go.
+
+    Decided anew: ids that are not among the candidates of this moment count for nothing, and where
+    there is room by now nobody goes. Where there is not enough the ceremony stays good as long as it
+    was, so that what was proved does not live on by choosing wrongly.
+    """
+    with work.begin() as unit:
+        user = prove.proved(unit, ceremony, entry.visit)
+        if isinstance(user, Rejected):
+            return user
+        admitted = _admit(
+            unit,
+            user,
+            [replace(one, at=ceremony.begun_at) for one in ceremony.proved],
+            entry,
+            giving_way=giving_way,
+        )
+        if isinstance(admitted, AtLimit):
+            ceremonies.take_back(unit, ceremony)
+            return replace(admitted, ceremony=ceremony)
+        if isinstance(admitted, Rejected):
+            return admitted
+        return _trusting(unit, user, admitted, ceremony.proved, entry, trust)
+
+
 def methods_for(able: dict[str, str]) -> tuple[str, ...]:
     """The second factors somebody has, the best first."""
     return tuple(one for one in ("passkey", "totp", "recovery_code") if one in able)
@@ -165,31 +221,51 @@ def methods_for(able: dict[str, str]) -> tuple[str, ...]:
 
 def _complete(
     ceremony: Ceremony, entry: Entry, trust: str | None
-) -> Callable[[UnitOfWork, User, Authentication], SignedIn | Rejected]:
+) -> Callable[[UnitOfWork, User, Authentication], SignedIn | AtLimit | Rejected]:
     """What a last proof leads to; `trust` is "device" where this browser shall be trusted."""
 
-    def then(unit: UnitOfWork, user: User, proof: Authentication) -> SignedIn | Rejected:
-        signed_in = _admit(unit, user, [*ceremony.proved, proof], entry)
-        trusts = trust == "device" and ceremony.proved and entry.ownership == "own"
-        if isinstance(signed_in, Rejected) or not trusts:
-            return signed_in
-        # A secret of its own, new at this moment: nobody can have planted it before.
-        secret = ids.new_secret()
-        trusted_devices.trust(
-            unit,
-            user,
-            device_hash=ids.digest(secret),
-            name=describe(entry.visit).label,
-            actor=Actor("user", signed_in.session_id),
-        )
-        return replace(signed_in, trust=secret)
+    def then(unit: UnitOfWork, user: User, proof: Authentication) -> SignedIn | AtLimit | Rejected:
+        proved = (*ceremony.proved, proof)
+        admitted = _admit(unit, user, proved, entry)
+        if not isinstance(admitted, SignedIn):
+            return admitted
+        return _trusting(unit, user, admitted, proved, entry, trust)
 
     return then
 
 
+def _trusting(
+    unit: UnitOfWork,
+    user: User,
+    signed_in: SignedIn,
+    proved: Sequence[Authentication],
+    entry: Entry,
+    trust: str | None,
+) -> SignedIn:
+    """Trusts the browser where that was asked for, by somebody who just showed two factors."""
+    if trust != "device" or len(proved) < 2 or entry.ownership != "own":
+        return signed_in
+    # A secret of its own, new at this moment: nobody can have planted it before.
+    secret = ids.new_secret()
+    device = trusted_devices.trust(
+        unit,
+        user,
+        device_hash=ids.digest(secret),
+        name=describe(entry.visit).label,
+        actor=Actor("user", signed_in.session_id),
+    )
+    marks.note_trusted_device(unit, signed_in.session_id, device.id)
+    return replace(signed_in, trust=secret)
+
+
 def _admit(
-    unit: UnitOfWork, user: User, proved: list[Authentication], entry: Entry
-) -> SignedIn | Rejected:
+    unit: UnitOfWork,
+    user: User,
+    proved: Sequence[Authentication],
+    entry: Entry,
+    *,
+    giving_way: Collection[str] = (),
+) -> SignedIn | AtLimit | Rejected:
     present = lifecycle.resume(unit, entry.current)
     is_own = present is not None and present.user_id == user.id
     barred = _barred(unit, user, entry.visit)
@@ -201,11 +277,20 @@ def _admit(
     if present is not None and is_own and (is_closed or not is_ending):
         session, secret = present, lifecycle.reauthenticate(unit, present, proved)
     else:
+        started = beginning.start(
+            unit,
+            user,
+            proved,
+            entry.visit,
+            ownership=entry.ownership,
+            giving_way=giving_way,
+            instead_of=present.id if present is not None else None,
+        )
+        if not isinstance(started, Started):
+            return AtLimit(_proved_all(unit, user, proved, entry), started)
         if present is not None:
-            # First, so that it does not count when room is made for the new one.
             why: lifecycle.EndReason = "renewed" if is_own else "replaced"
             lifecycle.end(unit, [present.id], reason=why, actor=Actor("user", user.id))
-        started = lifecycle.start(unit, user, proved, entry.visit, ownership=entry.ownership)
         session, secret = started.session, started.secret
     keepsake = remembering.after_sign_in(
         unit,
@@ -232,3 +317,13 @@ def _barred(unit: UnitOfWork, user: User, visit: Visit) -> Barred | None:
 def _kept_out(unit: UnitOfWork, user: User, visit: Visit, barred: Barred) -> Rejected:
     unit.record(LoginFailed(actor="user", user_id=user.id, ip=visit.ip, reason=barred.why))
     return Rejected(admission.sentence(barred), 403)
+
+
+def _proved_all(
+    unit: UnitOfWork, user: User, proved: Sequence[Authentication], entry: Entry
+) -> Ceremony:
+    """A ceremony for the page on which somebody chooses who makes room."""
+    begun = ceremonies.begin(
+        unit.now, purpose="choose", browser_hash=entry.visit.device_hash or "", user_id=user.id
+    )
+    return replace(begun, proved=tuple(proved), password_changed_at=user.password_changed_at)

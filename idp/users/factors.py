@@ -4,7 +4,7 @@ One statement, because it stands in the way of every sign-in. Also what all kind
 added or removed.
 """
 
-from sqlalchemy import bindparam, delete, func, null, select
+from sqlalchemy import bindparam, delete, func, null, select, union_all
 
 from idp.events.actor import Actor
 from idp.policy.assurance import PROVED
@@ -74,6 +74,21 @@ def enrolled(unit: UnitOfWork, user_id: str) -> dict[str, str]:
 def has_second(able: dict[str, str]) -> bool:
     """Whether these methods include one beside the password, so that every sign-in asks for it."""
     return "passkey" in able or "totp" in able or SUSPENDED in able
+
+
+_TAKEN = HotStatement(
+    union_all(
+        select(Passkey.id).where(Passkey.id == bindparam("credential"), *_USABLE),
+        select(Totp.id).where(
+            Totp.id == bindparam("credential"), Totp.user_id == bindparam("person")
+        ),
+    )
+)
+
+
+def is_taken(unit: UnitOfWork, user_id: str, credential: str) -> bool:
+    """Whether this passkey or code generator is theirs and proves something now."""
+    return bool(unit.run(_TAKEN, {"credential": credential, "person": user_id}))
 
 
 def hold(unit: UnitOfWork, user_id: str) -> None:

@@ -108,7 +108,7 @@ class Rule(Base):
     """A rule an administrator edits: versioned, audited, read by `idp.policy`.
 
     `applies_to` says whom it holds for (`idp.policy.selection`); empty means everybody. The id is
-    made of kind and `applies_to`.
+    made of kind and `applies_to`, and of a limit's `per`.
     """
 
     __tablename__ = "rules"

@@ -64,7 +64,10 @@ def in_force(unit: UnitOfWork, kind: Kind, subject: Subject) -> list[Mapping[str
 def all_rules(unit: UnitOfWork) -> list[Rule]:
     """Every rule, those for everybody first."""
     rows = unit.orm.scalars(select(Rule)).all()
-    return sorted(rows, key=lambda rule: (rule.kind, sorted(rule.applies_to.items())))
+    return sorted(
+        rows,
+        key=lambda rule: (rule.kind, sorted(rule.applies_to.items()), rule.value.get("per", "")),
+    )
 
 
 def of_role(unit: UnitOfWork, role: str) -> list[Rule]:
@@ -86,15 +89,20 @@ def set_rule(
     if kind not in KINDS:
         raise Refused("invalid_rule", f"A rule is one of: {', '.join(KINDS)}.")
     problem = selection.problem_with(applies_to) or _PROBLEMS[kind](value)
+    if kind == "limits":
+        problem = problem or limits.problem_with_selectors(applies_to)
     if problem is not None:
         raise Refused("invalid_rule", problem)
     role = applies_to.get("role")
     if role is not None and unit.orm.get(Role, role) is None:
         raise Refused("unknown_role", f"There is no role {role!r}.", 404)
-    rule = _rule(unit, kind, applies_to)
+    per = value.get("per")
+    rule = _rule(unit, kind, applies_to, per)
     before = None
     if rule is None:
-        rule = Rule(id=rule_id(kind, applies_to), kind=kind, applies_to=dict(applies_to), version=1)
+        rule = Rule(
+            id=rule_id(kind, applies_to, per), kind=kind, applies_to=dict(applies_to), version=1
+        )
         unit.orm.add(rule)
     else:
         before = rule.value
@@ -112,23 +120,31 @@ def set_rule(
     return rule
 
 
-def remove_rule(unit: UnitOfWork, kind: str, applies_to: Mapping[str, str], actor: Actor) -> None:
+def remove_rule(
+    unit: UnitOfWork,
+    kind: str,
+    applies_to: Mapping[str, str],
+    actor: Actor,
+    *,
+    per: str | None = None,
+) -> None:
     """Takes a rule away, so that a more general one or the default holds again."""
-    rule = _rule(unit, kind, applies_to)
+    rule = _rule(unit, kind, applies_to, per)
     if rule is None:
         raise Refused("unknown_rule", "There is no such rule.", 404)
     unit.orm.delete(rule)
     unit.record(_changed(actor, kind=kind, applies_to=applies_to, before=rule.value, after=None))
 
 
-def rule_id(kind: str, applies_to: Mapping[str, str]) -> str:
-    """The id of the rule of a kind for whom `applies_to` selects.
+def rule_id(kind: str, applies_to: Mapping[str, str], per: str | None = None) -> str:
+    """The id of the rule of a kind for whom `applies_to` selects, and of limits what they are `per`.
 
     Made from what the rule is for, so that the primary key keeps two administrators from making two
     rules for one thing.
     """
     selectors = orjson.dumps(dict(applies_to), option=orjson.OPT_SORT_KEYS).decode()
-    return "rul_" + ids.digest(f"{kind} {selectors}")[:26]
+    what = f"{kind} per {per}" if per is not None else kind
+    return "rul_" + ids.digest(f"{what} {selectors}")[:26]
 
 
 class RulesInForce:
@@ -156,8 +172,10 @@ class RulesInForce:
         self._read_at = -1.0
 
 
-def _rule(unit: UnitOfWork, kind: str, applies_to: Mapping[str, str]) -> Rule | None:
-    return unit.orm.get(Rule, rule_id(kind, applies_to), with_for_update=True)
+def _rule(
+    unit: UnitOfWork, kind: str, applies_to: Mapping[str, str], per: str | None
+) -> Rule | None:
+    return unit.orm.get(Rule, rule_id(kind, applies_to, per), with_for_update=True)
 
 
 def _name(actor: Actor) -> str:

@@ -67,6 +67,24 @@ def recognises(unit: UnitOfWork, user_id: str, device_hash: str | None) -> bool:
     return bool(unit.run(_NOTE_USE, values))
 
 
+_IN_BROWSER = HotStatement(
+    select(TrustedDevice.id).where(
+        TrustedDevice.device_hash == bindparam("device"),
+        TrustedDevice.user_id == bindparam("person"),
+        TrustedDevice.expires_at > bindparam("now"),
+    )
+)
+
+
+def in_browser(unit: UnitOfWork, user_id: str, device_hash: str | None) -> str | None:
+    """The id of the trusted device that this browser is, if this very person trusts it."""
+    if device_hash is None:
+        return None
+    values = {"device": device_hash, "person": user_id, "now": unit.now}
+    rows = unit.run(_IN_BROWSER, values)
+    return str(rows[0][0]) if rows else None
+
+
 def of(unit: UnitOfWork, user_id: str) -> list[TrustedDevice]:
     """The browsers somebody trusts, the one used last first."""
     return list(

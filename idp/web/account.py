@@ -17,10 +17,19 @@ from idp.clock import Instant
 from idp.errors import Refused
 from idp.events.actor import Actor
 from idp.oauth import authorizations
-from idp.sessions import lifecycle, naming, queries
+from idp.sessions import lifecycle, marks, naming, queries
 from idp.sessions.model import Session
 from idp.storage.unit_of_work import UnitOfWork
-from idp.web import cookies, elevation, errors, receipts, remembered, session_view, welcome
+from idp.web import (
+    cookies,
+    elevation,
+    errors,
+    own_rules,
+    receipts,
+    remembered,
+    session_view,
+    welcome,
+)
 from idp.web.http import PageRequest, WebContext, route
 from idp.web.local_path import ACCOUNT
 from idp.web.visitor import Visitor, find, visitor_route
@@ -40,6 +49,9 @@ def routes(context: WebContext) -> list[Route]:
         visitor_route(context, f"{ACCOUNT}/{{id}}/end", {"POST": end_one}),
         visitor_route(
             context, f"{ACCOUNT}/{{id}}/rename", {"POST": rename}, operation="manage_account"
+        ),
+        visitor_route(
+            context, f"{ACCOUNT}/{{id}}/keep", {"POST": keep}, operation="manage_account"
         ),
         visitor_route(
             context, "/account/grants/{id}/end", {"POST": end_grant}, operation="manage_account"
@@ -68,6 +80,9 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         )
         offline = session_view.offline(unit, user_id)
         copies = remembered.copies(unit, user_id)
+        own = own_rules.of(
+            unit, visitor.session, roles=visitor.user.roles, running=[row.id for row in running]
+        )
     return context.renderer.page(
         "sessions_ended.html" if is_ended else "sessions.html",
         language=request.language,
@@ -81,6 +96,7 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         outcome=outcome,
         history_days=context.settings.history_days,
         sources=context.provider.atlas.attributions(),
+        own_rules=own,
     )
 
 
@@ -158,6 +174,17 @@ def rename(context: WebContext, request: PageRequest, visitor: Visitor) -> Respo
     with context.work.begin() as unit:
         session = _own(unit, visitor, request.params["id"])
         naming.rename(unit, session, request.form.get("name", ""), _actor(visitor))
+    return RedirectResponse(f"{ACCOUNT}#{session.id}", 303)
+
+
+def keep(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
+    """POST /account/sessions/{id}/keep: the last to give way at a limit, or one like the others."""
+    mark = {"yes": marks.keep, "no": marks.let_go}.get(request.form.get("keep", ""))
+    if mark is None:
+        raise Refused("malformed_request", "This request cannot be understood.", 400)
+    with context.work.begin() as unit:
+        session = _own(unit, visitor, request.params["id"])
+        mark(unit, session, _actor(visitor))
     return RedirectResponse(f"{ACCOUNT}#{session.id}", 303)
 
 

@@ -21,12 +21,14 @@ from idp.oauth.protected import Caller
 from idp.oauth.userinfo import bearer_token
 from idp.policy import assurance
 from idp.policy.assurance import Demand
-from idp.sessions import endings, lifecycle, naming, queries
+from idp.sessions import endings, lifecycle, marks, naming, queries
 from idp.sessions.model import Session
 from idp.sessions.place import Place
 from idp.storage.unit_of_work import UnitOfWork
-from idp.web import elevation, json_api, receipts, session_view
+from idp.users.model import User
+from idp.web import elevation, json_api, own_rules, receipts, session_view
 from idp.web.http import Handler, PageRequest, WebContext
+from idp.web.own_rules import OwnLimit
 from idp.web.session_view import SessionRow
 
 PATH = "/api/v1/users/sessions"
@@ -42,7 +44,7 @@ def routes(context: WebContext) -> list[Route]:
         _api_route(context, PATH, {"GET": list_sessions}),
         _api_route(context, f"{PATH}/revoke-all", {"POST": revoke_all}),
         _api_route(context, f"{PATH}/{{id}}/extend", {"POST": extend}),
-        _api_route(context, f"{PATH}/{{id}}", {"PATCH": rename, "DELETE": end}),
+        _api_route(context, f"{PATH}/{{id}}", {"PATCH": change, "DELETE": end}),
     ]
 
 
@@ -51,23 +53,43 @@ def list_sessions(context: WebContext, request: PageRequest, caller: Caller) -> 
     _takes_no_body(request)
     with context.work.read() as unit:
         rows = session_view.running(unit, caller.user_id, current_id=caller.session_id)
-    return json_api.answer({"sessions": [_shown(row) for row in rows]})
+        own = own_rules.of(
+            unit,
+            unit.orm.get_one(Session, caller.session_id),
+            roles=unit.orm.get_one(User, caller.user_id).roles,
+            running=[row.id for row in rows],
+        )
+    return json_api.answer(
+        {
+            "sessions": [_shown(row) for row in rows],
+            "limits": [_limit(one) for one in own.limits],
+        }
+    )
 
 
-def rename(context: WebContext, request: PageRequest, caller: Caller) -> Response:
-    """PATCH {"name": …}: null or "" brings the default name back; needs a proof of any age."""
+def change(context: WebContext, request: PageRequest, caller: Caller) -> Response:
+    """PATCH {"name": …, "kept": …}: either or both; needs a proof of any age.
+
+    A name that is null or "" brings the default back.
+    """
     body = json_api.object_of(request.body)
-    if set(body) != {"name"}:
-        raise Refused("invalid_field", "The body must have the one member “name”.", 400)
-    name = body["name"]
+    if not body or not set(body) <= {"name", "kept"}:
+        raise Refused("invalid_field", "The body must have “name” or “kept”, or both.", 400)
+    name, kept = body.get("name"), body.get("kept", False)
     if name is not None and not isinstance(name, str):
         raise Refused("invalid_field", "“name” must be a text or null.", 400)
+    if not isinstance(kept, bool):
+        raise Refused("invalid_field", "“kept” must be true or false.", 400)
     with context.work.begin() as unit:
         session = _own(unit, caller, request.params["id"])
         _require_any_proof(caller)
         if session.ended_at is not None:
             raise _over(unit, session)
-        naming.rename(unit, session, name or "", _actor(caller))
+        if "name" in body:
+            naming.rename(unit, session, name or "", _actor(caller))
+        if "kept" in body:
+            mark = marks.keep if kept else marks.let_go
+            mark(unit, session, _actor(caller))
     with context.work.read() as unit:
         for row in session_view.running(unit, caller.user_id, current_id=caller.session_id):
             if row.id == session.id:
@@ -157,6 +179,8 @@ def _shown(row: SessionRow) -> dict[str, Any]:
         "default_name": row.default_name,
         "device": {"type": row.device_type, "browser": row.browser, "os": row.os},
         "current": row.is_current,
+        "kept": row.is_kept,
+        "on_trusted_device": row.is_on_trusted_device,
         "origin": row.origin,
         "ip": row.ip,
         "place": _place(row.place),
@@ -175,6 +199,18 @@ def _shown(row: SessionRow) -> dict[str, Any]:
             }
             for app in row.apps
         ],
+    }
+
+
+def _limit(own: OwnLimit) -> dict[str, Any]:
+    """A limit; the selectors it counts by are left out where it counts all sessions."""
+    limit = own.limit
+    return {
+        "maximum": limit.maximum,
+        "used": own.used,
+        "at_limit": limit.at_limit,
+        "per": limit.per,
+        **limit.kind,
     }
 
 

@@ -64,6 +64,15 @@ def cancelled(context: WebContext, request: PageRequest, pending: Pending | None
     return back_to_authorize(context, request, pending)
 
 
+def start_again(context: WebContext, request: PageRequest) -> Response:
+    """GET of a page that shows nothing without what was proved before it: back to the password."""
+    del context
+    if "request" not in request.query:
+        return RedirectResponse(visitor.SIGN_IN, 303)
+    query = urlencode({"request": request.query["request"]})
+    return RedirectResponse(f"/login?{query}", 303)
+
+
 def begin_again(request: PageRequest, pending: Pending | None) -> Response:
     """The way to the first page; what it has to say it finds out by itself."""
     if pending is not None:

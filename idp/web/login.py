@@ -15,8 +15,9 @@ from idp.oauth.pushed import Pending
 from idp.policy.timeouts import is_in_last_minutes
 from idp.sessions import prove, sign_in
 from idp.sessions.lifecycle import EXPIRY
-from idp.sessions.sign_in import Rejected, SecondFactor, SignedIn
+from idp.sessions.sign_in import AtLimit, Rejected, SecondFactor, SignedIn
 from idp.web import (
+    choose_session,
     entry,
     errors,
     factor_page,
@@ -28,7 +29,7 @@ from idp.web import (
 )
 from idp.web.http import PageRequest, WebContext, route
 from idp.web.local_path import local_path
-from idp.web.pending import back_to_authorize, find_pending, unknown_request
+from idp.web.pending import find_pending, unknown_request
 from idp.web.session_over import Over
 from idp.web.sign_in_page import LONGEST_NAME, Form
 
@@ -81,8 +82,7 @@ def submit_for_app(context: WebContext, request: PageRequest) -> Response:
     if isinstance(outcome, Form):
         present = visitor.find(context, request)
         return sign_in_page.for_app(context, request, pending, outcome, present, None)
-    response = back_to_authorize(context, request, pending)
-    return entry.keeping(context, request, outcome, response)
+    return choose_session.onward(context, request, outcome, pending)
 
 
 def show_for_account(context: WebContext, request: PageRequest) -> Response:
@@ -115,7 +115,7 @@ def submit_here(context: WebContext, request: PageRequest) -> Response:
         return second_factor.ask(context, request, outcome, None)
     if isinstance(outcome, Form):
         return sign_in_page.for_account(context, request, wanted, outcome, None)
-    return entry.keeping(context, request, outcome, RedirectResponse(wanted, 303))
+    return choose_session.onward(context, request, outcome, None)
 
 
 def _over(context: WebContext, request: PageRequest) -> Over | None:
@@ -126,11 +126,11 @@ def _over(context: WebContext, request: PageRequest) -> Over | None:
 
 def _sign_in(
     context: WebContext, request: PageRequest, pending: Pending | None
-) -> SignedIn | SecondFactor | Form:
+) -> SignedIn | SecondFactor | AtLimit | Form:
     # Nothing is refused here for how it looks: whatever is typed costs one hash (BF-11).
     name = request.form.get("username", "")
     stays = request.form.get(entry.STAY) == "yes"
-    outcome: SignedIn | SecondFactor | Rejected
+    outcome: SignedIn | SecondFactor | AtLimit | Rejected
     try:
         if request.form.get("action") == "passkey":
             outcome = _with_passkey(context, request, pending)
@@ -154,7 +154,7 @@ def _sign_in(
 
 def _with_passkey(
     context: WebContext, request: PageRequest, pending: Pending | None
-) -> SignedIn | Rejected:
+) -> SignedIn | AtLimit | Rejected:
     ceremony = factor_page.ceremony_in(context, request, purpose="sign_in")
     # One that holds proofs belongs to the second page.
     if ceremony is None or ceremony.user_id is not None:

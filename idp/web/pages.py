@@ -7,6 +7,7 @@ from idp.web import (
     api,
     apps,
     authenticator_app,
+    choose_session,
     consent,
     dev_mail,
     device,
@@ -35,6 +36,7 @@ from idp.web.http import WebContext
 _MODULES = (
     login,
     second_factor,
+    choose_session,
     step_up,
     consent,
     device,

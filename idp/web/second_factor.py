@@ -5,9 +5,8 @@ the last proof is good; what was proved so far travels in the form (`idp.session
 """
 
 from typing import cast
-from urllib.parse import urlencode
 
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from idp.errors import Refused
@@ -15,30 +14,21 @@ from idp.oauth.pushed import Pending
 from idp.sessions import ceremony as ceremonies
 from idp.sessions import prove, sign_in
 from idp.sessions.ceremony import Ceremony
-from idp.sessions.sign_in import Entry, Rejected, SecondFactor, SignedIn
+from idp.sessions.sign_in import AtLimit, Entry, Rejected, SecondFactor, SignedIn
 from idp.users import factors
 from idp.users import queries as users
-from idp.web import csrf, entry, errors, factor_page, sign_in_page, visitor
+from idp.web import choose_session, csrf, entry, errors, factor_page, sign_in_page
 from idp.web.factor_page import Asked
 from idp.web.http import PageRequest, WebContext, route
 from idp.web.local_path import local_path
-from idp.web.pending import back_to_authorize, find_pending, leads_to, unknown_request
+from idp.web.pending import find_pending, leads_to, unknown_request
 
 PATH = "/login/second"
 
 
 def routes(context: WebContext) -> list[Route]:
     """/login/second"""
-    return [route(context, PATH, errors.PUBLIC, {"GET": start_again, "POST": submit})]
-
-
-def start_again(context: WebContext, request: PageRequest) -> Response:
-    """GET /login/second: there is nothing to show without what was proved; back to the password."""
-    del context
-    if "request" not in request.query:
-        return RedirectResponse(visitor.SIGN_IN, 303)
-    query = urlencode({"request": request.query["request"]})
-    return RedirectResponse(f"/login?{query}", 303)
+    return [route(context, PATH, errors.PUBLIC, {"GET": entry.start_again, "POST": submit})]
 
 
 def ask(
@@ -77,11 +67,7 @@ def submit(context: WebContext, request: PageRequest) -> Response:
     if isinstance(outcome, Rejected):
         fresh = ceremonies.again(ceremony) if method == "passkey" else ceremony
         return _page(context, request, fresh, pending, methods, method, outcome)
-    if pending is not None:
-        response = back_to_authorize(context, request, pending)
-    else:
-        response = RedirectResponse(local_path(request.form.get("next")), 303)
-    return entry.keeping(context, request, outcome, response)
+    return choose_session.onward(context, request, outcome, pending)
 
 
 def _no_way(context: WebContext, request: PageRequest) -> Response:
@@ -97,7 +83,7 @@ def _no_way(context: WebContext, request: PageRequest) -> Response:
 
 def _proved(
     context: WebContext, request: PageRequest, ceremony: Ceremony, method: str, at: Entry
-) -> SignedIn | Rejected:
+) -> SignedIn | AtLimit | Rejected:
     trust = "device" if request.form.get("trust") == "yes" else None
     if method == "passkey":
         return sign_in.with_passkey(

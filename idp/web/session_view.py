@@ -18,6 +18,7 @@ from idp.sessions import queries, remembering
 from idp.sessions.model import Session
 from idp.sessions.place import Place
 from idp.storage.unit_of_work import UnitOfWork
+from idp.users import trusted_devices
 from idp.web import timeline
 from idp.web.language import NOW_LASTS
 from idp.web.receipts import AppTold, told_by_session
@@ -63,7 +64,8 @@ class SessionRow:
     is_temporary: bool
     # Whether its browser stays signed in.
     is_remembered: bool
-    is_trusted: bool
+    is_kept: bool
+    is_on_trusted_device: bool
     ip: str | None
     place: Place
     user_agent: str
@@ -135,6 +137,7 @@ def running(
     happenings = timeline.of_sessions(unit, ids) if ids else {}
     alarming = {reuse.session_id for reuse in reuses}
     staying = {series.id for series in remembering.of(unit, user_id)}
+    trusted = {device.id for device in trusted_devices.of(unit, user_id)}
     rows = [
         _row(
             unit,
@@ -142,6 +145,7 @@ def running(
             is_current=session.id == current_id,
             needs_attention=session.id in alarming,
             is_remembered=session.remembered_id in staying,
+            is_on_trusted_device=session.trusted_device_id in trusted,
             apps=[_app(app) for app in apps.get(session.id, [])],
             happenings=happenings[session.id],
         )
@@ -209,6 +213,7 @@ def _row(
     is_current: bool,
     needs_attention: bool,
     is_remembered: bool,
+    is_on_trusted_device: bool,
     apps: list[App],
     happenings: list[Happening],
 ) -> SessionRow:
@@ -227,7 +232,8 @@ def _row(
         via=details.via,
         is_temporary=bool(session.temporary),
         is_remembered=is_remembered,
-        is_trusted=bool(session.trusted),
+        is_kept=bool(session.kept),
+        is_on_trusted_device=is_on_trusted_device,
         ip=details.ip,
         place=details.place,
         user_agent=details.user_agent,

@@ -11,7 +11,7 @@ from idp.errors import Refused
 from idp.events.actor import Actor
 from idp.notify import mailed_links
 from idp.policy import management
-from idp.sessions import lifecycle
+from idp.sessions import beginning
 from idp.sessions.prove import PASSWORD
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import links as action_links
@@ -87,7 +87,10 @@ def _carry_out(unit: UnitOfWork, request: PageRequest, token: str, encoded: str)
         actor=_ACTOR,
     )
     _verify(unit, user, request.language)
-    return lifecycle.start(unit, user, [PASSWORD], request.visit).secret
+    started = beginning.start(unit, user, [PASSWORD], request.visit)
+    if isinstance(started, beginning.Started):
+        return started.secret
+    raise RuntimeError("somebody who was made just now is at no limit")
 
 
 def _verify(unit: UnitOfWork, user: User, language: str) -> None:

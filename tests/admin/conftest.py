@@ -8,7 +8,7 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from idp.policy import management
-from idp.sessions.lifecycle import Started
+from idp.sessions.beginning import Started
 from idp.users import queries
 from idp.users.model import User
 from tests.harness.provider import Idp, Registered

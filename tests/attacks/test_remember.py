@@ -16,7 +16,7 @@ from idp.clock import DAY, HOUR, MINUTE, SECOND
 from idp.events.actor import SYSTEM
 from idp.events.catalogue import FactorRemoved, FactorSuspended, SessionDisowned
 from idp.policy.assurance import Authentication
-from idp.sessions import forgetting, lifecycle, prove, remembering
+from idp.sessions import beginning, forgetting, lifecycle, prove, remembering
 from idp.sessions.device import Visit
 from idp.sessions.lifecycle import EndReason
 from idp.storage.unit_of_work import UnitOfWork
@@ -439,7 +439,8 @@ def remembered(idp: Idp, user: User, proof: Authentication, number: str) -> None
     visit = Visit(device_hash=ids.digest(number))
     with idp.work.begin() as unit:
         fresh = unit.orm.get_one(User, user.id)
-        started = lifecycle.start(unit, fresh, [proof], visit)
+        started = beginning.start(unit, fresh, [proof], visit)
+        assert isinstance(started, beginning.Started)
         assert remembering.make(unit, fresh, started.session, [proof], visit) is not None
 
 

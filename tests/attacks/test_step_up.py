@@ -18,9 +18,9 @@ import idp as product
 from idp.clock import MINUTE, SECOND
 from idp.sessions import ceremony as ceremonies
 from idp.sessions import sign_in, step_up
+from idp.sessions.beginning import Started
 from idp.sessions.ceremony import Ceremony
 from idp.sessions.device import Visit
-from idp.sessions.lifecycle import Started
 from idp.sessions.model import Session
 from idp.sessions.prove import PASSWORD as BY_PASSWORD
 from idp.sessions.sign_in import Entry, Rejected, SecondFactor, SignedIn

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from idp.clock import MINUTE
 from idp.events.actor import Actor
 from idp.policy.assurance import Authentication
-from idp.sessions.lifecycle import Started
+from idp.sessions.beginning import Started
 from idp.sessions.model import Session
 from idp.sessions.prove import PASSWORD as BY_PASSWORD
 from idp.storage.unit_of_work import UnitOfWork

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.types import ASGIApp, Message
 
-from idp.sessions.lifecycle import Started
+from idp.sessions.beginning import Started
 from tests.harness.provider import Registered
 
 FORM = "application/x-www-form-urlencoded"

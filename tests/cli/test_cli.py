@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -482,6 +483,70 @@ def test_hours_networks_and_profiles_are_written_as_people_write_them(ready: Ter
     assert "Europe/Paris" in refuse("hours", "from=08:00", "to=18:00", "timezone=Europe/Atlantis")
     assert "no network" in refuse("networks", "allow=10.0.0.1/8")
     assert "at most 900" in refuse("timeouts", "profile=aal3", "idle=3600")
+
+
+def test_limits_of_several_kinds_are_rules_of_their_own(ready: Terminal) -> None:
+    ready.ok("rules", "set", "limits", "maximum=5", "at_limit=ask")
+    ready.ok("rules", "set", "limits", "maximum=3", "per=ip")
+    assert ready.ok("rules", "set", "limits", "single")["version"] == 2
+    assert [one["value"] for one in ready.ok("rules", "list")] == [
+        {"maximum": 1, "at_limit": "end_oldest"},
+        {"maximum": 3, "per": "ip"},
+    ]
+    assert "end_oldest, ask, block" in ready.refused(
+        "rules", "set", "limits", "maximum=2", "at_limit=x"
+    )
+    assert "ip, device_type, country" in ready.refused(
+        "rules", "set", "limits", "maximum=2", "per=x"
+    )
+    ready.ok("rules", "remove", "limits", "--per", "ip")
+    assert "no such rule" in ready.refused("rules", "remove", "limits", "--per", "ip")
+    assert len(ready.ok("rules", "list")) == 1
+
+
+def test_what_holds_for_somebody_is_shown_with_the_rules_behind_it(
+    ready: Terminal, idp: Idp
+) -> None:
+    """Row L7."""
+    ready.ok("role", "define", "nurse")
+    idp.person("anna", roles=["nurse"])
+    app = idp.register()
+    assert [
+        (one["kind"], one["value"], one["rules"]) for one in ready.ok("rules", "show", "anna")
+    ] == [
+        ("timeouts", {"idle": 3_600, "absolute": 86_400, "shared": 3_600}, []),
+        ("limits", {"maximum": 15, "at_limit": "end_oldest"}, []),
+    ]
+    ready.ok("rules", "set", "timeouts", "idle=1800")
+    ready.ok("rules", "set", "timeouts", "absolute=43200", "--role", "nurse")
+    ready.ok("rules", "set", "timeouts", "idle=60", "--device-type", "tv")
+    ready.ok("rules", "set", "limits", "maximum=3", "at_limit=ask")
+    ready.ok("rules", "set", "limits", "maximum=9", "--role", "nurse")
+    ready.ok("rules", "set", "limits", "maximum=2", "per=ip", "--country", "FR")
+    ready.ok("rules", "set", "assurance", "acr=aal1")
+    ready.ok("rules", "set", "assurance", "acr=aal2", "--role", "nurse", "--client", app.id)
+    assert [
+        (one["kind"], one["when"], one["value"], [rule["applies_to"] for rule in one["rules"]])
+        for one in ready.ok("rules", "show", "anna")
+    ] == [
+        (
+            "timeouts", {}, {"idle": 3_600, "absolute": 43_200, "shared": 3_600},
+            [{"role": "nurse"}],
+        ),
+        ("timeouts", {"device_type": "tv"}, {"idle": 60}, [{"device_type": "tv"}]),
+        ("limits", {}, {"maximum": 9, "at_limit": "end_oldest"}, [{"role": "nurse"}]),
+        (
+            "limits", {"country": "FR"}, {"maximum": 2, "per": "ip", "at_limit": "end_oldest"},
+            [{"country": "FR"}],
+        ),
+        ("assurance", {}, {"acr": "aal1"}, [{}]),
+        ("assurance", {"client": app.id}, {"acr": "aal2"}, [{"client": app.id, "role": "nurse"}]),
+    ]  # fmt: skip
+    shown = ready("rules", "show", "anna").out
+    line = r"limits +always +maximum=9 at_limit=end_oldest +role=nurse \(version 1\)"
+    assert re.search(line, shown)
+    assert "default" not in shown
+    assert "no user" in ready.refused("rules", "show", "nobody")
 
 
 def test_levels_are_ruled_for_everybody_for_a_role_and_for_a_scope(

@@ -4,7 +4,7 @@ import socket
 import time
 from pathlib import Path
 
-from idp.sessions import lifecycle
+from idp.sessions import beginning
 from idp.sessions.device import Visit
 from idp.sessions.prove import PASSWORD
 from idp.users import queries
@@ -22,7 +22,9 @@ def test_an_open_stream_ends_with_the_server_and_does_not_hold_it_up(tmp_path: P
         (server,) = deployment.servers
         with deployment.work.begin() as unit:
             user = queries.create_user(unit, username="alice")
-            secret = lifecycle.start(unit, user, (PASSWORD,), Visit()).secret
+            started = beginning.start(unit, user, (PASSWORD,), Visit())
+        assert isinstance(started, beginning.Started)
+        secret = started.secret
         with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
             connection.sendall(
                 b"GET /account/session/stream HTTP/1.1\r\nHost: localhost\r\n"

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from idp import app as application
 from idp.events import log as event_log
 from idp.oauth import clients
+from idp.policy.limits import AtLimit
 from idp.storage import migrations
 from idp.storage.unit_of_work import Work
 from idp.users import queries, rules
@@ -89,9 +90,10 @@ class Deployment:
             client, secret = clients.create(unit, **(wanted | values), actor=ADMIN)
             return AppAt(self.port, Registered(client.id, secret, CALLBACK))
 
-    def limit_sessions(self, maximum: int) -> None:
+    def limit_sessions(self, maximum: int, at_limit: AtLimit = "end_oldest") -> None:
+        value = {"maximum": maximum, "at_limit": at_limit}
         with self.work.begin() as unit:
-            rules.set_rule(unit, "limits", {}, {"maximum": maximum}, ADMIN)
+            rules.set_rule(unit, "limits", {}, value, ADMIN)
 
     def rows(self, statement: str, **values: Any) -> list[Mapping[str, Any]]:
         """The rows of a query, as they stand now."""

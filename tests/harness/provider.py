@@ -21,9 +21,10 @@ from starlette.testclient import TestClient
 from idp import app as application
 from idp.events.actor import Actor
 from idp.oauth import clients
-from idp.sessions import lifecycle
+from idp.sessions import beginning, lifecycle
+from idp.sessions.beginning import Started
 from idp.sessions.device import Visit
-from idp.sessions.lifecycle import Authentication, Started
+from idp.sessions.lifecycle import Authentication
 from idp.sessions.model import Session
 from idp.sessions.prove import PASSWORD as BY_PASSWORD
 from idp.settings import Settings
@@ -134,12 +135,10 @@ class Idp:
         """A session of this person, begun now, without a browser."""
         with self.work.begin() as unit:
             fresh = unit.orm.get_one(User, user.id)
-            return lifecycle.start(
-                unit,
-                fresh,
-                proved,
-                Visit(ip=ip, agent=agent, locate=self.app.provider.atlas.of),
-            )
+            visit = Visit(ip=ip, agent=agent, locate=self.app.provider.atlas.of)
+            started = beginning.start(unit, fresh, proved, visit)
+            assert isinstance(started, Started), started
+            return started
 
     def prove(self, started: Started, *proved: Authentication) -> Started:
         """The session after its person proved more just now, with its new secret."""

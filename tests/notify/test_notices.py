@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from idp.clock import MINUTE
 from idp.events.actor import Actor
 from idp.events.catalogue import (
     DeviceTrusted,
@@ -14,6 +15,7 @@ from idp.events.catalogue import (
     FactorAdded,
     FactorRemoved,
     FactorSuspended,
+    LimitReached,
     PasswordChanged,
     RecoveryCodesMade,
     RecoveryCodeUsed,
@@ -21,10 +23,13 @@ from idp.events.catalogue import (
     UserChanged,
 )
 from idp.notify import notices
-from idp.users import queries
+from idp.policy.deadlines import Ownership
+from idp.sessions.device import Visit
+from idp.sessions.sign_in import Entry, with_password
+from idp.users import queries, rules
 from idp.users.model import User
 from tests.harness.mail import Received, owed
-from tests.harness.provider import ADMIN, ISSUER, Idp
+from tests.harness.provider import ADMIN, ISSUER, PASSWORD, Idp
 from tests.notify.conftest import Mailing
 
 NOT_ME = f"{ISSUER}/account/security/not-me"
@@ -191,5 +196,58 @@ def test_the_same_message_comes_at_most_ten_times_an_hour(either_idp: Idp) -> No
 
 
 def test_every_told_event_has_a_notice() -> None:
-    told = {kind for kind, _, _, _ in NOTICES} | {EmailChanged}
+    told = {kind for kind, _, _, _ in NOTICES} | {EmailChanged, LimitReached}
     assert told == set(notices.TOLD)
+
+
+# --- pushed out by a limit ------------------------------------------------------------------------
+
+
+def limit(idp: Idp, at_limit: str) -> None:
+    with idp.work.begin() as unit:
+        rules.set_rule(unit, "limits", {}, {"maximum": 1, "at_limit": at_limit}, ADMIN)
+
+
+def sign_in(idp: Idp, browser: str, *, ownership: Ownership = "own") -> None:
+    visit = Visit(ip="198.51.100.9", agent=CHROME, device_hash=browser * 64)
+    entry = Entry(visit, None, ownership=ownership)
+    with_password(idp.work, idp.hasher, name="anna", password=PASSWORD, entry=entry)
+    idp.clock.advance(MINUTE)
+
+
+def test_somebody_whom_a_limit_signed_out_for_a_new_device_is_told(mailing: Mailing) -> None:
+    mailing.idp.person("anna")
+    limit(mailing.idp, "end_oldest")
+    sign_in(mailing.idp, "a")
+    sign_in(mailing.idp, "b")
+    mailing.post.send()
+    (mail,) = mailing.server.received
+    assert mail.message["Subject"] == "A new device signed in, and another was signed out"
+    for part in (mail.part("plain"), mail.part("html")):
+        assert "You may be signed in on 1 device at a time." in part
+        assert "The one that rested longest was signed out." in part
+        assert "Chrome 156 on Windows" in part
+        assert "198.51.100.9" in part
+    assert links_of(mail) == {NOT_ME}
+
+
+def test_who_goes_back_and_forth_between_devices_is_told_of_each_once(idp: Idp) -> None:
+    idp.person("anna")
+    limit(idp, "end_oldest")
+    for browser in "abababcab":
+        sign_in(idp, browser)
+    assert [one.message for one in owed(idp.work)] == ["signed_out_by_limit"] * 2
+    # Of a device that others use too nobody knows who was there before.
+    for _ in range(2):
+        sign_in(idp, "a", ownership="shared")
+    assert len(owed(idp.work)) == 4
+
+
+@pytest.mark.parametrize("at_limit", ["ask", "block"])
+def test_where_nobody_was_signed_out_by_a_rule_nothing_is_told(idp: Idp, at_limit: str) -> None:
+    idp.person("anna")
+    limit(idp, at_limit)
+    sign_in(idp, "a")
+    sign_in(idp, "b")
+    assert idp.events("session.limit_reached")
+    assert owed(idp.work) == []

@@ -7,7 +7,7 @@ import pytest
 from idp.clock import to_seconds
 from idp.oauth import claims
 from idp.oauth.claims import BY_SCOPE
-from idp.sessions.lifecycle import Started
+from idp.sessions.beginning import Started
 from idp.users import queries
 from idp.users.model import User
 from tests.flows.apps import claims_of

@@ -2,7 +2,7 @@
 
 import pytest
 
-from idp.sessions.lifecycle import Started
+from idp.sessions.beginning import Started
 from idp.users import queries
 from idp.users.model import User
 from tests.harness.provider import ADMIN, Idp, Registered

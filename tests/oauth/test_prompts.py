@@ -4,7 +4,7 @@ import pytest
 
 from idp.clock import SECOND
 from idp.policy.timeouts import IDLE_DEFAULT
-from idp.sessions.lifecycle import Started
+from idp.sessions.beginning import Started
 from tests.harness.provider import Flow, Idp, Registered
 from tests.oauth.asking import Request, remember_consent
 

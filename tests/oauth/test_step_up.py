@@ -11,7 +11,7 @@ import pytest
 
 from idp.clock import MINUTE, SECOND, to_seconds
 from idp.policy.assurance import Authentication
-from idp.sessions.lifecycle import Started
+from idp.sessions.beginning import Started
 from idp.sessions.prove import PASSWORD
 from idp.users import queries, rules
 from tests.harness.provider import ADMIN, Idp, Registered

@@ -85,7 +85,7 @@ def test_a_right_password_at_the_wrong_time_is_no_wrong_password(idp: Idp) -> No
 
 @pytest.mark.attack("BF-05")
 def test_no_other_way_in_leads_around_the_hours(idp: Idp) -> None:
-    """Whatever begins a session begins it in `lifecycle.start`, which asks too."""
+    """Whatever begins a session begins it in `beginning.start`, which asks too."""
     user = idp.person()
     rule(idp, "hours", AFTERNOON)
     with pytest.raises(Refused) as refused:

@@ -9,7 +9,7 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from idp.events import delivery
-from idp.sessions.lifecycle import Started
+from idp.sessions.beginning import Started
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.model import User
 from tests.harness.provider import PASSWORD, Flow, Idp, Registered, answer_of

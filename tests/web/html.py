@@ -49,7 +49,10 @@ class Page(HTMLParser):
             self.forms.append(Form(attributes["action"], attributes.get("method", "get")))
         if not self.forms or "form" not in self._open or "form" in attributes:
             return
-        if tag == "input" and attributes.get("type") != "checkbox" and "name" in attributes:
+        is_left_out = attributes.get("type") == "checkbox" or (
+            attributes.get("type") == "radio" and "checked" not in attributes
+        )
+        if tag == "input" and not is_left_out and "name" in attributes:
             self.forms[-1].fields[attributes["name"]] = attributes.get("value", "")
         if tag == "button":
             self.forms[-1].buttons.append(

@@ -8,9 +8,9 @@ from httpx2 import Response
 
 from idp.clock import MINUTE, SECOND
 from idp.sessions.prove import PASSWORD
-from idp.users import totp
+from idp.users import rules, totp
 from tests.harness.enrolled import with_totp
-from tests.harness.provider import Idp, Registered
+from tests.harness.provider import ADMIN, Idp, Registered
 from tests.web.conftest import PHONE, Somebody
 
 PATH = "/api/v1/users/sessions"
@@ -58,6 +58,8 @@ def test_the_list_says_everything_of_every_session(
         "default_name": "Chrome 156 on Windows",
         "device": {"type": "desktop", "browser": "Chrome 156", "os": "Windows"},
         "current": True,
+        "kept": False,
+        "on_trusted_device": False,
         "origin": "browser",
         "ip": "192.0.2.1",
         "place": None,
@@ -85,9 +87,47 @@ def test_a_session_is_renamed(alice: Somebody, call: Caller) -> None:
         assert response.json()["name"] == response.json()["default_name"]
 
 
+def test_a_session_is_kept_and_let_go_again(idp: Idp, alice: Somebody, call: Caller) -> None:
+    other = alice.elsewhere()
+    response = call("PATCH", f"/{other}", json={"kept": True, "name": "Phone"})
+    assert (response.json()["kept"], response.json()["name"]) == (True, "Phone")
+    # What is not named stays as it is.
+    assert call("PATCH", f"/{other}", json={"name": "Old phone"}).json()["kept"] is True
+    response = call("PATCH", f"/{other}", json={"kept": False})
+    assert (response.json()["kept"], response.json()["name"]) == (False, "Old phone")
+    call("PATCH", f"/{other}", json={"kept": False})
+    assert [one["data"] for one in idp.events("session.marked")] == [
+        '{"kept":true}',
+        '{"kept":false}',
+    ]
+
+
+def test_the_list_says_which_limits_the_sessions_count_for(
+    idp: Idp, alice: Somebody, call: Caller
+) -> None:
+    assert call("GET").json()["limits"] == [
+        {"maximum": 15, "used": 1, "at_limit": "end_oldest", "per": None}
+    ]
+    alice.elsewhere(agent=PHONE)
+    with idp.work.begin() as unit:
+        phones = {"device_type": "phone"}
+        rules.set_rule(unit, "limits", {}, {"maximum": 5, "at_limit": "ask"}, ADMIN)
+        rules.set_rule(unit, "limits", {}, {"maximum": 3, "per": "ip"}, ADMIN)
+        rules.set_rule(unit, "limits", phones, {"maximum": 2, "at_limit": "block"}, ADMIN)
+    found = call("GET").json()["limits"]
+    assert sorted(found, key=lambda one: one["maximum"]) == [
+        {"maximum": 2, "used": 1, "at_limit": "block", "per": None, "device_type": "phone"},
+        {"maximum": 3, "used": 1, "at_limit": "end_oldest", "per": "ip"},
+        {"maximum": 5, "used": 2, "at_limit": "ask", "per": None},
+    ]
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [
+        (b'{"kept": 1}', "invalid_field"),
+        (b'{"kept": null}', "invalid_field"),
+        (b'{"kept": "yes"}', "invalid_field"),
         (b'{"name": "x", "trusted": true}', "invalid_field"),
         (b'{"label": "x"}', "invalid_field"),
         (b"{}", "invalid_field"),
@@ -232,7 +272,7 @@ def test_an_offline_grant_that_calls_is_not_cut_off_by_its_own_call(
     caller = Caller(gone, app, scope="openid sessions offline_access")
     idp.end(gone.id, "absolute_timeout")
     assert caller("POST", "/revoke-all").json()["ended"] == [alice.id]
-    assert caller("GET").json() == {"sessions": []}
+    assert caller("GET").json()["sessions"] == []
 
 
 def test_sessions_of_others_do_not_exist(

@@ -20,6 +20,7 @@ def account_forms(one: Somebody) -> list[tuple[str, dict[str, str]]]:
     return [
         (f"/account/sessions/{other}/end", {}),
         (f"/account/sessions/{other}/rename", {"name": "Mine"}),
+        (f"/account/sessions/{other}/keep", {"keep": "yes"}),
         ("/account/sessions/end", {"what": "others", "confirmed": "yes"}),
         ("/account/sessions/end", {"what": "everywhere", "confirmed": "yes"}),
         (
@@ -37,7 +38,7 @@ def test_every_form_of_the_account_needs_its_token(idp: Idp, alice: Somebody) ->
             response = alice.browser.post(path, data=values | token)
             assert response.status_code == 403, (path, token)
             assert "form_expired" in response.text
-    assert not idp.events("session.ended", "session.renamed")
+    assert not idp.events("session.ended", "session.renamed", "session.marked")
 
 
 def test_a_token_of_another_session_is_refused(
@@ -48,7 +49,7 @@ def test_a_token_of_another_session_is_refused(
     for path, values in account_forms(alice):
         response = alice.browser.post(path, data=values | {"csrf": stolen})
         assert response.status_code == 403, path
-    assert not idp.events("session.ended", "session.renamed")
+    assert not idp.events("session.ended", "session.renamed", "session.marked")
 
 
 def test_a_right_token_from_another_site_is_refused(idp: Idp, alice: Somebody) -> None:
@@ -64,7 +65,7 @@ def test_a_right_token_from_another_site_is_refused(idp: Idp, alice: Somebody) -
         for path, values in account_forms(alice):
             response = alice.browser.post(path, data=values | {"csrf": token}, headers=headers)
             assert response.status_code == 403, (path, headers)
-    assert not idp.events("session.ended", "session.renamed")
+    assert not idp.events("session.ended", "session.renamed", "session.marked")
 
 
 def test_our_own_forms_pass_whatever_the_browser_says_of_them(alice: Somebody) -> None:

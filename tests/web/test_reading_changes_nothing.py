@@ -37,6 +37,7 @@ def test_no_address_of_any_page_changes_anything_when_it_is_read(
         f"/consent?request={reference}&{wishes}", f"/logout?{wishes}", "/signed-out", "/account",
         f"/account/sessions?{wishes}", "/account/sessions?tab=ended", f"/account/sessions/end?{wishes}",
         f"/account/sessions/{other}/end?{wishes}", f"/account/sessions/{other}/rename?name=x&{wishes}",
+        f"/account/sessions/{other}/keep?keep=yes&{wishes}", "/login/sessions",
         f"/account/sessions/receipts?done=1&{wishes}", f"/account/apps?client_id={app.id}&{wishes}",
         f"/api/v1/users/sessions/{other}", "/api/v1/users/sessions/revoke-all", "/healthz",
     ):  # fmt: skip

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from idp.clock import HOUR, MINUTE, SECOND
 from idp.errors import Unavailable
 from idp.events.actor import Actor
-from idp.sessions import lifecycle
+from idp.sessions import lifecycle, naming
 from idp.sessions.model import Session
 from idp.web import live, session_stream
 from tests.harness.provider import PASSWORD, Idp
@@ -114,7 +114,7 @@ def test_an_end_from_another_device_says_so_by_name_and_is_the_last_word(
         idp.clock.advance(MINUTE)
         with idp.work.begin() as unit:
             phone = unit.orm.get_one(Session, other)
-            lifecycle.rename(unit, phone, "My <b>iPhone</b> & I", Actor("user", other))
+            naming.rename(unit, phone, "My <b>iPhone</b> & I", Actor("user", other))
             lifecycle.end(unit, [alice.id], reason="signed_out", actor=Actor("user", other))
         idp.app.live.look()
         last = await stream.event()

@@ -10,7 +10,8 @@ from idp.clock import DAY, HOUR, MINUTE, SECOND
 from idp.events.actor import Actor
 from idp.events.catalogue import ReuseDetected
 from idp.sessions import lifecycle
-from tests.harness.provider import Idp, Registered
+from idp.users import rules
+from tests.harness.provider import ADMIN, Idp, Registered
 from tests.web.conftest import PHONE, Somebody
 from tests.web.html import Page
 
@@ -120,6 +121,50 @@ def test_a_session_is_renamed_and_gets_its_old_name_back(idp: Idp, alice: Somebo
     assert page.element(f"name-{alice.id}").attributes["placeholder"] == "Chrome 156 on Windows"
 
 
+def test_a_session_is_kept_and_let_go_again(idp: Idp, alice: Somebody) -> None:
+    other = alice.elsewhere()
+    path = f"/account/sessions/{other}/keep"
+    page = alice.sessions()
+    assert "Kept" not in page.text
+    form = page.form(action=path)
+    assert form.buttons == [("", "keep", "yes")]
+    response = alice.browser.post(path, data=form.fields | {"keep": "yes"})
+    assert response.headers["location"] == f"/account/sessions#{other}"
+    page = alice.sessions()
+    assert "Kept" in page.text
+    assert "At your limit it is the last to be signed out." in page.text
+    assert "Kept signed in" in page.text
+    form = page.form(action=path)
+    assert form.buttons == [("", "keep", "no")]
+    alice.browser.post(path, data=form.fields | {"keep": "no"})
+    assert "At your limit it is the last to be signed out." not in alice.sessions().text
+    assert alice.browser.post(path, data=form.fields | {"keep": "x"}).status_code == 400
+
+
+def test_the_rules_in_force_are_said_in_plain_words(idp: Idp, alice: Somebody) -> None:
+    """Row L7."""
+    text = alice.sessions().text
+    assert "You may be signed in on at most 15 devices at once; now it is 1." in text
+    assert "At the limit the one that rested longest is signed out." in text
+    assert (
+        "A session ends after 60 minutes without activity, and after 24 hours whatever you do."
+        in text
+    )
+    alice.elsewhere(agent=PHONE)
+    with idp.work.begin() as unit:
+        rules.set_rule(unit, "timeouts", {}, {"idle": 600, "absolute": 43_200}, ADMIN)
+        rules.set_rule(unit, "limits", {}, {"maximum": 5, "at_limit": "ask"}, ADMIN)
+        rules.set_rule(unit, "limits", {}, {"maximum": 3, "per": "ip"}, ADMIN)
+        where = {"device_type": "phone", "country": "FR"}
+        rules.set_rule(unit, "limits", where, {"maximum": 1, "at_limit": "block"}, ADMIN)
+    text = alice.sessions().text
+    assert "on at most 5 devices at once; now it is 2. At the limit you choose" in text
+    assert "on at most 3 devices at once (from one address); now it is 1." in text
+    assert "on at most 1 device at once (phones, in France); now it is 0." in text
+    assert "At the limit nobody can sign in as you before you sign out on one." in text
+    assert "after 10 minutes without activity, and after 12 hours whatever you do." in text
+
+
 @pytest.mark.parametrize("name", ["x" * 61, "a\x07b", "\u202egnp.exe", "a\u200bb"])
 def test_a_name_that_misleads_is_refused(name: str, alice: Somebody) -> None:
     token = alice.sessions().forms[0].fields["csrf"]
@@ -157,7 +202,7 @@ def test_a_copied_token_is_reported_for_a_week(idp: Idp, alice: Somebody, app: R
 def test_ended_sessions_say_who_and_why(idp: Idp, alice: Somebody, app: Registered) -> None:
     reasons = {
         "client_logout": (Actor("client", app.id), "Signed out by Notes"),
-        "limit": (lifecycle.SYSTEM, "because you reached the largest number of sessions"),
+        "limit": (lifecycle.SYSTEM, "by the limit of your sessions: it had rested longest"),
         "idle_timeout": (lifecycle.SYSTEM, "Expired after 60 minutes without activity"),
         "admin": (Actor("admin", "ops"), "Signed out by an administrator"),
         "password_changed": (Actor("user", alice.user.id), "because your password was changed"),
@@ -221,8 +266,12 @@ def test_nobody_sees_the_sessions_of_another(
     theirs = bob.elsewhere()
     assert theirs not in alice.browser.get("/account/sessions").text
     token = alice.sessions().forms[0].fields["csrf"]
-    for path in (f"/account/sessions/{theirs}/end", f"/account/sessions/{theirs}/rename"):
-        response = alice.browser.post(path, data={"csrf": token, "name": "x"})
+    for path in (
+        f"/account/sessions/{theirs}/end",
+        f"/account/sessions/{theirs}/rename",
+        f"/account/sessions/{theirs}/keep",
+    ):
+        response = alice.browser.post(path, data={"csrf": token, "name": "x", "keep": "yes"})
         assert response.status_code == 404
     for unknown in ("ses_x", "ses_" + "0" * 32, "%00", "ses_" + "0" * 31 + "%00", "a" * 500):
         response = alice.browser.post(f"/account/sessions/{unknown}/end", data={"csrf": token})

@@ -147,7 +147,7 @@ def test_whoever_is_signed_in_is_sent_on(alice: Somebody) -> None:
     ("reason", "sentence"),
     [
         ("signed_out", "This session was signed out from your account"),
-        ("limit", "because you signed in on too many devices"),
+        ("limit", "because you signed in on another device and had reached the limit"),
         ("password_changed", "because your password was changed"),
         ("admin", "was ended by an administrator"),
         ("user_disabled", "was ended by an administrator"),

@@ -1,0 +1,177 @@
+"""The beginning of a session, where there is room for it (rows L1, L3, L8).
+
+Parallel sign-ins of one person come one after the other: each locks their row first and sees what
+those before it began. What ends is ended by `lifecycle`, in the same transaction, so that no more
+sessions run at any moment than the limits allow (SE-13).
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from idp import ids
+from idp.errors import Refused
+from idp.events.actor import SYSTEM, Actor
+from idp.events.catalogue import LimitReached, SessionStarted
+from idp.policy import deadlines, limits, network
+from idp.policy.assurance import Authentication
+from idp.policy.deadlines import Deadlines, Ownership
+from idp.sessions import admission, expiry, lifecycle, place, queries, room
+from idp.sessions.device import Visit, describe
+from idp.sessions.model import Session
+from idp.sessions.origin import BROWSER, Origin
+from idp.sessions.subject import arriving
+from idp.storage.unit_of_work import UnitOfWork
+from idp.users import rules, trusted_devices
+from idp.users.model import ACTIVE, User
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A session together with the secret its browser must keep; the secret is not stored."""
+
+    session: Session
+    secret: str
+
+
+def start(
+    unit: UnitOfWork,
+    user: User,
+    proved: Sequence[Authentication],
+    visit: Visit,
+    origin: Origin = BROWSER,
+    *,
+    ownership: Ownership = "own",
+    giving_way: Collection[str] = (),
+    instead_of: str | None = None,
+) -> Started | limits.Full:
+    """Begins a session for `user`, who `proved` it, where there is room for it.
+
+    At a limit room is made as the rule says: those that rested longest end, or those of `giving_way`
+    if they are enough. Else nothing begins or ends, and what comes back says why. `instead_of` is a
+    session that the caller ends if this one begins: it takes no place any more. On a device that
+    others use too (`ownership`) the session is temporary, and the device is not known for it.
+    Raises `Refused`: `user_not_active`, or what `admission` says.
+    """
+    if lifecycle.lock_person(unit, user.id) != ACTIVE:
+        raise Refused("user_not_active", "This account cannot sign in.", 403)
+    book = rules.book(unit)
+    device = origin.naming(describe(visit))
+    subject = arriving(device, visit.ip, visit.place, user.roles)
+    admission.require(book, subject, unit.now)
+    over = [instead_of] if instead_of is not None else []
+    # They take no place, and end for the reason they have.
+    expiry.end_expired_of(unit, user.id)
+    met = decision = room.decide(unit, book, user, subject, without=over)
+    chosen: list[str] = []
+    if isinstance(met, limits.MustChoose) and giving_way:
+        chosen = [one for one in met.candidates if one in giving_way]
+        decision = room.decide(unit, book, user, subject, without=[*over, *chosen])
+    if isinstance(decision, limits.MustChoose | limits.Blocked):
+        # All that was met, not only what is still missing: nothing of the choice is carried out.
+        full = met if isinstance(met, limits.MustChoose) else decision
+        _note_limit(unit, user, full.limit, session_id=None, ended=0)
+        return full
+    lasting = deadlines.of(
+        book,
+        subject,
+        begun=unit.now,
+        now=unit.now,
+        ownership=ownership,
+        longest=origin.longest,
+    )
+    started = _begin(unit, user, proved, visit, origin, lasting, ownership)
+    new = started.session.id
+    if isinstance(met, limits.MustChoose):
+        lifecycle.end(unit, chosen, reason="limit", actor=Actor("user", new), sparing=new)
+        _note_limit(unit, user, met.limit, session_id=new, ended=len(chosen))
+    if isinstance(decision, limits.Ends):
+        lifecycle.end(unit, decision.ids, reason="limit", actor=SYSTEM, sparing=new)
+        _note_limit(unit, user, decision.limit, session_id=new, ended=len(decision.ids))
+    return started
+
+
+def _begin(
+    unit: UnitOfWork,
+    user: User,
+    proved: Sequence[Authentication],
+    visit: Visit,
+    origin: Origin,
+    lasting: Deadlines,
+    ownership: Ownership,
+) -> Started:
+    device, at = origin.naming(describe(visit)), visit.place
+    recorded = [lifecycle.recorded_proof(one, unit.now) for one in proved]
+    secret = ids.new_secret()
+    session = Session(
+        id=ids.new("ses"),
+        user_id=user.id,
+        parent_id=origin.parent_id,
+        origin=origin.kind,
+        secret_hash=ids.digest(secret),
+        secret_generation=1,
+        secret_changed_at=unit.now,
+        binding_type="none",
+        authentications=recorded,
+        acr=lifecycle.level_of(recorded),
+        auth_time=max(one["at"] for one in recorded),
+        created_at=unit.now,
+        last_active_at=unit.now,
+        idle_timeout=lasting.idle,
+        idle_at=unit.now + lasting.idle,
+        expires_at=lasting.expires_at,
+        expiry_reason=lasting.reason,
+        temporary=int(lasting.is_temporary),
+        trusted_device_id=trusted_devices.in_browser(unit, user.id, visit.trust_hash),
+        details="",
+        device_type=device.type,
+        browser=device.browser,
+        os=device.os,
+        address=network.key(visit.ip),
+        asn=at.asn,
+        country=at.country,
+        device_hash=visit.device_hash if ownership == "own" else None,
+    )
+    session.details = queries.sealed_details(
+        unit,
+        session.id,
+        {
+            "label": None,
+            "default_label": device.label,
+            "ip": visit.ip,
+            "user_agent": visit.agent,
+            "place": place.sealed(at),
+            "via": origin.via,
+            "approver_id": origin.approver_id,
+        },
+    )
+    unit.orm.add(session)
+    unit.flush()
+    unit.record(
+        SessionStarted(
+            actor="user",
+            actor_id=user.id,
+            user_id=user.id,
+            session_id=session.id,
+            ip=visit.ip,
+            method=recorded[-1]["method"],
+            acr=session.acr,
+            device=device.label,
+        )
+    )
+    return Started(session, secret)
+
+
+def _note_limit(
+    unit: UnitOfWork, user: User, limit: limits.Limit, *, session_id: str | None, ended: int
+) -> None:
+    unit.record(
+        LimitReached(
+            actor="user",
+            actor_id=user.id,
+            user_id=user.id,
+            session_id=session_id,
+            limit=limit.maximum,
+            at_limit=limit.at_limit,
+            ended=ended,
+        )
+    )

@@ -1,0 +1,69 @@
+"""Room for one more session: the rows and rules that `idp.policy.limits` decides from.
+
+Reads only, under the lock of the person that the caller holds, so that of sign-ins that run side by
+side each sees the sessions of those before it (row L8). All of a person's sessions count, wherever
+they came from.
+"""
+
+from collections.abc import Collection
+
+from sqlalchemy import and_, bindparam, null, or_, select
+
+from idp.policy import limits
+from idp.policy.limits import Running
+from idp.policy.selection import Book, Subject
+from idp.sessions.model import Session
+from idp.storage.database import HotStatement
+from idp.storage.unit_of_work import UnitOfWork
+from idp.users.credentials import TrustedDevice
+from idp.users.model import User
+
+_RUNNING = HotStatement(
+    select(
+        Session.id,
+        Session.device_type,
+        Session.address,
+        Session.asn,
+        Session.country,
+        Session.last_active_at,
+        Session.created_at,
+        or_(Session.kept == 1, TrustedDevice.id != null()),
+    )
+    .outerjoin(
+        TrustedDevice,
+        and_(
+            TrustedDevice.id == Session.trusted_device_id,
+            TrustedDevice.user_id == Session.user_id,
+            TrustedDevice.expires_at > bindparam("now"),
+        ),
+    )
+    .where(Session.user_id == bindparam("person"), Session.ended_at == null())
+)
+
+
+def running(unit: UnitOfWork, user_id: str) -> list[Running]:
+    """Somebody's sessions as limits see them; those past their deadline too, until they are ended."""
+    rows = unit.run(_RUNNING, {"person": user_id, "now": unit.now})
+    return [
+        Running(
+            id=session_id,
+            subject=Subject(device_type=kind, address=address, asn=asn, country=country),
+            last_active_at=last_active_at,
+            created_at=created_at,
+            is_kept=bool(is_kept),
+        )
+        for session_id, kind, address, asn, country, last_active_at, created_at, is_kept in rows
+    ]
+
+
+def decide(
+    unit: UnitOfWork,
+    book: Book,
+    user: User,
+    newcomer: Subject,
+    *,
+    without: Collection[str] = (),
+) -> limits.Decision:
+    """What the beginning of a session leads to, once those in `without` are over."""
+    beside = [one for one in running(unit, user.id) if one.id not in without]
+    return limits.decide(limits.possible(book["limits"], user.roles), beside, newcomer)
