@@ -71,7 +71,8 @@ class Authorization(Base):
     __tablename__ = "authorizations"
     __table_args__ = (
         # Every index is a page more that a commit writes, so there are only these.
-        Index("ix_authorizations_session", "session_id"),
+        # With the client, so that "which apps are in this session" is read in the index.
+        Index("ix_authorizations_session", "session_id", "client_id"),
         Index(
             "ix_authorizations_offline",
             "user_id",

@@ -6,7 +6,7 @@ a digest is kept. `idp.sessions.lifecycle` says who writes these rows.
 
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, String, Text
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from idp.clock import Duration, Instant
@@ -23,6 +23,28 @@ class Session(Base):
         Index("ix_sessions_expires_at", "ended_at", "expires_at"),
         Index("ix_sessions_idle_at", "ended_at", "idle_at"),
         Index("ix_sessions_device", "device_hash", "user_id"),
+        # Searches (`idp.admin.session_search`). The first holds whatever they look at of a running
+        # session, in the order in which those are shown.
+        Index(
+            "ix_sessions_running",
+            "last_active_at",
+            "id",
+            "ended_at",
+            "created_at",
+            "idle_at",
+            "expires_at",
+            "user_id",
+            "address",
+            "asn",
+            "country",
+            "device_type",
+            "acr",
+            "origin",
+            sqlite_where=text("ended_at IS NULL"),
+            postgresql_where=text("ended_at IS NULL"),
+        ),
+        Index("ix_sessions_created", "created_at", "id"),
+        Index("ix_sessions_address", "address"),
         {"sqlite_with_rowid": False},
     )
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Executable, create_engine, event, text
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -311,6 +312,18 @@ def _is_outage(error: BaseException | None) -> bool:
     return not names.isdisjoint(_PSYCOPG_OUTAGES)
 
 
+class _SqliteCompiler(SQLiteCompiler):
+    """Puts hints where they belong: SQLAlchemy writes those of other databases only.
+
+    SQLite guesses without knowing the rows, so where it guesses wrongly a query names its index
+    (`with_hint(table, "INDEXED BY …", "sqlite")`).
+    """
+
+    def get_from_hint_text(self, table: object, text: str | None) -> str | None:
+        del table
+        return text
+
+
 def _sqlite_engine(url: str, *, pool_size: int, begin: str) -> Engine:
     engine = create_engine(
         url,
@@ -319,6 +332,7 @@ def _sqlite_engine(url: str, *, pool_size: int, begin: str) -> Engine:
         max_overflow=64,
         connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000},
     )
+    engine.dialect.statement_compiler = _SqliteCompiler
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:

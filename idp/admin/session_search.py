@@ -1,0 +1,305 @@
+"""Finding the sessions that a filter means: pages of them, how many there are, the next to be ended.
+
+Every answer looks at a bounded number of rows, however many sessions there are (AD-07):
+
+- somebody's sessions, and those of a narrow network, are found by an index of their own, and sorted;
+- all others are walked in the order in which they are shown, so many rows at a time. A page may
+  therefore be short although more follow; it then says where to go on.
+
+Running sessions are walked in `ix_sessions_running`, which holds whatever a filter looks at, so that
+the table itself is read only for those that are shown. SQLite must be told which index to take: it
+believes that any with equality is better. Counting looks at every session that runs, once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Select,
+    Table,
+    Text,
+    Tuple,
+    and_,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    tuple_,
+)
+from sqlalchemy import type_coerce as as_type
+
+from idp.admin.session_filter import Range, SessionFilter
+from idp.clock import Instant
+from idp.errors import Refused
+from idp.oauth.model import Authorization
+from idp.policy import management, network
+from idp.policy.network import Network
+from idp.sessions.lifecycle import alive
+from idp.sessions.model import Session
+from idp.storage.unit_of_work import UnitOfWork
+from idp.users import queries as users
+from idp.users.model import User
+
+# Rows looked at for one page: of running sessions in their index, of others in the table.
+WALKED_RUNNING = 30_000
+WALKED = 5_000
+# A network with at most so many sessions is narrow.
+NARROW = 2_000
+
+Sort = Literal[
+    "last_active_at", "-last_active_at", "created_at", "-created_at", "ended_at", "-ended_at"
+]
+# The order of each kind of list if none is asked for.
+_USUAL: dict[str, Sort] = {
+    "active": "-last_active_at",
+    "ended": "-ended_at",
+    "all": "-created_at",
+}
+# The index that each kind of list is walked in, by what it is sorted by.
+_WALKS: dict[str, dict[str, str]] = {
+    "active": {"last_active_at": "ix_sessions_running", "created_at": "ix_sessions_created"},
+    "ended": {"ended_at": "ix_sessions_expires_at", "created_at": "ix_sessions_created"},
+    "all": {"created_at": "ix_sessions_created"},
+}
+Key = tuple[int, str]
+# As a table, because SQLAlchemy passes hints on for those only.
+_SESSIONS = cast(Table, Session.__table__)
+_S = _SESSIONS.c
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of sessions, and the sort key behind which the next begins; None at the end."""
+
+    sessions: list[Session]
+    next_key: Key | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How rows are come by: an index (for SQLite), and what chooses its part of it."""
+
+    index: str
+    chosen: tuple[ColumnElement[bool], ...] = ()
+
+
+def resolved(unit: UnitOfWork, meant: SessionFilter) -> SessionFilter:
+    """The filter with the user's id for their name; raises `Refused` (`unknown_user`)."""
+    if meant.user is None or meant.user.startswith("usr_"):
+        return meant
+    user = users.by_identifier(unit, meant.user)
+    if user is None:
+        raise Refused("unknown_user", "There is no such user.", 400)
+    return replace(meant, user=user.id)
+
+
+def page(
+    unit: UnitOfWork,
+    meant: SessionFilter,
+    *,
+    sort: Sort | None = None,
+    after: Sequence[Any] | None = None,
+    limit: int = 50,
+) -> Found:
+    """At most `limit` sessions behind the key `after`; `meant` names its user by id.
+
+    Raises `Refused` (`invalid_sort`) for an order that sessions of this state have not.
+    """
+    order = sort or _USUAL[meant.state]
+    name = order.removeprefix("-")
+    if name not in _WALKS[meant.state]:
+        allowed = ", ".join(_WALKS[meant.state])
+        raise Refused(
+            "invalid_sort", f"Sessions with state:{meant.state} are sorted by: {allowed}.", 400
+        )
+    column: Column[Any] = _S[name]
+    ordered = _Order(column, is_descending=order.startswith("-"))
+    way = _narrow_way(unit, meant)
+    edge = None
+    if way is None:
+        way = _Way(_WALKS[meant.state][name])
+        edge = _edge(unit, meant, way, ordered, after)
+    wanted = ordered.cut(
+        _from(way).where(*way.chosen, *_conditions(unit, meant)), after=after, until=edge
+    )
+    rows = unit.connection.execute(wanted.limit(limit + 1)).all()
+    shown = [row.id for row in rows[:limit]]
+    next_key = (rows[limit - 1].key, rows[limit - 1].id) if len(rows) > limit else edge
+    return Found(_read(unit, shown), next_key)
+
+
+def count(unit: UnitOfWork, meant: SessionFilter, rights: frozenset[str]) -> int:
+    """How many running sessions are meant that a caller with `rights` may end."""
+    way = _narrow_way(unit, meant) or _Way("ix_sessions_running")
+    wanted = _from(way, func.count()).where(
+        *way.chosen, *_conditions(unit, meant), *_endable(rights)
+    )
+    return int(unit.connection.scalar(wanted) or 0)
+
+
+def next_to_end(
+    unit: UnitOfWork,
+    meant: SessionFilter,
+    rights: frozenset[str],
+    *,
+    after: str,
+    begun_until: Instant,
+    limit: int,
+) -> tuple[list[str], str | None]:
+    """Ids of running sessions that are meant, behind the id `after`, and where to go on.
+
+    In order of their ids, which nothing changes meanwhile. None as the second when there are no more.
+    """
+    conditions = [
+        _S.id > after,
+        _S.created_at <= begun_until,
+        *_conditions(unit, meant),
+        *_endable(rights),
+    ]
+    way = _narrow_way(unit, meant)
+    if way is not None:
+        wanted = select(_S.id).where(*way.chosen, *conditions)
+        edge = None
+    else:
+        walked = select(_S.id).where(_S.id > after).order_by(_S.id)
+        edge = unit.connection.scalar(walked.offset(WALKED).limit(1))
+        # The table itself is in this order: SQLite must not go by an index.
+        wanted = select(_S.id).with_hint(_SESSIONS, "NOT INDEXED", "sqlite").where(*conditions)
+        if edge is not None:
+            wanted = wanted.where(_S.id <= edge)
+    found = list(unit.connection.scalars(wanted.order_by(_S.id).limit(limit)))
+    return found, found[-1] if len(found) == limit else edge
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """An order of sessions: by a column, and among equals by id."""
+
+    column: Column[Any]
+    is_descending: bool
+
+    def cut(
+        self, wanted: Select[Any], *, after: Sequence[Any] | None, until: Key | None = None
+    ) -> Select[Any]:
+        """The rows of `wanted` in this order, behind one key and up to another."""
+        row = tuple_(self.column, _S.id)
+        if after is not None:
+            edge = self._values(after)
+            wanted = wanted.where(row < edge if self.is_descending else row > edge)
+        if until is not None:
+            edge = self._values(until)
+            wanted = wanted.where(row >= edge if self.is_descending else row <= edge)
+        by = (self.column, _S.id)
+        wanted = wanted.add_columns(self.column.label("key"))
+        return wanted.order_by(*(one.desc() if self.is_descending else one.asc() for one in by))
+
+    def _values(self, key: Sequence[Any]) -> Tuple:
+        # With their types: PostgreSQL would take a moment for a small number.
+        return tuple_(literal(key[0], self.column.type), literal(key[1], _S.id.type))
+
+
+def _edge(
+    unit: UnitOfWork, meant: SessionFilter, way: _Way, order: _Order, after: Sequence[Any] | None
+) -> Key | None:
+    """The key of the last row that is looked at for this page; None when all the rest are."""
+    if replace(meant, state="active") == SessionFilter():
+        return None  # whatever is walked is shown
+    walked = WALKED_RUNNING if way.index == "ix_sessions_running" else WALKED
+    wanted = order.cut(_from(way).where(_state(meant.state)), after=after)
+    row = unit.connection.execute(wanted.offset(walked).limit(1)).one_or_none()
+    return (row.key, row.id) if row is not None else None
+
+
+def _from(way: _Way, *columns: ColumnElement[Any]) -> Select[Any]:
+    return (
+        select(*(columns or (_S.id,)))
+        .select_from(_SESSIONS)
+        .with_hint(_SESSIONS, f"INDEXED BY {way.index}", "sqlite")
+    )
+
+
+def _narrow_way(unit: UnitOfWork, meant: SessionFilter) -> _Way | None:
+    """The index that leads to few rows, if the filter has something for one."""
+    if meant.user is not None:
+        return _Way("ix_sessions_user_active", (_S.user_id == meant.user,))
+    if meant.ip is not None:
+        within = _within(meant.ip)
+        way = _Way("ix_sessions_address", (within,))
+        some = _from(way).where(within).limit(NARROW + 1).subquery()
+        if (unit.connection.scalar(select(func.count()).select_from(some)) or 0) <= NARROW:
+            return way
+    return None
+
+
+def _state(state: str) -> ColumnElement[bool]:
+    if state == "all":
+        return true()
+    return _S.ended_at.is_(None) if state == "active" else _S.ended_at.is_not(None)
+
+
+def _conditions(unit: UnitOfWork, meant: SessionFilter) -> list[ColumnElement[bool]]:
+    """The filter as SQL. Whose deadline passed a moment ago runs no more, and has not ended yet."""
+    found = [alive(unit.now) if meant.state == "active" else _state(meant.state)]
+    equal: dict[Column[Any], object] = {
+        _S.user_id: meant.user,
+        _S.asn: meant.asn,
+        _S.country: meant.country,
+        _S.device_type: meant.device,
+        _S.origin: meant.origin,
+        _S.end_reason: meant.reason,
+    }
+    found += [column == value for column, value in equal.items() if value is not None]
+    if meant.ip is not None:
+        found.append(_within(meant.ip))
+    if meant.acr is not None:
+        found.append(_S.acr.in_(meant.acr))
+    if meant.client is not None:
+        found.append(
+            exists().where(
+                Authorization.session_id == _S.id,
+                Authorization.client_id == meant.client,
+            )
+        )
+    for column, stretch in (
+        (_S.created_at, meant.created),
+        (_S.last_active_at, meant.active),
+        (_S.ended_at, meant.ended),
+    ):
+        found += _during(column, stretch)
+    return found
+
+
+def _within(block: Network) -> ColumnElement[bool]:
+    first, last = network.span(block)
+    return and_(_S.address >= first, _S.address <= last)
+
+
+def _during(column: Column[Any], stretch: Range) -> list[ColumnElement[bool]]:
+    found = []
+    if stretch.since is not None:
+        found.append(column >= stretch.since)
+    if stretch.before is not None:
+        found.append(column < stretch.before)
+    return found
+
+
+def _endable(rights: frozenset[str]) -> list[ColumnElement[bool]]:
+    """Not the sessions of people who have rights that the caller has not (AD-04)."""
+    missing = sorted(management.ALL - rights)
+    if not missing:
+        return []
+    # As text, because the column's own type would make the pattern a JSON string.
+    held = as_type(User.permissions, Text)
+    above = select(User.id).where(or_(*(held.contains(f'"{one}"') for one in missing)))
+    return [_S.user_id.not_in(above)]
+
+
+def _read(unit: UnitOfWork, session_ids: Sequence[str]) -> list[Session]:
+    rows = unit.orm.scalars(select(Session).where(Session.id.in_(session_ids)))
+    by_id = {row.id: row for row in rows}
+    return [by_id[one] for one in session_ids if one in by_id]
