@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from idp.admin import repeats, tally
+from idp.admin import bulk, repeats, tally
 from idp.admin import routes as admin
 from idp.clock import DAY, HOUR, MINUTE, SECOND, Clock, SystemClock
 from idp.console import pages as console
@@ -308,6 +308,8 @@ def _jobs(work: Work, store: Store) -> list[Job]:
         Job("delete throttles", MINUTE, in_unit(throttle.forget_past)),
         Job("answer recovery requests", SECOND, partial(recovery.answer, work)),
         Job("delete old links", MINUTE, in_unit(links.forget_past, links.BATCH)),
+        Job("end sessions in bulk", SECOND, partial(bulk.carry_on, work)),
+        Job("delete old bulk sign-outs", HOUR, in_unit(bulk.forget_past, bulk.BATCH)),
         Job("delete kept answers", MINUTE, in_unit(repeats.forget_past, repeats.BATCH)),
         Job("delete what was spent", MINUTE, in_unit(spent.forget_past, spent.BATCH)),
         Job(

@@ -10,7 +10,20 @@ import secrets
 from typing import Literal
 
 Prefix = Literal[
-    "usr", "ses", "cli", "azn", "req", "evt", "dlv", "rul", "psk", "otp", "dev", "par", "rem"
+    "usr",
+    "ses",
+    "cli",
+    "azn",
+    "req",
+    "evt",
+    "dlv",
+    "rul",
+    "psk",
+    "otp",
+    "dev",
+    "par",
+    "rem",
+    "blk",
 ]
 
 

@@ -77,7 +77,11 @@ def _once(
     repeat: repeats.Repeatable | None,
 ) -> Response:
     work = context.work
-    opened: AbstractContextManager[UnitOfWork] = work.read() if operation.reads else work.begin()
+    # What only looks cannot change anything, and neither can a dry run: nothing of it is kept.
+    is_looking = operation.reads or getattr(sent, "dry_run", False)
+    if is_looking:
+        repeat = None
+    opened: AbstractContextManager[UnitOfWork] = work.read() if is_looking else work.begin()
     with opened as unit:
         call = Call(unit, manager, context.provider, operation, request.params, request.headers)
         if operation.proof == "fresh":

@@ -1,10 +1,12 @@
-"""Tables of the management API: answers kept for requests sent again, and counts for charts."""
+"""Tables of the management API: answers kept for requests sent again, ends of many sessions at once,
+and counts for charts.
+"""
 
-from sqlalchemy import BigInteger, Index, Integer, String, Text
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from idp.clock import Instant
-from idp.storage.columns import Base, Microseconds
+from idp.storage.columns import Base, Json, Microseconds
 
 
 class KeptAnswer(Base):
@@ -23,6 +25,48 @@ class KeptAnswer(Base):
     # Sealed, because it may hold a new client's secret; context "kept_answer:<key>".
     body: Mapped[str] = mapped_column(Text)
     expires_at: Mapped[Instant] = mapped_column(Microseconds, index=True)
+
+
+ENDING = "ending"
+# The sessions have ended; what outlived older ones is looked for.
+OUTLIVED = "outlived"
+DONE = "done"
+
+
+class BulkSignOut(Base):
+    """The end of every session that a filter meant when it was asked for (`idp.admin.bulk`)."""
+
+    __tablename__ = "bulk_sign_outs"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    # In the grammar of `session_filter`, its user by id; "everybody" for all.
+    filter: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(String(255))
+    actor: Mapped[str] = mapped_column(String(16))
+    actor_id: Mapped[str | None] = mapped_column(String(64))
+    # Those of the call: sessions of people who have others are left alone.
+    rights: Mapped[list[str]] = mapped_column(Json)
+    state: Mapped[str] = mapped_column(String(16))
+    # How many sessions there were to end, and how many have.
+    matched: Mapped[int] = mapped_column(Integer)
+    ended: Mapped[int] = mapped_column(Integer)
+    # The id behind which the next batch begins: of a session, then of a user.
+    position: Mapped[str] = mapped_column(String(40))
+    created_at: Mapped[Instant] = mapped_column(Microseconds)
+    worked_at: Mapped[Instant] = mapped_column(Microseconds)
+    finished_at: Mapped[Instant | None] = mapped_column(Microseconds, index=True)
+
+
+class BulkSession(Base):
+    """One session that a bulk sign-out ended."""
+
+    __tablename__ = "bulk_sessions"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    order_id: Mapped[str] = mapped_column(
+        ForeignKey("bulk_sign_outs.id", ondelete="CASCADE"), primary_key=True
+    )
+    session_id: Mapped[str] = mapped_column(String(40), primary_key=True)
 
 
 LABEL_MAXIMUM = 64

@@ -5,13 +5,13 @@ from itertools import groupby
 
 from starlette.routing import Route
 
-from idp.admin import credentials, roles, users
+from idp.admin import bulk_sessions, credentials, roles, sessions, users
 from idp.admin.answering import carry_out
 from idp.admin.operation import ROOT, Operation
 from idp.web import json_api
 from idp.web.http import WebContext
 
-_MODULES = (users, credentials, roles)
+_MODULES = (users, credentials, roles, sessions, bulk_sessions)
 OPERATIONS: tuple[Operation, ...] = tuple(one for module in _MODULES for one in module.OPERATIONS)
 
 

@@ -4,18 +4,24 @@ from typing import Annotated, Any
 
 import typer
 
-from idp.cli.opened import ADMIN, change, look
+from idp.admin import bulk, session_filter, session_search
+from idp.admin.session_search import Sort
+from idp.cli.opened import ADMIN, change, look, product
 from idp.cli.terminal import AsJson, Confirmed, answer, confirm, fields, moment, table
 from idp.cli.user import Name, found
 from idp.errors import Refused
+from idp.policy import management
 from idp.sessions import forgetting, lifecycle, queries, remembering
 from idp.sessions.model import Session
 from idp.sessions.place import Place
 from idp.storage.unit_of_work import UnitOfWork
 
 app = typer.Typer(
-    no_args_is_help=True, help="Sessions: list, show, end; browsers that stay signed in."
+    no_args_is_help=True,
+    help="Sessions: search, list, show; end one or many; browsers that stay signed in.",
 )
+
+Terms = Annotated[list[str] | None, typer.Argument(help="What they must be like; all must hold.")]
 
 
 @app.command(name="list")
@@ -41,6 +47,73 @@ def list_(
         table(("ID", "NAME", "ACR", "LAST ACTIVE", "ENDED", "REASON"), rows),
         as_json=as_json,
     )
+
+
+@app.command()
+def search(
+    terms: Terms = None,
+    sort: Annotated[
+        Sort | None, typer.Option(help="Such as -last_active_at, created_at or -ended_at.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Find sessions of anybody: `ip:10.0.0.0/8 country:FR device:phone acr<aal2 state:ended`.
+
+    The terms are those of the management API: user, ip, asn, country, device, client, acr, origin,
+    state, reason; and created, active, ended compared with a moment, as in `created>2026-11-01`.
+    """
+    meant = session_filter.parse(" ".join(terms or ()))
+    with look() as unit:
+        meant = session_search.resolved(unit, meant)
+        found: list[Session] = []
+        after = None
+        # A page may be short although more follow.
+        while len(found) < limit:
+            page = session_search.page(
+                unit, meant, sort=sort, after=after, limit=limit - len(found)
+            )
+            found += page.sessions
+            after = page.next_key
+            if after is None:
+                break
+        data = [_described(unit, session) for session in found]
+    shown = ("id", "user_id", "name", "ip", "country", "acr", "last_active_at", "ended_at")
+    rows = [[one[column] for column in shown] for one in data]
+    heads = ("ID", "USER", "NAME", "IP", "COUNTRY", "ACR", "LAST ACTIVE", "ENDED")
+    answer(data, table(heads, rows), as_json=as_json)
+
+
+@app.command()
+def revoke(
+    reason: Annotated[str, typer.Option(help="Why; it is kept in the audit log.")],
+    terms: Terms = None,
+    everybody: Annotated[
+        bool, typer.Option("--all", help="Everybody's sessions; takes no terms.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them.")] = False,
+    yes: Confirmed = False,
+    as_json: AsJson = False,
+) -> None:
+    """End every running session that the terms mean; see `idp sessions search` for terms."""
+    if everybody == bool(terms):
+        raise typer.BadParameter("say which sessions, or --all")
+    with product() as work:
+        with work.read() as unit:
+            meant = session_filter.SessionFilter()
+            if not everybody:
+                meant = session_search.resolved(unit, session_filter.parse(" ".join(terms or ())))
+                bulk.matching(meant)
+            count = session_search.count(unit, meant, management.ALL)
+        data: dict[str, Any] = {"filter": meant.text or bulk.EVERYBODY, "matched": count}
+        if not dry_run:
+            confirm(f"End {count} sessions ({data['filter']})?", confirmed=yes)
+            with work.begin() as unit:
+                order = bulk.begin(unit, meant, reason=reason, actor=ADMIN, rights=management.ALL)
+            while order.finished_at is None:
+                order = bulk.next_step(work, order.id)
+            data |= {"operation": order.id, "ended": order.ended}
+    answer(data, fields(data), as_json=as_json)
 
 
 @app.command()
@@ -151,6 +224,7 @@ def _described(unit: UnitOfWork, session: Session) -> dict[str, Any]:
         "os": session.os,
         "ip": details.ip,
         "place": _place(details.place),
+        "country": session.country,
         "user_agent": details.user_agent,
         "acr": session.acr,
         "remembered": bool(session.remembered),

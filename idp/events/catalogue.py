@@ -85,6 +85,25 @@ class SignedOutEverywhere(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BulkSignOutAsked(Event):
+    """An administrator asked to end every session that `filter` means; `matched` so many."""
+
+    type: ClassVar[str] = "bulk_sign_out.asked"
+    operation: str
+    filter: str
+    matched: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkSignOutDone(Event):
+    """The last session that a bulk sign-out meant has ended; `ended` so many."""
+
+    type: ClassVar[str] = "bulk_sign_out.done"
+    operation: str
+    ended: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LimitReached(Event):
     """A sign-in met a limit of sessions; so many `ended`, or nothing began (`at_limit` says why)."""
 

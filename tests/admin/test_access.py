@@ -218,6 +218,7 @@ EXAMPLES = {
     "change_user": {"email_verified": True},
     "set_roles": {"roles": []},
     "define_role": {"permissions": []},
+    "revoke_sessions": {"filter": {"user": NOBODY}, "reason": "x"},
 }
 
 

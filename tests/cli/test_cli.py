@@ -737,3 +737,26 @@ def test_a_client_is_given_rights_over_the_management_api_and_loses_them(ready: 
     assert (changed["scope"], changed["management"]) == ("openid", False)
     assert "management" in ready.refused("client", "change", client, "--scope", "users:read")
     assert ready("client", "change", client, "--management-scope", "payments").code == 2
+
+
+def test_sessions_of_anybody_are_searched_and_ended(ready: Terminal, idp: Idp) -> None:
+    anna, bob = idp.person("anna"), idp.person("bob")
+    near, far = idp.session(anna, ip="10.1.2.3"), idp.session(bob, ip="192.0.2.9")
+    # Begun before now: the commands go by the clock of this machine, which is behind the test's.
+    idp.execute("UPDATE sessions SET created_at = 1")
+    found = ready.ok("sessions", "search", "ip:10.0.0.0/8", "user:anna")
+    assert [one["id"] for one in found] == [near.session.id]
+    assert len(ready.ok("sessions", "search")) == 2
+    assert "country" in ready.refused("sessions", "search", "country:fr")
+    counted = ready.ok("sessions", "revoke", "user:bob", "--reason", "left", "--dry-run")
+    assert counted == {"filter": f"user:{bob.id}", "matched": 1}
+    assert ready("sessions", "revoke", "--reason", "x", "--yes").code == 2
+    assert "empty filter" in ready.refused(
+        "sessions", "revoke", "state:active", "--reason", "x", "--yes"
+    )
+    done = ready.ok("sessions", "revoke", "user:bob", "--reason", "left", "--yes")
+    assert done["ended"] == 1
+    (event,) = idp.events("session.ended")
+    assert event["session_id"] == far.session.id
+    assert '"because":"left"' in event["data"]
+    assert ready.ok("sessions", "revoke", "--all", "--reason", "drill", "--yes")["ended"] == 1

@@ -1,0 +1,73 @@
+"""Searching sessions, and ending many of them
+
+Revision: 0010
+Follows: 0009
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0010"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+_RUNNING = sa.text("ended_at IS NULL")
+
+
+def upgrade() -> None:
+    op.create_index(
+        "ix_sessions_running",
+        "sessions",
+        [
+            "last_active_at", "id", "ended_at", "created_at", "idle_at", "expires_at", "user_id",
+            "address", "asn", "country", "device_type", "acr", "origin",
+        ],
+        sqlite_where=_RUNNING,
+        postgresql_where=_RUNNING,
+    )  # fmt: skip
+    op.create_index("ix_sessions_created", "sessions", ["created_at", "id"])
+    op.create_index("ix_sessions_address", "sessions", ["address"])
+    op.drop_index("ix_authorizations_session", "authorizations")
+    op.create_index("ix_authorizations_session", "authorizations", ["session_id", "client_id"])
+    op.create_table(
+        "bulk_sign_outs",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("filter", sa.Text(), nullable=False),
+        sa.Column("reason", sa.String(length=255), nullable=False),
+        sa.Column("actor", sa.String(length=16), nullable=False),
+        sa.Column("actor_id", sa.String(length=64), nullable=True),
+        sa.Column("rights", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("matched", sa.Integer(), nullable=False),
+        sa.Column("ended", sa.Integer(), nullable=False),
+        sa.Column("position", sa.String(length=40), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("worked_at", sa.BigInteger(), nullable=False),
+        sa.Column("finished_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_bulk_sign_outs")),
+    )
+    op.create_index("ix_bulk_sign_outs_finished_at", "bulk_sign_outs", ["finished_at"])
+    op.create_table(
+        "bulk_sessions",
+        sa.Column("order_id", sa.String(length=40), nullable=False),
+        sa.Column("session_id", sa.String(length=40), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["order_id"],
+            ["bulk_sign_outs.id"],
+            name=op.f("fk_bulk_sessions_order_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("order_id", "session_id", name=op.f("pk_bulk_sessions")),
+        sqlite_with_rowid=False,
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("bulk_sessions")
+    op.drop_table("bulk_sign_outs")
+    op.drop_index("ix_authorizations_session", "authorizations")
+    op.create_index("ix_authorizations_session", "authorizations", ["session_id"])
+    op.drop_index("ix_sessions_address", "sessions")
+    op.drop_index("ix_sessions_created", "sessions")
+    op.drop_index("ix_sessions_running", "sessions")
