@@ -4,35 +4,17 @@ The dataclass fields named in `COLUMNS` become columns of the log, every other f
 `data`. README lists each type (a test compares).
 """
 
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
-from idp import ids
-
-COLUMNS = ("user_id", "session_id", "client_id", "ip", "reason")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """What all events have: an id, who did it, and whom it concerns."""
-
-    type: ClassVar[str]
-    event_id: str = field(default_factory=lambda: ids.new("evt"))
-    actor: str = "system"
-    actor_id: str | None = None
-    user_id: str | None = None
-    session_id: str | None = None
-    client_id: str | None = None
-    ip: str | None = None
-    reason: str | None = None
-
-    def data(self) -> dict[str, Any]:
-        """The fields that are particular to this type."""
-        return {
-            one.name: getattr(self, one.name)
-            for one in fields(self)
-            if one.name not in COLUMNS and one.name not in ("event_id", "actor", "actor_id")
-        }
+from idp.events.administration import BulkSignOutAsked as BulkSignOutAsked
+from idp.events.administration import BulkSignOutDone as BulkSignOutDone
+from idp.events.administration import ClientChanged as ClientChanged
+from idp.events.administration import ClientCreated as ClientCreated
+from idp.events.administration import KeysRotated as KeysRotated
+from idp.events.administration import RuleChanged as RuleChanged
+from idp.events.event import COLUMNS as COLUMNS
+from idp.events.event import Event as Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,25 +64,6 @@ class SignedOutEverywhere(Event):
 
     type: ClassVar[str] = "user.signed_out_everywhere"
     kept: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BulkSignOutAsked(Event):
-    """An administrator asked to end every session that `filter` means; `matched` so many."""
-
-    type: ClassVar[str] = "bulk_sign_out.asked"
-    operation: str
-    filter: str
-    matched: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BulkSignOutDone(Event):
-    """The last session that a bulk sign-out meant has ended; `ended` so many."""
-
-    type: ClassVar[str] = "bulk_sign_out.done"
-    operation: str
-    ended: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -497,40 +460,6 @@ class MailGivenUp(Event):
     type: ClassVar[str] = "mail.given_up"
     message: str
     attempts: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientCreated(Event):
-    """A client was registered."""
-
-    type: ClassVar[str] = "client.created"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientChanged(Event):
-    """A client was changed; `changed` names the fields."""
-
-    type: ClassVar[str] = "client.changed"
-    changed: list[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleChanged(Event):
-    """An administrator changed a rule."""
-
-    type: ClassVar[str] = "rule.changed"
-    kind: str
-    applies_to: dict[str, str]
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeysRotated(Event):
-    """The next signing key became the active one."""
-
-    type: ClassVar[str] = "keys.rotated"
-    kid: str
 
 
 # By type, because a dataclass with slots leaves the class it was made from behind for a while; the

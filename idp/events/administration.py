@@ -1,0 +1,59 @@
+"""What administrators do, as events: the part of the `catalogue` about apps, rules, keys and bulk."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from idp.events.event import Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientCreated(Event):
+    """A client was registered."""
+
+    type: ClassVar[str] = "client.created"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientChanged(Event):
+    """A client was changed; `changed` names the fields."""
+
+    type: ClassVar[str] = "client.changed"
+    changed: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleChanged(Event):
+    """An administrator changed a rule."""
+
+    type: ClassVar[str] = "rule.changed"
+    kind: str
+    applies_to: dict[str, str]
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeysRotated(Event):
+    """The next signing key became the active one."""
+
+    type: ClassVar[str] = "keys.rotated"
+    kid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkSignOutAsked(Event):
+    """An administrator asked to end every session that `filter` means; `matched` so many."""
+
+    type: ClassVar[str] = "bulk_sign_out.asked"
+    operation: str
+    filter: str
+    matched: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkSignOutDone(Event):
+    """The last session that a bulk sign-out meant has ended; `ended` so many."""
+
+    type: ClassVar[str] = "bulk_sign_out.done"
+    operation: str
+    ended: int
