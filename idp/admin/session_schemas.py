@@ -131,7 +131,7 @@ class Session(Model):
     acr: str
     method: str
     is_remembered: bool
-    is_trusted: bool
+    is_on_trusted_device: bool
     is_temporary: bool
     created_at: Moment
     last_active_at: Moment
@@ -208,7 +208,7 @@ def _described(
         acr=session.acr,
         method=session_view.method(session),
         is_remembered=bool(session.remembered),
-        is_trusted=bool(session.trusted),
+        is_on_trusted_device=session.trusted_device_id is not None,
         is_temporary=bool(session.temporary),
         created_at=moment(session.created_at),
         last_active_at=moment(session.last_active_at),

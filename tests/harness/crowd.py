@@ -111,7 +111,7 @@ def _session(draw: random.Random, crowd: Crowd, now: Instant, details: str) -> d
         "secret_changed_at": created, "binding_type": "none", "authentications": "[]",
         "acr": draw.choices(LEVELS, LEVEL_WEIGHTS)[0], "auth_time": created, "created_at": created,
         "last_active_at": max(created, now - draw.randrange(HOUR - MINUTE)), "idle_timeout": HOUR,
-        "idle_at": 0, "expires_at": created + DAY + HOUR, "remembered": 0, "trusted": 0,
+        "idle_at": 0, "expires_at": created + DAY + HOUR, "remembered": 0, "kept": 0,
         "temporary": 0, "details": details,
         "device_type": draw.choices(DEVICES, DEVICE_WEIGHTS)[0], "browser": "Firefox 150",
         "os": "Linux", "address": _address(draw), "asn": 64_496 + draw.randrange(500),
