@@ -233,6 +233,8 @@ def _described(unit: UnitOfWork, session: Session) -> dict[str, Any]:
         "last_active_at": moment(session.last_active_at),
         "idle_at": moment(session.idle_at),
         "expires_at": moment(session.expires_at),
+        "challenged_at": moment(session.challenged_at),
+        "challenged_for": session.challenged_for,
         "ended_at": moment(session.ended_at),
         "end_reason": session.end_reason,
         "ended_by": session.ended_by,

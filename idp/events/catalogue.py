@@ -422,6 +422,21 @@ class SessionsEndSoon(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRelocated(Event):
+    """A session went on from another address; `reason` is ip, network, country or device."""
+
+    type: ClassVar[str] = "session.relocated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionChallenged(Event):
+    """A session was used from elsewhere or on another device: nothing goes on without a proof."""
+
+    type: ClassVar[str] = "session.challenged"
+    answer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionDisowned(Event):
     """A person said of a session: this wasn't me."""
 

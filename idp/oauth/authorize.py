@@ -35,13 +35,15 @@ from idp.policy import assurance
 from idp.policy.assurance import Demand, Proof
 from idp.policy.selection import Book, Subject
 from idp.policy.timeouts import ran_out
-from idp.sessions import hot
+from idp.sessions import hot, movement
+from idp.sessions.device import Visit
+from idp.sessions.movement import Fate, Found
 from idp.sessions.subject import subject
 from idp.storage.database import Write
 from idp.users.model import ACTIVE
 
-# "none": no page can help, the error goes to the app.
-Page = Literal["login", "step-up", "consent", "none"]
+# "none": no page can help, the error goes to the app. "barred": a page that leads nowhere.
+Page = Literal["login", "step-up", "consent", "none", "barred"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class Moment:
     authenticated_session_id: str | None
     consented_session_id: str | None
     is_denied: bool
+    # What became of the session by being used from here (`idp.sessions.movement`).
+    fate: Fate
     now: Instant
 
 
@@ -71,17 +75,15 @@ class Step:
     error: type[OAuth2Error]
 
 
-def moment(requested: Requested, facts: AuthorizeFacts, book: Book, now: Instant) -> Moment:
-    """The facts as `next_step` sees them.
+def moment(
+    requested: Requested, facts: AuthorizeFacts, book: Book, found: Found | None, now: Instant
+) -> Moment:
+    """The facts as `next_step` sees them; `found` is what `judged` gave for them.
 
     A session that ran out, or whose person may not sign in, counts as none.
     """
     session, user = facts.session, facts.user
-    if session is not None and (
-        user is None
-        or user.status != ACTIVE
-        or ran_out(idle_at=session.idle_at, expires_at=session.expires_at, now=now) is not None
-    ):
+    if found is None or found.fate == "ended":
         session = user = None
     pending = facts.pending
     authenticated = pending.authenticated_session_id if pending else None
@@ -112,8 +114,22 @@ def moment(requested: Requested, facts: AuthorizeFacts, book: Book, now: Instant
         authenticated_session_id=authenticated,
         consented_session_id=pending.consented_session_id if pending else None,
         is_denied=pending is not None and pending.denied_at is not None,
+        fate=found.fate if found is not None else "as_before",
         now=now,
     )
+
+
+def judged(
+    requested: Requested, facts: AuthorizeFacts, visit: Visit, book: Book, now: Instant
+) -> Found | None:
+    """What becomes of the browser's session by being used for this request; None: there is none."""
+    session, user = facts.session, facts.user
+    if session is None or user is None or user.status != ACTIVE:
+        return None
+    if ran_out(idle_at=session.idle_at, expires_at=session.expires_at, now=now) is not None:
+        return None
+    client_id = requested.client.id
+    return movement.judge(session, tuple(user.roles), visit, book, now, client_id=client_id)
 
 
 def next_step(moment: Moment) -> Step | None:
@@ -140,6 +156,18 @@ def _prompt_login(moment: Moment) -> Step | None:
 def _prompt_select_account(moment: Moment) -> Step | None:
     if "select_account" in moment.requested.prompt and not _just_authenticated(moment):
         return Step("login", "select_account", AccountSelectionRequiredError)
+    return None
+
+
+def _allowed_from_here(moment: Moment) -> Step | None:
+    if moment.fate == "refused":
+        return Step("barred", "network_not_allowed", AccessDeniedError)
+    return None
+
+
+def _unchallenged(moment: Moment) -> Step | None:
+    if moment.fate == "challenged":
+        return Step("step-up", "challenged", LoginRequiredError)
     return None
 
 
@@ -192,8 +220,10 @@ def _consent_missing(moment: Moment) -> Step | None:
 
 _CHECKS: tuple[Callable[[Moment], Step | None], ...] = (
     _signed_in,
+    _allowed_from_here,
     _prompt_login,
     _prompt_select_account,
+    _unchallenged,
     _young_enough,
     _same_person,
     _sure_enough,
@@ -249,7 +279,8 @@ def issue(moment: Moment, *, permission_scopes: frozenset[str], provider: Provid
                 "refresh_generation": 0,
             }
         ),
-        *hot.touching(session, now),
+        # What asks without a person there is no activity of theirs (ASVS 7.3.1).
+        *(hot.touching(session, now) if "none" not in requested.prompt else ()),
         hot_write(
             AuthorizationIssued(
                 actor="user",

@@ -13,7 +13,7 @@ from authlib.oauth2.rfc6749 import OAuth2Error
 from idp.clock import SECOND, Instant
 from idp.oauth import claims
 from idp.oauth.pushed import Pending
-from idp.policy import assurance
+from idp.policy import assurance, reauthentication
 from idp.policy.assurance import Demand
 from idp.policy.selection import Book, Subject
 from idp.sessions.model import Session
@@ -73,6 +73,10 @@ def demand(
         levels.append(assurance.PROVED)
         oldest = now - max_age * SECOND
         since = oldest if begun is None else min(oldest, begun)
+    due = reauthentication.demand(book, of, now)
+    if due is not None:
+        levels.append(due.acr)
+        since = max(since, due.since if begun is None else min(due.since, begun))
     return Demand(assurance.highest(levels), since)
 
 

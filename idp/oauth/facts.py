@@ -182,9 +182,14 @@ class SessionFacts:
     secret_generation: int
     secret_changed_at: Instant
     device_type: str
+    browser: str | None
+    os: str | None
     address: str | None
     asn: int | None
     country: str | None
+    relocated_at: Instant | None
+    device_hash: str | None
+    challenged_at: Instant | None
     authentications_json: str
 
     @property

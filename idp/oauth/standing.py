@@ -6,10 +6,16 @@ what was granted. A new pathway that forgets a condition cannot exist, because i
 to turn facts into a yes.
 """
 
+from authlib.oauth2.rfc6749 import OAuth2Error
+from authlib.oidc.core.errors import InteractionRequiredError
+
 from idp.clock import Instant
 from idp.oauth.facts import TokenFacts
+from idp.policy import reauthentication
+from idp.policy.selection import Book
 from idp.sessions import endings
 from idp.sessions.lifecycle import EXPIRY
+from idp.sessions.subject import subject
 from idp.users.model import ACTIVE
 
 
@@ -34,6 +40,23 @@ def refusal(facts: TokenFacts, now: Instant) -> str | None:
     ):
         return "permission_removed"
     return None
+
+
+def withheld(facts: TokenFacts, book: Book, now: Instant) -> OAuth2Error | None:
+    """Why nothing new is issued although the grant stands; None when it is.
+
+    Its person must prove who they are first: nothing ends, and what was refused works again then. So
+    an app that keeps its refresh token loses nothing; it sends its person to the authorization
+    endpoint, as OpenID Connect says of this error.
+    """
+    session, user = facts.session, facts.user
+    if session is None or user is None or facts.authorization is None:
+        return None
+    if session.challenged_at is None:
+        of = subject(session, user.roles, facts.authorization.client_id)
+        if not reauthentication.is_overdue(book, of, session, now):
+            return None
+    return InteractionRequiredError("The person must prove who they are first.")
 
 
 def in_words(facts: TokenFacts, now: Instant) -> str:

@@ -5,6 +5,7 @@ Pure. Every address is one of 128 bits, an IPv4 address as `::ffff:a.b.c.d` (RFC
 """
 
 import ipaddress
+from functools import lru_cache
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _MAPPED = 0xFFFF << 32
@@ -20,6 +21,7 @@ def number(address: str) -> int | None:
     return int(parsed) | _MAPPED if parsed.version == 4 else int(parsed)
 
 
+@lru_cache(maxsize=4_096)
 def key(address: str | None) -> str | None:
     """An address as 32 hexadecimal digits, which sort as addresses do; None when it is none."""
     found = number(address) if address is not None else None

@@ -224,4 +224,6 @@ def _type(agent: str, said: Mapping[str, str], os: str, family: str) -> str:
 
 
 def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
     return "".join(character for character in text if character.isprintable())

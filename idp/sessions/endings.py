@@ -87,6 +87,16 @@ ENDINGS: dict[EndReason, Ending] = {
         "Your session ended because your password was changed. Please use the new one.",
         "The password of its person was changed.",
     ),
+    "elsewhere": Ending(
+        "Used from somewhere else",
+        "Your session ended because it was used from somewhere else, or on another device.",
+        "It was used from somewhere else, or on another device.",
+    ),
+    "network": Ending(
+        "Not from this network",
+        "Your session ended because it was used from a network it may not be used from.",
+        "It was used from a network it may not be used from.",
+    ),
     "disowned": Ending(
         "You said it wasn’t you",
         "Your session ended because you said that it wasn’t you.",

@@ -32,7 +32,8 @@ from idp.events.catalogue import (
 )
 from idp.policy import assurance, timeouts
 from idp.policy.assurance import Authentication as Authentication
-from idp.sessions import offspring
+from idp.sessions import challenge, offspring
+from idp.sessions.device import Visit
 from idp.sessions.model import Session
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
@@ -60,6 +61,8 @@ EndReason = Literal[
     "temporary",  # it was to last so long and no longer, whatever happened
     "hours",  # closing time
     "password_changed",
+    "elsewhere",  # used from elsewhere or on another device, and a rule ends that
+    "network",  # used from a network it may not be used from
     "disowned",  # "This wasn't me"
     "factor_removed",  # it rested on a passkey or code that is taken no more
     "remember_copied",  # the cookie by which its browser stays signed in was copied
@@ -173,10 +176,14 @@ def rotate_if_old(unit: UnitOfWork, session: Session, presented: str) -> str | N
     return _rotate(unit, session, previous_until=session.expires_at)
 
 
-def reauthenticate(unit: UnitOfWork, session: Session, proved: Sequence[Authentication]) -> str:
+def reauthenticate(
+    unit: UnitOfWork, session: Session, proved: Sequence[Authentication], visit: Visit
+) -> str:
     """Records new proofs by the same person; gives the new secret, the old one is dead."""
-    recorded = [*session.authentications, *(recorded_proof(one, unit.now) for one in proved)]
+    fresh = [recorded_proof(one, unit.now) for one in proved]
+    recorded = [*session.authentications, *fresh]
     session.authentications = recorded[-PROOFS_KEPT:]
+    challenge.settle(unit, session, visit, assurance.proofs(fresh))
     session.acr = level_of(session.authentications)
     session.auth_time = max(one["at"] for one in recorded)
     session.last_active_at = unit.now

@@ -103,8 +103,14 @@ class Session(Base):
     address: Mapped[str | None] = mapped_column(String(32))
     asn: Mapped[int | None] = mapped_column(BigInteger)
     country: Mapped[str | None] = mapped_column(String(2))
+    relocated_at: Mapped[Instant | None] = mapped_column(Microseconds)
     # Digest of the long-lived device cookie: "a device that signed in before".
     device_hash: Mapped[str | None] = mapped_column(String(64))
+    # Since when its person must prove who they are, how surely, and for which change
+    # (`idp.sessions.challenge`, `idp.policy.changes`).
+    challenged_at: Mapped[Instant | None] = mapped_column(Microseconds)
+    challenge: Mapped[str | None] = mapped_column(String(16))
+    challenged_for: Mapped[str | None] = mapped_column(String(16))
 
     # Why it will have ended at `expires_at`, when that is not for its age (see `lifecycle.why_over`).
     expiry_reason: Mapped[str | None] = mapped_column(String(32))

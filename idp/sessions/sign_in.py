@@ -11,18 +11,30 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from idp import ids
+from idp.clock import Instant
 from idp.events.actor import Actor
 from idp.events.catalogue import LoginFailed, SecondFactorAsked
 from idp.policy import limits
 from idp.policy.admission import Barred
 from idp.policy.assurance import Authentication
 from idp.policy.deadlines import Ownership
+from idp.policy.selection import Book
 from idp.policy.timeouts import is_in_last_minutes
-from idp.sessions import admission, beginning, lifecycle, marks, prove, remember, remembering
+from idp.sessions import (
+    admission,
+    beginning,
+    lifecycle,
+    marks,
+    movement,
+    prove,
+    remember,
+    remembering,
+)
 from idp.sessions import ceremony as ceremonies
 from idp.sessions.beginning import Started
 from idp.sessions.ceremony import Ceremony
 from idp.sessions.device import Visit, describe
+from idp.sessions.model import Session
 from idp.sessions.prove import Rejected as Rejected
 from idp.sessions.remember import Keepsake
 from idp.sessions.remembering import Wish
@@ -163,7 +175,7 @@ def with_cookie(work: Work, *, cookie: str, visit: Visit) -> SignedIn | Rejected
     with work.begin() as unit:
         shown = remember.read(unit, cookie, visit)
         if shown is not None and shown.is_good:
-            barred = _barred(unit, shown.user, visit)
+            barred = _barred(rules.book(unit), shown.user, visit, unit.now)
             if barred is not None:
                 return _kept_out(unit, shown.user, visit, barred)
         entered = remember.enter(unit, cookie, visit)
@@ -266,16 +278,18 @@ def _admit(
     *,
     giving_way: Collection[str] = (),
 ) -> SignedIn | AtLimit | Rejected:
-    present = lifecycle.resume(unit, entry.current)
+    book = rules.book(unit)
+    present = _present(unit, user, entry, book)
     is_own = present is not None and present.user_id == user.id
-    barred = _barred(unit, user, entry.visit)
+    barred = _barred(book, user, entry.visit, unit.now)
     # After closing time nobody new comes in; who is in goes on until the grace is over.
     is_closed = barred is not None and is_own and barred.why == "outside_hours"
     if barred is not None and not is_closed:
         return _kept_out(unit, user, entry.visit, barred)
     is_ending = present is not None and is_in_last_minutes(present.expires_at, unit.now)
     if present is not None and is_own and (is_closed or not is_ending):
-        session, secret = present, lifecycle.reauthenticate(unit, present, proved)
+        session = present
+        secret = lifecycle.reauthenticate(unit, present, proved, entry.visit)
     else:
         started = beginning.start(
             unit,
@@ -310,8 +324,20 @@ def _admit(
     return signed_in
 
 
-def _barred(unit: UnitOfWork, user: User, visit: Visit) -> Barred | None:
-    return admission.barred(rules.book(unit), visiting(visit, user.roles), unit.now)
+def _present(unit: UnitOfWork, user: User, entry: Entry, book: Book) -> Session | None:
+    """The session that this browser is in, if it still is after being used from here."""
+    present = lifecycle.resume(unit, entry.current)
+    if present is not None and present.user_id == user.id:
+        found = movement.judge(present, tuple(user.roles), entry.visit, book, unit.now)
+        if found.fate in ("challenged", "ended"):
+            movement.carry_out(unit, present.id, found, entry.visit)
+        if found.fate == "ended":
+            return None
+    return present
+
+
+def _barred(book: Book, user: User, visit: Visit, now: Instant) -> Barred | None:
+    return admission.barred(book, visiting(visit, user.roles), now)
 
 
 def _kept_out(unit: UnitOfWork, user: User, visit: Visit, barred: Barred) -> Rejected:

@@ -51,7 +51,7 @@ def with_password(
         name=name,
         password=password,
         visit=visit,
-        then=_recorded_in(session, note),
+        then=_recorded_in(session, visit, note),
     )
 
 
@@ -72,7 +72,7 @@ def with_code(
         method=method,
         code=code,
         visit=visit,
-        then=_recorded_in(session, note),
+        then=_recorded_in(session, visit, note),
     )
 
 
@@ -91,12 +91,12 @@ def with_passkey(
         ceremony=ceremony,
         credential=credential,
         visit=visit,
-        then=_recorded_in(session, note),
+        then=_recorded_in(session, visit, note),
     )
 
 
 def _recorded_in(
-    session: Session, note: Note
+    session: Session, visit: Visit, note: Note
 ) -> Callable[[UnitOfWork, User, Authentication], str | Rejected]:
     def then(unit: UnitOfWork, user: User, proof: Authentication) -> str | Rejected:
         present = unit.orm.get(Session, session.id, with_for_update=LOCKED)
@@ -104,7 +104,7 @@ def _recorded_in(
             return Rejected(prove.NO_LONGER_CURRENT, 403)
         if _as_at_sign_in(present, factors.enrolled(unit, user.id)):
             proof = replace(proof, acr=_in_company(proof.acr))
-        secret = lifecycle.reauthenticate(unit, present, [proof])
+        secret = lifecycle.reauthenticate(unit, present, [proof], visit)
         note(unit, present)
         return secret
 

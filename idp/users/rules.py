@@ -15,13 +15,32 @@ from idp import ids
 from idp.errors import Refused
 from idp.events.actor import Actor
 from idp.events.catalogue import RuleChanged
-from idp.policy import allowed_networks, assurance, hours, limits, remember, selection, timeouts
+from idp.policy import (
+    allowed_networks,
+    assurance,
+    changes,
+    hours,
+    limits,
+    reauthentication,
+    remember,
+    selection,
+    timeouts,
+)
 from idp.policy.selection import Book, Subject
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.users.model import Role, Rule
 
-Kind = Literal["timeouts", "limits", "assurance", "hours", "networks", "remember"]
+Kind = Literal[
+    "timeouts",
+    "limits",
+    "assurance",
+    "hours",
+    "networks",
+    "remember",
+    "changes",
+    "reauthentication",
+]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _PROBLEMS: dict[str, Callable[[dict[str, Any]], str | None]] = {
     "timeouts": timeouts.problem_with,
@@ -30,6 +49,8 @@ _PROBLEMS: dict[str, Callable[[dict[str, Any]], str | None]] = {
     "hours": hours.problem_with,
     "networks": allowed_networks.problem_with,
     "remember": remember.problem_with,
+    "changes": changes.problem_with,
+    "reauthentication": reauthentication.problem_with,
 }
 
 _OF_KIND = HotStatement(

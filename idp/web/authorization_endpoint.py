@@ -22,10 +22,13 @@ from idp.oauth.facts import FOR_AUTHORIZE, AuthorizeFacts, authorize_facts
 from idp.oauth.provider import Answer, Decision, Provider
 from idp.oauth.request import Parameters, parse, parse_form
 from idp.policy import management
-from idp.sessions import hot
+from idp.sessions import admission, hot, movement
+from idp.sessions.device import Visit
 from idp.storage.database import Row
+from idp.storage.unit_of_work import UnitOfWork
 from idp.users.model import Role
 from idp.web import cookies
+from idp.web.address import networks
 from idp.web.decisions import Shell
 from idp.web.wire import (
     TEXT,
@@ -36,6 +39,7 @@ from idp.web.wire import (
     read_body,
     see_other,
     send_answer,
+    visit_of,
 )
 
 log = logging.getLogger(__name__)
@@ -59,6 +63,7 @@ class AuthorizationEndpoint:
         self.shell = shell
         self.settings = provider.settings
         self._error_page = error_page
+        self._trusted_proxies = networks(provider.settings.trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in ("GET", "POST"):
@@ -101,9 +106,11 @@ class AuthorizationEndpoint:
         secret = cookies.session_secret(jar, self.settings)
         reference = pushed.reference_of(parameters.values)
         governed: frozenset[str] | None = None
+        seen = visit_of(scope, self._trusted_proxies, self.provider.atlas.of)
+        visit = replace(seen, device_hash=cookies.browser_hash(jar, self.settings))
 
         def decide(row: Row | None) -> Decision:
-            return self._decide(parameters, reference, jar, governed, row)
+            return self._decide(parameters, reference, jar, visit, governed, row)
 
         while True:
             try:
@@ -125,17 +132,17 @@ class AuthorizationEndpoint:
         parameters: Parameters,
         reference: str | None,
         jar: dict[str, str],
+        visit: Visit,
         governed: frozenset[str] | None,
         row: Row | None,
     ) -> Decision:
         provider, now = self.provider, self.provider.work.clock.now()
         facts = authorize_facts(row)
-        browser_hash = cookies.browser_hash(jar, self.settings)
         values, repeated = parameters.values, parameters.repeated
         if reference is not None:
             opened = (
                 pushed.open_parameters(
-                    facts.pending, browser_hash=browser_hash, vault=provider.vault, now=now
+                    facts.pending, browser_hash=visit.device_hash, vault=provider.vault, now=now
                 )
                 if facts.pending is not None
                 and facts.client is not None
@@ -149,13 +156,15 @@ class AuthorizationEndpoint:
                     "another browser. Please go back to the app and start again.",
                 )
             values, repeated = opened, frozenset()
+        consequence: Callable[[UnitOfWork], None] | None = None
         try:
             requested = validate(values, repeated, facts.client, provider)
+            book = provider.rules.current()
+            found = authorize.judged(requested, facts, visit, book, now)
+            if found is not None and facts.session is not None:
+                consequence = movement.consequence(facts.session.id, found, visit)
             moment = authorize.moment(
-                requested,
-                facts if reference else _fresh(facts),
-                provider.rules.current(),
-                now,
+                requested, facts if reference else _fresh(facts), book, found, now
             )
             if moment.is_denied:
                 raise authorize.refused(moment)
@@ -164,8 +173,11 @@ class AuthorizationEndpoint:
                 error = step.error("The person must be asked first.")
                 error.redirect_uri = requested.redirect_uri
                 raise error
+            if step is not None and step.page == "barred":
+                raise PageError(step.reason, admission.NOT_FROM_HERE)
             if step is not None:
-                return self._to_page(step.page, values, requested, reference, jar)
+                decision = self._to_page(step.page, values, requested, reference, jar)
+                return replace(decision, consequence=consequence)
             if governed is None:
                 if authorize.is_governed(requested.scope):
                     raise _NeedsPermissions
@@ -178,7 +190,7 @@ class AuthorizationEndpoint:
                 error, state=_echoed(values.get("state")), issuer=self.settings.issuer
             )
             spent = [pushed.use(reference, now)] if reference else []
-            return Decision(see_other(location), spent)
+            return Decision(see_other(location), spent, consequence)
         writes = issued.writes + ([pushed.use(reference, now)] if reference else [])
         headers: list[tuple[str, str]] = []
         if facts.session is not None:
@@ -189,7 +201,7 @@ class AuthorizationEndpoint:
                 secret, write = rotated
                 writes.append(write)
                 headers.append(("Set-Cookie", cookies.session_header(self.settings, secret)))
-        return Decision(see_other(issued.location, headers), writes)
+        return Decision(see_other(issued.location, headers), writes, consequence)
 
     def _to_page(
         self,

@@ -4,6 +4,7 @@ Owns which operations there are and what they demand. Proving itself is `idp.web
 that came without a fresh enough proof is sealed, shown to nobody, and offered again afterwards; what
 was typed into password fields is left out of it.
 
+Going on at all ("go_on") demands nothing by itself: what a held session needs is `idp.web.hold`.
 Everything else that changes an account ("manage_account") demands that somebody proved anything at
 all in this session: whoever merely sits at a remembered browser sees, and signs themselves out.
 Specs: OWASP ASVS 5.0 sections 7.5.1, 7.5.2 and 7.5.3.
@@ -37,6 +38,7 @@ Operation = Literal[
     "let_in",
     "manage_account",
     "administer",
+    "go_on",
 ]
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 STEP_UP = "/step-up"
@@ -57,6 +59,8 @@ def demand(unit: UnitOfWork, user_id: str, operation: Operation) -> Demand:
 
     On this very device: that another one let it in proves nothing here.
     """
+    if operation == "go_on":
+        return Demand(assurance.LADDER[0])
     if operation == "manage_account":
         return Demand(assurance.PROVED)
     able = factors.enrolled(unit, user_id)
@@ -87,6 +91,13 @@ def ask(
         wanted = demand(unit, session.user_id, operation)
     if assurance.meets(assurance.proofs(session.authentications), wanted):
         return None
+    return lead(context, request, session, operation)
+
+
+def lead(
+    context: WebContext, request: PageRequest, session: Session, operation: Operation
+) -> Response:
+    """The way to the step-up page and back again, with the form that was sent."""
     where = {"for": operation, "next": request.path}
     if request.method == "POST":
         kept = _keep(context.work.vault, session, Kept(request.path, dict(request.form)))

@@ -50,7 +50,7 @@ class _Asked:
 
 def logout(context: WebContext, request: PageRequest) -> Response:
     """GET /logout: ends what the hint proves, asks about anything else."""
-    present = visitor.find(context, request)
+    present = visitor.recognised(context, request)
     with context.work.begin() as unit:
         asked = _read(context, unit, dict(request.query))
         session = present.session if present is not None else None
@@ -75,7 +75,7 @@ def submit(context: WebContext, request: PageRequest) -> Response:
         values = {name: request.form[name] for name in PARAMETERS if name in request.form}
         return RedirectResponse(f"/logout?{urlencode(values)}", 303)
     csrf.require_same_origin(request.headers, context.settings)
-    present = visitor.find(context, request)
+    present = visitor.recognised(context, request)
     with context.work.begin() as unit:
         asked = _read(context, unit, dict(request.form))
         if present is not None:

@@ -51,7 +51,7 @@ def show_for_app(context: WebContext, request: PageRequest) -> Response:
     pending = find_pending(context, request, request.query)
     if pending is None:
         return unknown_request(context, request)
-    present = visitor.find(context, request)
+    present = visitor.recognised(context, request)
     if present is not None:
         form = Form(present.user.username)
         return sign_in_page.for_app(context, request, pending, form, present, None)
@@ -80,7 +80,7 @@ def submit_for_app(context: WebContext, request: PageRequest) -> Response:
     if isinstance(outcome, SecondFactor):
         return second_factor.ask(context, request, outcome, pending)
     if isinstance(outcome, Form):
-        present = visitor.find(context, request)
+        present = visitor.recognised(context, request)
         return sign_in_page.for_app(context, request, pending, outcome, present, None)
     return choose_session.onward(context, request, outcome, pending)
 
@@ -88,7 +88,7 @@ def submit_for_app(context: WebContext, request: PageRequest) -> Response:
 def show_for_account(context: WebContext, request: PageRequest) -> Response:
     """GET /account/sign-in: straight on for those who are signed in, and will be for a while."""
     wanted = local_path(request.query.get("next"))
-    present = visitor.find(context, request)
+    present = visitor.recognised(context, request)
     if present is None:
         over = _over(context, request)
         found = welcome.look(context, request)

@@ -14,12 +14,12 @@ from starlette.routing import Route
 from idp.events.actor import Actor
 from idp.sessions import lifecycle, notices
 from idp.sessions.model import Session
-from idp.web import csrf, kept_form, live, session_over, stray_form
+from idp.web import csrf, hold, kept_form, live, session_over, stray_form
 from idp.web.errors import refuse
 from idp.web.http import FORM, Kind, PageRequest, WebContext, route
 from idp.web.local_path import ACCOUNT, local_path
 from idp.web.security import instant
-from idp.web.visitor import Visitor, find, to_sign_in, visitor_route
+from idp.web.visitor import Visitor, recognised, to_sign_in, visitor_route
 
 EXTEND = "/account/session/extend"
 NOTICES = "/account/session/notices"
@@ -38,13 +38,16 @@ def routes(context: WebContext) -> list[Route]:
 
 def extend(context: WebContext, request: PageRequest) -> Response:
     """POST /account/session/extend: for a form back to its page, for a script as JSON."""
-    visitor = find(context, request)
+    visitor = recognised(context, request)
     if visitor is None:
         return _too_late(context, request)
     made = csrf.made_for(context.work.vault, request.form)
     # A proof in another tab has changed the token; staying signed in is nothing that it protects.
     if made is None or made.session_id != visitor.session.id:
         return stray_form.answer(context, request, visitor, made)
+    held = hold.answer(context, request, visitor.session, visitor.hold)
+    if held is not None:
+        return held
     with context.work.begin() as unit:
         session = unit.orm.get_one(Session, visitor.session.id)
         is_extended = lifecycle.extend(unit, session, Actor("user", session.id))
@@ -62,9 +65,11 @@ def show_notices(context: WebContext, request: PageRequest) -> Response:
     No activity. Also how a page finds out that its browser is in no session any more, or in another:
     the bell says whose it is.
     """
-    visitor = find(context, request)
+    visitor = recognised(context, request)
     if visitor is None:
         return _over(context, request)
+    if visitor.hold is not None:
+        return Response(status_code=204)
     with context.work.read() as unit:
         told = tuple(notices.unseen(unit, visitor.session))
     shown = replace(visitor, notices=told, here=local_path(request.query.get("here")))

@@ -121,7 +121,7 @@ def _carry_out(
     queries.set_password(unit, user, after, Actor("user", session.id))
     secret = None
     if before is not None and request.form["others"] != "end_all":
-        secret = lifecycle.reauthenticate(unit, session, [prove.PASSWORD])
+        secret = lifecycle.reauthenticate(unit, session, [prove.PASSWORD], request.visit)
     _OTHERS[request.form["others"]](unit, session)
     return secret
 

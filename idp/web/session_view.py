@@ -143,7 +143,7 @@ def running(
             unit,
             session,
             is_current=session.id == current_id,
-            needs_attention=session.id in alarming,
+            needs_attention=session.id in alarming or session.challenged_at is not None,
             is_remembered=session.remembered_id in staying,
             is_on_trusted_device=session.trusted_device_id in trusted,
             apps=[_app(app) for app in apps.get(session.id, [])],

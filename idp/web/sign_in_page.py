@@ -50,7 +50,7 @@ def lost(context: WebContext, request: PageRequest, pending: Pending | None) -> 
     Whoever is signed in by now, as by the same form in another tab, goes on where they wanted.
     """
     wanted = local_path(request.form.get("next"))
-    if visitor.find(context, request) is not None:
+    if visitor.recognised(context, request) is not None:
         if pending is not None:
             return back_to_authorize(context, request, pending)
         return RedirectResponse(wanted, 303)

@@ -26,6 +26,7 @@ from idp.storage.unit_of_work import UnitOfWork
 from idp.web import cookies, csrf, elevation, factor_page
 from idp.web.elevation import STEP_UP
 from idp.web.factor_page import Asked
+from idp.web.hold import Hold, is_over
 from idp.web.http import PageRequest, WebContext
 from idp.web.local_path import local_path
 from idp.web.pending import back_to_authorize, find_pending, leads_to, unknown_request
@@ -40,6 +41,8 @@ class _Aim:
     pending: Pending | None
     why: str
     hidden: dict[str, str]
+    # Why the session is held, if that is what it is for.
+    hold: Hold | None = None
 
 
 def routes(context: WebContext) -> list[Route]:
@@ -93,6 +96,8 @@ def _aim(
             context.provider.rules.current(),
             context.work.clock.now(),
         )
+        if visitor.hold is not None and visitor.hold.why != "due":
+            return _held(visitor.hold, pending, {"request": pending.id})
         # Nobody is sent here who need not prove anything, as for a consent (`authorize._consented`).
         demand = replace(demand, acr=assurance.highest([demand.acr, assurance.PROVED]))
         proofs = assurance.proofs(visitor.session.authentications)
@@ -110,7 +115,15 @@ def _aim(
     hidden = {"for": operation, "next": local_path(fields.get("next"))}
     if "kept" in fields:
         hidden["kept"] = fields["kept"]
+    if visitor.hold is not None:
+        return _held(visitor.hold, None, hidden)
     return _Aim(demand, None, operation, hidden)
+
+
+def _held(hold: Hold, pending: Pending | None, hidden: dict[str, str]) -> _Aim:
+    """What ends a hold comes before anything else that is asked for."""
+    demand = hold.demand if hold.demand is not None else Demand(assurance.LADDER[-1])
+    return _Aim(demand, pending, hold.why, hidden, hold)
 
 
 def _aim_of_pairing(
@@ -137,7 +150,7 @@ def _next(
 ) -> Response:
     """What comes next: another proof, or where this was for."""
     proofs = assurance.proofs(visitor.session.authentications)
-    if assurance.meets(proofs, aim.demand):
+    if assurance.meets(proofs, aim.demand) or (aim.hold and is_over(visitor.session, aim.hold)):
         return _done(context, request, visitor, aim)
     with context.work.read() as unit:
         able = step_up.able(unit, visitor.session)
@@ -237,6 +250,7 @@ def _nothing_will_do(
         hidden={**aim.hidden, csrf.FIELD: csrf.for_session(context.work.vault, visitor.session)},
         app=aim.pending.client.name if aim.pending is not None else None,
         acr=aim.demand.acr,
+        is_held=aim.hold is not None,
         back=back,
         form_actions=leads_to(aim.pending) if aim.pending is not None else (),
     )
@@ -244,7 +258,7 @@ def _nothing_will_do(
 
 def _cancelled(context: WebContext, request: PageRequest, aim: _Aim) -> Response:
     if aim.pending is None:
-        return RedirectResponse("/account", 303)
+        return RedirectResponse("/logout" if aim.hold is not None else "/account", 303)
     with context.work.begin() as unit:
         pushed.note_denial(unit, aim.pending.id)
     return back_to_authorize(context, request, aim.pending)

@@ -16,8 +16,9 @@ from idp.sessions.model import Session
 from idp.sessions.notices import NewSession
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.model import ACTIVE, User
-from idp.web import cookies, csrf, elevation, kept_form, session_over, stray_form
+from idp.web import cookies, csrf, elevation, hold, kept_form, session_over, stray_form
 from idp.web.errors import refuse
+from idp.web.hold import Ended, Hold
 from idp.web.http import FORM, Handler, Kind, PageRequest, WebContext, route
 from idp.web.local_path import ACCOUNT
 
@@ -34,6 +35,8 @@ class Visitor:
     session: Session
     user: User
     csrf: str
+    # Why nothing of theirs is shown before they prove who they are, if so.
+    hold: Hold | None = None
     # A new secret for the browser's cookie, when the old one has served its time.
     new_secret: str | None = None
     # The page that was asked for, or the one that has the form that was sent: where to come back to.
@@ -47,11 +50,17 @@ Otherwise = Callable[[WebContext, PageRequest], Response]
 
 
 def find(context: WebContext, request: PageRequest) -> Visitor | None:
-    """The person whose session the request carries; changes nothing but an overdue end."""
+    """The person whose session the request carries, to be shown what is theirs; no activity."""
+    found = recognised(context, request)
+    return found if found is not None and found.hold is None else None
+
+
+def recognised(context: WebContext, request: PageRequest) -> Visitor | None:
+    """The same, also where the session is held: for signing in anew, and for signing out."""
     if request.session_secret is None:
         return None
     with context.work.begin() as unit:
-        return _resumed(unit, request)
+        return _resumed(context, unit, request)
 
 
 def to_sign_in(context: WebContext, request: PageRequest) -> Response:
@@ -114,14 +123,17 @@ def _for_visitor(handler: VisitorHandler, otherwise: Otherwise) -> Handler:
     def answer(context: WebContext, request: PageRequest) -> Response:
         reading = request.method in ("GET", "HEAD")
         is_activity = reading and LOOKING not in request.headers
-        visitor = _visit(context, request) if is_activity else find(context, request)
+        visitor = _visit(context, request) if is_activity else recognised(context, request)
         if visitor is None:
             return otherwise(context, request)
         if not reading:
             made = csrf.made_for(context.work.vault, request.form)
             if not csrf.is_for(made, visitor.session):
+                if visitor.hold is not None:
+                    raise csrf.refusal()
                 return stray_form.answer(context, request, visitor, made)
-        response = handler(context, request, visitor)
+        held = hold.answer(context, request, visitor.session, visitor.hold)
+        response = held if held is not None else handler(context, request, visitor)
         if visitor.new_secret is not None:
             cookies.keep_session(response, context.settings, visitor.new_secret)
         return response
@@ -142,21 +154,25 @@ def _visit(context: WebContext, request: PageRequest) -> Visitor | None:
     if request.session_secret is None:
         return None
     with context.work.begin() as unit:
-        visitor = _resumed(unit, request)
-        if visitor is None:
-            return None
+        visitor = _resumed(context, unit, request)
+        if visitor is None or visitor.hold is not None:
+            # Whoever has not proved themselves keeps nothing alive, and gets no new secret.
+            return visitor
         lifecycle.touch(unit, visitor.session)
         secret = lifecycle.rotate_if_old(unit, visitor.session, request.session_secret)
         told = tuple(notices.unseen(unit, visitor.session))
         return replace(visitor, new_secret=secret, notices=told)
 
 
-def _resumed(unit: UnitOfWork, request: PageRequest) -> Visitor | None:
+def _resumed(context: WebContext, unit: UnitOfWork, request: PageRequest) -> Visitor | None:
     session = lifecycle.resume(unit, request.session_secret)
     if session is None:
         return None
     user = unit.orm.get(User, session.user_id)
     if user is None or user.status != ACTIVE:
         return None
-    here = kept_form.page_for(request)
-    return Visitor(session, user, csrf.for_session(unit.vault, session), here=here)
+    held = hold.of(unit, session, user, request.visit, context.provider.rules.current())
+    if isinstance(held, Ended):
+        return None
+    token, here = csrf.for_session(unit.vault, session), kept_form.page_for(request)
+    return Visitor(session, user, token, held, here=here)

@@ -144,7 +144,7 @@ def answer(context: WebContext, request: PageRequest, pending: Pending | None) -
 
 def _go_on(context: WebContext, request: PageRequest, pending: Pending | None) -> Response:
     """ "Continue": begins a session, unless another tab has."""
-    if visitor.find(context, request) is not None:
+    if visitor.recognised(context, request) is not None:
         return _onward(context, request, pending)
     signed_in = sign_in.with_cookie(
         context.work, cookie=request.remembered or "", visit=request.visit

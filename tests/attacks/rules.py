@@ -19,6 +19,8 @@ AUTHORIZATION_ERRORS = {
 TOKEN_ERRORS = {
     "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client",
     "unsupported_grant_type", "invalid_scope",
+    # OpenID Connect Core section 3.1.2.6, for a person who must prove who they are first.
+    "interaction_required",
 }  # fmt: skip
 BEARER_ERRORS = {"invalid_request", "invalid_token", "insufficient_scope"}
 LOCAL = {"/login", "/consent"}

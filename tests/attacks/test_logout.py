@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 from idp.policy.timeouts import ABSOLUTE_DEFAULT, IDLE_DEFAULT
 from idp.sessions import expiry, lifecycle
 from idp.sessions.beginning import Started
+from idp.sessions.device import Visit
 from idp.sessions.prove import PASSWORD as BY_PASSWORD
 from tests.harness.provider import CALLBACK, Flow, Idp, Registered, Templates, settings_for
 from tests.harness.workbench import ManualClock
@@ -202,7 +203,7 @@ def test_proving_oneself_again_changes_the_secret_and_the_old_one_is_dead(
     with idp.work.begin() as unit:
         session = lifecycle.resume(unit, started.secret)
         assert session is not None
-        fresh = lifecycle.reauthenticate(unit, session, [BY_PASSWORD])
+        fresh = lifecycle.reauthenticate(unit, session, [BY_PASSWORD], Visit())
     assert fresh != started.secret
     flow = Flow(idp.register())
     old = idp.authorize(idp.signed_in_browser(started), flow.parameters(prompt="none"))

@@ -144,7 +144,7 @@ class Idp:
         """The session after its person proved more just now, with its new secret."""
         with self.work.begin() as unit:
             session = unit.orm.get_one(Session, started.session.id)
-            secret = lifecycle.reauthenticate(unit, session, proved)
+            secret = lifecycle.reauthenticate(unit, session, proved, Visit())
             return Started(session, secret)
 
     def end(self, session_id: str, reason: Any = "signed_out") -> list[str]:

@@ -9,6 +9,7 @@ from idp.oauth.model import Client
 from idp.policy.assurance import Authentication
 from idp.sessions import lifecycle
 from idp.sessions.beginning import Started
+from idp.sessions.device import Visit
 from idp.sessions.model import Session
 from idp.sessions.prove import PASSWORD
 from tests.harness.provider import Flow, Idp, Registered, answer_of
@@ -50,7 +51,7 @@ class Request:
         with self._idp.work.begin() as unit:
             session = unit.orm.get(Session, session_id)
             if session is not None:
-                secret = lifecycle.reauthenticate(unit, session, proved or [PASSWORD])
+                secret = lifecycle.reauthenticate(unit, session, proved or [PASSWORD], Visit())
                 self.browser.cookies.set("idp_session", secret, domain="localhost.local")
             pushed.note_authentication(unit, self.reference, session_id)
         return self._again()

@@ -146,7 +146,7 @@ def test_activity_does_not_move_closing_time(idp: Idp) -> None:
     with idp.work.begin() as unit:
         there = unit.orm.get_one(Session, started.session.id)
         assert lifecycle.extend(unit, there, SYSTEM)
-        lifecycle.reauthenticate(unit, there, [sign_in.prove.PASSWORD])
+        lifecycle.reauthenticate(unit, there, [sign_in.prove.PASSWORD], Visit())
     assert session(idp, started.session.id).expires_at == CLOSING + 10 * MINUTE
 
 

@@ -8,6 +8,7 @@ from httpx2 import Response
 from idp.clock import SECOND
 from idp.policy.assurance import Authentication
 from idp.sessions import lifecycle
+from idp.sessions.device import Visit
 from idp.sessions.model import Session
 from tests.harness.authenticator import Authenticator
 from tests.harness.provider import Idp
@@ -62,6 +63,6 @@ def prove_again(one: Somebody, *proofs: Authentication) -> None:
     """As if the person had just shown these proofs, which have pages of their own."""
     with one.idp.work.begin() as unit:
         session = unit.orm.get_one(Session, one.id)
-        renewed = lifecycle.reauthenticate(unit, session, proofs)
+        renewed = lifecycle.reauthenticate(unit, session, proofs, Visit())
     one.browser.cookies.delete("idp_session")
     one.browser.cookies.set("idp_session", renewed, domain="localhost.local", path="/")

@@ -7,6 +7,7 @@ from idp.clock import MINUTE, SECOND
 from idp.errors import Unavailable
 from idp.policy.assurance import Authentication
 from idp.sessions import lifecycle
+from idp.sessions.device import Visit
 from idp.sessions.model import Session
 from idp.users.passwords import PasswordHasher
 from tests.harness.enrolled import with_totp
@@ -143,7 +144,7 @@ def test_the_least_length_hangs_on_a_second_factor(idp: Idp, alice: Somebody) ->
     assert asked.headers["location"].startswith("/step-up?for=change_password")
     with idp.work.begin() as unit:
         session = unit.orm.get_one(Session, alice.id)
-        secret = lifecycle.reauthenticate(unit, session, [PASSWORD_PROOF, CODE_PROOF])
+        secret = lifecycle.reauthenticate(unit, session, [PASSWORD_PROOF, CODE_PROOF], Visit())
     alice.browser.cookies.set("idp_session", secret, domain="localhost.local")
     assert "At least 8 characters" in Page(alice.browser.get(PATH)).text
     assert change(alice, new="vwkzqhxj").status_code == 303

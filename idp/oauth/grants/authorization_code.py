@@ -51,6 +51,9 @@ class AuthorizationCodeGrant(authlib_grants.AuthorizationCodeGrant):
         facts = self.server.facts
         if standing.refusal(facts, self.server.now) is not None or facts.user is None:
             raise InvalidGrantError(standing.in_words(facts, self.server.now))
+        withheld = standing.withheld(facts, self.server.provider.rules.current(), self.server.now)
+        if withheld is not None:
+            raise withheld
         client: ClientFacts = self.request.client
         if client.check_grant_type("refresh_token") and facts.session is not None:
             settings = self.server.provider.settings.tokens

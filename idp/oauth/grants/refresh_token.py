@@ -62,6 +62,9 @@ class RefreshTokenGrant(authlib_grants.RefreshTokenGrant):
         facts = self.server.facts
         if standing.refusal(facts, self.server.now) is not None or facts.user is None:
             raise InvalidGrantError(standing.in_words(facts, self.server.now))
+        withheld = standing.withheld(facts, self.server.provider.rules.current(), self.server.now)
+        if withheld is not None:
+            raise withheld
         if facts.session is not None:
             # A retry is no further activity.
             after = hot.idle_at_after(facts.session, self.server.now)

@@ -1,0 +1,83 @@
+"""Sessions that are held: what their person must prove before any page of theirs is shown.
+
+Owns the reasons (a challenge, a proof that is due by rule, a network they may not come from) and what
+a page answers. Pages of strangers are shown as ever; so is the way out.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from starlette.responses import Response
+
+from idp.errors import Refused
+from idp.policy import assurance, reauthentication
+from idp.policy.assurance import Demand
+from idp.policy.changes import Change
+from idp.policy.selection import Book
+from idp.sessions import admission, challenge, movement
+from idp.sessions.device import Visit
+from idp.sessions.model import Session
+from idp.sessions.subject import subject
+from idp.storage.unit_of_work import UnitOfWork
+from idp.users.model import User
+from idp.web import elevation
+from idp.web.elevation import STEP_UP
+from idp.web.http import PageRequest, WebContext
+
+Why = Literal[Change, "due", "network_not_allowed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why a session is held, and what ends it; without a demand nothing does that is done here."""
+
+    why: Why
+    demand: Demand | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The session is over for having been used so."""
+
+
+def of(
+    unit: UnitOfWork, session: Session, user: User, visit: Visit, book: Book
+) -> Hold | Ended | None:
+    """What holds a session that is used by a page now; None: nothing, and the page is shown."""
+    found = movement.judge(session, tuple(user.roles), visit, book, unit.now)
+    movement.carry_out(unit, session.id, found, visit)
+    if found.fate == "ended":
+        return Ended()
+    if found.fate == "refused":
+        return Hold("network_not_allowed", None)
+    challenged = challenge.of(unit, session)
+    if challenged is not None:
+        return Hold(challenged.change, challenged.demand)
+    due = reauthentication.demand(book, subject(session, user.roles), unit.now)
+    # Of any level: whoever has to enrol a second factor first does that here.
+    if due is None or assurance.meets(
+        assurance.proofs(session.authentications), Demand(assurance.PROVED, due.since)
+    ):
+        return None
+    return Hold("due", Demand(assurance.PROVED, due.since))
+
+
+def is_over(session: Session, hold: Hold) -> bool:
+    """Whether a challenge that held this session has been met since, as its row says."""
+    return hold.why != "due" and session.challenged_at is None
+
+
+def answer(
+    context: WebContext, request: PageRequest, session: Session, hold: Hold | None
+) -> Response | None:
+    """What is answered instead of a page of a held session; None: the page itself.
+
+    Raises `Refused` where nobody may come from. The step-up page is where a hold is ended.
+    """
+    if hold is None:
+        return None
+    if hold.demand is None:
+        raise Refused("network_not_allowed", admission.NOT_FROM_HERE, 403)
+    if request.path == STEP_UP:
+        return None
+    return elevation.lead(context, request, session, "go_on")
