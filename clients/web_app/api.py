@@ -60,5 +60,5 @@ class Api:
                     )
                 except OAuthError as error:
                     raise SignedOut from error
-                session.tokens = {**session.tokens, **fresh}
+                session.took({**session.tokens, **fresh})
             return str(session.tokens["access_token"])

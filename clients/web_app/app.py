@@ -10,6 +10,8 @@ Run it with `uvicorn --factory clients.web_app.app:create_app`; the settings are
 """
 
 import json
+import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,6 +64,8 @@ class WebApp:
             fetch_keys=self.provider.fetch_jwk_set,
         )
         self.api = Api(self.provider, config.api_url)
+        # The provider's own API, for the session itself.
+        self.own = Api(self.provider, config.issuer)
         self.templates = Jinja2Templates(HERE / "templates")
 
     async def home(self, request: Request) -> Response:
@@ -136,9 +140,11 @@ class WebApp:
     # --- signing in ----------------------------------------------------------------------------
 
     async def login(self, request: Request) -> Response:
+        # A session that is near its latest end gives way to a new one only where somebody signs in.
+        again = {"prompt": "login"} if "again" in request.query_params else {}
         try:
             return await self._away(
-                request, self.provider.authorize_redirect, redirect_uri=self.callback_uri
+                request, self.provider.authorize_redirect, redirect_uri=self.callback_uri, **again
             )
         except httpx2.HTTPError:
             return self._page(request, error=UNREACHABLE, status=502)
@@ -171,6 +177,7 @@ class WebApp:
             name=person.get("name") or person.get("preferred_username") or identity["sub"],
             tokens=tokens,
             id_token=tokens["id_token"],
+            session_expiry=identity.get("session_expiry", math.inf),
         )
         if not self.sessions.start(session, instead_of=before):
             return self._page(request, error=TRY_AGAIN, status=400)
@@ -239,6 +246,28 @@ class WebApp:
         is_signed_in = self._session(request) is not None
         return JSONResponse({"signed_in": is_signed_in}, headers={"Cache-Control": "no-store"})
 
+    async def stay(self, request: Request) -> Response:
+        """ "Stay signed in": tells the provider that its session is in use, for all apps in it."""
+        if not _is_of_own_page(request):
+            return self._page(request, error=OWN_PAGE, status=403)
+        session = self._session(request)
+        if session is None:
+            return RedirectResponse("/", 303)
+        try:
+            answer = await self.own.ask(session, "POST", "/api/v1/users/sessions/current/extend")
+        except SignedOut:
+            self.sessions.end(session)
+            return RedirectResponse("/", 303)
+        except httpx2.HTTPError:
+            return self._page(request, error=UNREACHABLE, status=502)
+        if answer.status_code == 200:
+            # By the provider's clock: ours may differ.
+            now, end = (
+                datetime.fromisoformat(answer.json()[name]) for name in ("now", "idle_expires_at")
+            )
+            session.rests_until = time.time() + (end - now).total_seconds()
+        return RedirectResponse("/", 303)
+
     async def events(self, request: Request) -> Response:
         """Server-sent events: one, `signed-out`, when this browser's session has ended."""
         session = self._session(request)
@@ -289,11 +318,17 @@ class WebApp:
 
     def _page(self, request: Request, *, status: int = 200, **shown: Any) -> Response:
         session = self._session(request)
-        since = datetime.fromtimestamp(session.signed_in_at, UTC) if session else None
+        known: dict[str, Any] = {"app": self.config, "session": session}
+        if session is not None:
+            known["since"] = datetime.fromtimestamp(session.signed_in_at, UTC)
+            ends_at = min(session.rests_until, session.expires_at)
+            known["seconds_left"] = int(ends_at - time.time())
+            # What is near its latest end cannot be put off.
+            known["can_stay"] = session.expires_at - ends_at > 1
         return self.templates.TemplateResponse(
             request,
             "page.html",
-            {"app": self.config, "session": session, "since": since, **shown},
+            {**known, **shown},
             status_code=status,
             headers={
                 "Cache-Control": "no-store",
@@ -324,6 +359,7 @@ def site(app: WebApp) -> Starlette:
             Route("/payments/{id}", app.payment),
             Route("/account", app.account),
             Route("/session", app.session_status),
+            Route("/stay", app.stay, methods=["POST"]),
             Route("/events", app.events),
             Mount("/static", StaticFiles(directory=HERE / "static")),
         ]

@@ -7,6 +7,7 @@ This is a dictionary in memory and fits one process. With several processes, or 
 not sign people out, keep the same fields in your database or Redis, found by `sid` and by `sub`.
 """
 
+import math
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -33,11 +34,29 @@ class Session:
     id_token: str
     id: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     signed_in_at: float = field(default_factory=time.time)
+    # When the provider's session ends at the latest (`session_expiry` of the ID token), and when unless
+    # somebody uses it: to warn of. Another app may use it, so that may come later.
+    session_expiry: float = math.inf
+    rests_until: float = math.inf
     # Held while tokens are refreshed, so that parallel requests refresh once.
     refreshing: anyio.Lock = field(default_factory=anyio.Lock)
     # Set when the session ends: pages that were left open wait for it.
     ended: anyio.Event = field(default_factory=anyio.Event)
     payments: Payments = field(default_factory=Payments)
+
+    def __post_init__(self) -> None:
+        self.took(self.tokens)
+
+    @property
+    def expires_at(self) -> float:
+        """When this one ends at the latest."""
+        return min(self.session_expiry, self.signed_in_at + LASTING)
+
+    def took(self, tokens: dict[str, Any]) -> None:
+        """Keeps what a token response brought, and until when it is good for without another."""
+        self.tokens = tokens
+        if "refresh_token_timeout" in tokens:
+            self.rests_until = time.time() + tokens["refresh_token_timeout"]
 
 
 class Sessions:
@@ -67,7 +86,7 @@ class Sessions:
 
     def find(self, session_id: str | None) -> Session | None:
         session = self._by_id.get(session_id or "")
-        if session is not None and session.signed_in_at + LASTING < time.time():
+        if session is not None and session.expires_at <= time.time():
             self.end(session)
             return None
         return session
@@ -94,7 +113,7 @@ class Sessions:
         self._ended = {sid: at for sid, at in self._ended.items() if at > now - ENDED_REMEMBERED}
         for session in list(self._by_id.values()):
             # Sessions are in the order of their start, so the first ones are the oldest.
-            if session.signed_in_at + LASTING > now and len(self._by_id) < MAXIMUM:
+            if session.expires_at > now and len(self._by_id) < MAXIMUM:
                 break
             self.end(session)
 

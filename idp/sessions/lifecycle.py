@@ -142,8 +142,11 @@ def touch(unit: UnitOfWork, session: Session) -> None:
 def extend(unit: UnitOfWork, session: Session, actor: Actor) -> bool:
     """ "Stay signed in": slides the idle deadline now; the absolute one stays where it is.
 
-    False when the session ended meanwhile: nothing brings it back.
+    False when the session ended meanwhile: nothing brings it back. Asked for again within
+    `TOUCH_EVERY`, it is so already and nothing is written.
     """
+    if session.idle_at > unit.now + session.idle_timeout - TOUCH_EVERY:
+        return session.ended_at is None and unit.now < session.expires_at
     extended = unit.orm.execute(
         update(Session)
         .where(Session.id == session.id, alive(unit.now))

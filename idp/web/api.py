@@ -1,6 +1,8 @@
 """The self-service API (row K5): a person's sessions, for apps they allowed that.
 
-A bearer token with the scope `sessions` speaks for one person and one session. The rules are those
+A bearer token with the scope `sessions` speaks for one person and one session. Of that very session
+every app may know the deadlines and may extend it (`current`, scope `openid`): its refresh token does
+as much. The rules are those
 of the account page: only one's own, the truth about what ended, nothing without a name for it.
 Errors are problems (RFC 9457); what is unknown is refused, not ignored. Ending the own session, or
 all the others at once, needs a fresh proof, asked for as RFC 9470 section 3 says.
@@ -13,7 +15,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.routing import Route
 
-from idp.clock import to_rfc3339
+from idp.clock import Instant, to_rfc3339
 from idp.errors import Refused
 from idp.events.actor import Actor
 from idp.oauth import protected
@@ -43,6 +45,8 @@ def routes(context: WebContext) -> list[Route]:
     return [
         _api_route(context, PATH, {"GET": list_sessions}),
         _api_route(context, f"{PATH}/revoke-all", {"POST": revoke_all}),
+        _api_route(context, f"{PATH}/current", {"GET": show_current}, scope="openid"),
+        _api_route(context, f"{PATH}/current/extend", {"POST": extend_current}, scope="openid"),
         _api_route(context, f"{PATH}/{{id}}/extend", {"POST": extend}),
         _api_route(context, f"{PATH}/{{id}}", {"PATCH": change, "DELETE": end}),
     ]
@@ -65,6 +69,27 @@ def list_sessions(context: WebContext, request: PageRequest, caller: Caller) -> 
             "limits": [_limit(one) for one in own.limits],
         }
     )
+
+
+def show_current(context: WebContext, request: PageRequest, caller: Caller) -> Response:
+    """GET: when the session of the token ends. No activity: asking keeps nobody signed in."""
+    _takes_no_body(request)
+    with context.work.read() as unit:
+        session = unit.orm.get_one(Session, caller.session_id)
+        if endings.reason_of(session, unit.now) is not None:  # of a grant that has outlived it
+            raise _over(unit, session)
+        return json_api.answer(_deadlines(session, unit.now))
+
+
+def extend_current(context: WebContext, request: PageRequest, caller: Caller) -> Response:
+    """POST: "stay signed in", for an app that warns its person before the idle deadline."""
+    if request.body and json_api.object_of(request.body):
+        raise Refused("invalid_field", "This request takes no members.", 400)
+    with context.work.begin() as unit:
+        session = unit.orm.get_one(Session, caller.session_id)
+        if not lifecycle.extend(unit, session, _actor(caller)):
+            raise _over(unit, session)
+        return json_api.answer(_deadlines(session, unit.now))
 
 
 def change(context: WebContext, request: PageRequest, caller: Caller) -> Response:
@@ -146,16 +171,18 @@ def revoke_all(context: WebContext, request: PageRequest, caller: Caller) -> Res
     return _result(context, ended)
 
 
-def _api_route(context: WebContext, path: str, handlers: Mapping[str, ApiHandler]) -> Route:
+def _api_route(
+    context: WebContext, path: str, handlers: Mapping[str, ApiHandler], *, scope: str = SCOPE
+) -> Route:
     return json_api.api_route(
-        context, path, {method: _for_caller(one) for method, one in handlers.items()}
+        context, path, {method: _for_caller(one, scope) for method, one in handlers.items()}
     )
 
 
-def _for_caller(handler: ApiHandler) -> Handler:
+def _for_caller(handler: ApiHandler, scope: str) -> Handler:
     def answer(context: WebContext, request: PageRequest) -> Response:
         token = bearer_token(request.headers)
-        caller = protected.authenticate(context.provider, token, scope=SCOPE)
+        caller = protected.authenticate(context.provider, token, scope=scope)
         if request.query:
             raise Refused("invalid_parameter", "This address takes no parameters.", 400)
         return handler(context, request, caller)
@@ -170,6 +197,15 @@ def _require_fresh_proof(unit: UnitOfWork, caller: Caller) -> None:
 
 def _require_any_proof(caller: Caller) -> None:
     protected.require_proof(caller, Demand(assurance.PROVED), max_age=None)
+
+
+def _deadlines(session: Session, now: Instant) -> dict[str, str]:
+    return {
+        "id": session.id,
+        "now": to_rfc3339(now),
+        "idle_expires_at": to_rfc3339(min(session.idle_at, session.expires_at)),
+        "expires_at": to_rfc3339(session.expires_at),
+    }
 
 
 def _shown(row: SessionRow) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, Request, expect
 
 from tests.browser.conftest import People
-from tests.browser.person import Person, rows
+from tests.browser.person import Person, is_signed_in, rows
 from tests.browser.test_accessibility import RULES
 from tests.harness.servers import Product
 
@@ -198,6 +198,31 @@ def test_a_new_sign_in_rings_a_bell_and_is_seen_once(people: People, world: Prod
     expect(page.locator("#bell summary")).to_have_count(0)
     page.reload()
     expect(page.locator("#bell summary")).to_have_count(0)
+
+
+def test_an_app_warns_too_and_its_answer_counts_for_the_whole_session(
+    people: People, world: Product
+) -> None:
+    alice = people.new(reduced_motion="reduce")
+    page = alice.context.new_page()
+    page.clock.install()
+    page.goto(world.app_one)
+    page.locator("#sign-in").click()
+    alice.fill_in(page)
+    is_signed_in(page)
+    page.wait_for_load_state("load")
+    expect(page.locator("#ending")).to_be_hidden()
+    account_page = alice.sessions_page()
+    leave(world, current(account_page), idle_at=100)
+    expect(account_page.locator("#session-idle")).to_be_visible(timeout=NOTICED)
+
+    page.clock.fast_forward("58:30")
+    expect(page.locator("#ending")).to_contain_text(re.compile(r"Your session ends in 1:[0-3]\d"))
+    expect(page.locator("#ending-said")).to_have_text("Your session ends in 120 seconds.")
+    is_accessible(page)
+    page.locator("#stay").click()
+    expect(page.locator("#ending")).to_be_hidden()
+    expect(account_page.locator("#session-idle")).to_be_hidden(timeout=NOTICED)
 
 
 def _note_stream(request: Request, streams: list[str]) -> None:

@@ -1,6 +1,7 @@
 """The example app's own sessions, and its tokens when many requests come at once."""
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -123,6 +124,34 @@ def test_a_session_does_not_outlast_a_day() -> None:
     old.signed_in_at -= sessions.LASTING
     assert kept.start(old)
     assert kept.find(old.id) is None
+
+
+def test_a_session_ends_with_the_provider_s_at_the_latest() -> None:
+    kept, mine = Sessions(), session()
+    mine.session_expiry = time.time() + 60
+    assert kept.start(mine)
+    assert kept.find(mine.id) is mine
+    mine.session_expiry = time.time()
+    assert kept.find(mine.id) is None
+    assert mine.ended.is_set()
+
+
+def test_the_latest_token_response_says_how_long_the_session_may_rest(api: Api) -> None:
+    mine = session(expires_in=5)
+    assert mine.rests_until == math.inf, "a provider that does not say so"
+    before = time.time()
+    mine.took({**mine.tokens, "refresh_token_timeout": 3_600})
+    assert before + 3_600 <= mine.rests_until <= time.time() + 3_600
+    tokens_for_many(api, mine)
+    assert mine.tokens["access_token"] == "access-1"
+
+
+def test_staying_signed_in_needs_the_app_s_own_page(site: TestClient) -> None:
+    assert site.get("/stay").status_code == 405
+    refused = site.post("/stay", headers={"Sec-Fetch-Site": "cross-site"})
+    assert refused.status_code == 403
+    nobody = site.post("/stay", follow_redirects=False)
+    assert nobody.headers["location"] == "/"
 
 
 def test_trips_of_two_tabs_do_not_meet_in_another_browser() -> None:

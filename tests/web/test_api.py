@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from httpx2 import Response
 
-from idp.clock import MINUTE, SECOND
+from idp.clock import HOUR, MINUTE, SECOND
 from idp.sessions.prove import PASSWORD
 from idp.users import rules, totp
 from tests.harness.enrolled import with_totp
@@ -347,6 +347,58 @@ def test_the_audit_log_knows_by_which_session(idp: Idp, alice: Somebody, call: C
     (event,) = idp.events("session.ended")
     assert (event["actor"], event["actor_id"]) == ("user", alice.id)
     assert (event["user_id"], event["session_id"]) == (alice.user.id, other)
+
+
+# --- the session of the token itself --------------------------------------------------------------
+
+
+def test_every_app_may_know_when_its_session_ends_and_put_it_off(
+    idp: Idp, alice: Somebody, app: Registered
+) -> None:
+    call = Caller(alice, idp.register(access_token_lifetime=3_600), scope="openid profile")
+    idp.clock.advance(10 * MINUTE)
+    before = {
+        "id": alice.id,
+        "now": "2027-01-15T08:10:00Z",
+        "idle_expires_at": "2027-01-15T09:00:00Z",
+        "expires_at": "2027-01-16T08:00:00Z",
+    }
+    for _ in range(3):
+        assert call("GET", "/current").json() == before, "asking is no activity"
+    after = before | {"idle_expires_at": "2027-01-15T09:10:00Z"}
+    for _ in range(3):
+        assert call("POST", "/current/extend").json() == after
+        assert call("GET", "/current").json() == after
+    assert len(idp.events("session.extended")) == 1, "again at once, it is so already"
+    # Nothing else of the person's sessions: that is another scope.
+    for method, path in (("GET", ""), ("POST", f"/{alice.id}/extend")):
+        assert problem(call(method, path)) == (403, "insufficient_scope")
+
+
+def test_the_end_of_the_session_is_not_put_off(idp: Idp, alice: Somebody) -> None:
+    end = alice.session.session.expires_at
+    idp.execute("UPDATE sessions SET idle_at = :at", at=end + HOUR)
+    idp.clock.advance(end - idp.clock.now() - MINUTE)
+    call = Caller(alice, idp.register(), scope="openid")
+    idp.clock.advance(MINUTE - SECOND)
+    assert call("POST", "/current/extend").json()["idle_expires_at"] == "2027-01-16T08:00:00Z"
+    idp.clock.advance(SECOND)
+    for method, path in (("GET", "/current"), ("POST", "/current/extend")):
+        answer = call(method, path)
+        assert problem(answer) == (401, "invalid_token")
+        assert answer.json()["reason"] == "absolute_timeout"
+
+
+def test_a_grant_that_has_outlived_its_session_has_none_to_put_off(
+    idp: Idp, alice: Somebody, app: Registered
+) -> None:
+    call = Caller(alice, app, scope="openid offline_access")
+    idp.end(alice.id, "idle_timeout")
+    for method, path in (("GET", "/current"), ("POST", "/current/extend")):
+        answer = call(method, path)
+        assert problem(answer) == (409, "session_ended")
+        assert answer.json()["reason"] == "idle_timeout"
+    assert not idp.events("session.extended")
 
 
 # --- what needs a fresh proof ---------------------------------------------------------------------
