@@ -44,3 +44,8 @@ def to_datetime(instant: Instant) -> datetime:
 def to_rfc3339(instant: Instant) -> str:
     """RFC 3339 in UTC with whole seconds, as every API of ours writes time."""
     return to_datetime(instant).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def from_rfc3339(text: str) -> Instant:
+    """The instant that `to_rfc3339` wrote, without what it left out."""
+    return int(datetime.fromisoformat(text).timestamp()) * SECOND

@@ -42,6 +42,11 @@ def carry_out(operation: Operation, context: WebContext, request: PageRequest) -
     return answer
 
 
+def dumped(model: Model) -> bytes:
+    """The representation that is sent."""
+    return orjson.dumps(model.model_dump(mode="json"))
+
+
 def tag_of(body: bytes) -> str:
     """The strong `ETag` of a representation."""
     return f'"{sha256(body).hexdigest()[:32]}"'
@@ -60,7 +65,7 @@ def require_match(call: Call, current: Model | None) -> None:
             "Say by If-Match (or If-None-Match: *) what this change was made from.",
             428,
         )
-    tag = tag_of(_dumped(current)) if current is not None else None
+    tag = tag_of(dumped(current)) if current is not None else None
     named = [one.strip() for one in (match or "").split(",")]
     if match is not None and (tag is None or not ({tag, "*"} & set(named))):
         raise _changed_meanwhile()
@@ -91,7 +96,7 @@ def _once(
             return _response(*before)
         unit.because = getattr(sent, "reason", None)
         found = operation.carry_out(call, sent)
-        body = _dumped(found) if found is not None else b""
+        body = dumped(found) if found is not None else b""
         if repeat is not None:
             unit.flush()
             repeats.keep(unit, repeat, operation.status, body)
@@ -140,10 +145,6 @@ def _repeatable(
         caller=manager.person.user_id if manager.person else manager.client_id,
         asked=b"\n".join([request.method.encode(), request.path.encode(), request.body]),
     )
-
-
-def _dumped(model: Model) -> bytes:
-    return orjson.dumps(model.model_dump(mode="json"))
 
 
 def _response(status: int, body: bytes) -> Response:

@@ -2,10 +2,10 @@
 
 from starlette.routing import Route
 
-from idp.console import home, reports
+from idp.console import home, people, person, reports
 from idp.web.http import WebContext
 
-_MODULES = (home, reports)
+_MODULES = (home, people, person, reports)
 
 
 def routes(context: WebContext) -> list[Route]:

@@ -8,13 +8,21 @@ oneself, a fresh proof for what is dangerous, a reason in every event.
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
+from pydantic import ValidationError
+from sqlalchemy.exc import IntegrityError
 from starlette.responses import Response
 from starlette.routing import Route
 
+from idp import ids
+from idp.admin import repeats, routes
+from idp.admin.answering import dumped
 from idp.admin.operation import Call, Operation
+from idp.admin.repeats import Repeatable
 from idp.admin.schemas import Model
+from idp.clock import Instant
 from idp.errors import Refused
 from idp.oauth.protected import Caller, Manager
 from idp.policy import assurance, management
@@ -26,6 +34,25 @@ from idp.web.visitor import Visitor, visitor_route
 
 ADMIN = "/admin"
 Room = Callable[[WebContext, PageRequest, Visitor], Response]
+# What carries an operation out; it stands for the operation.
+Act = Callable[[Call, Any], Model | None]
+Taken = TypeVar("Taken", bound=Model)
+_OPERATIONS: Mapping[Act, Operation] = {one.carry_out: one for one in routes.OPERATIONS}
+# What people are told of a field that cannot be taken, by pydantic's name for why.
+_WRONG = {
+    "missing": "Please fill in “{}”.",
+    "string_too_short": "Please fill in “{}”.",
+    "string_too_long": "What stands in “{}” is too long.",
+    "string_pattern_mismatch": "“{}” has characters that cannot be used there.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What an operation gave, and the instant at which everything that it did happened."""
+
+    found: Any
+    at: Instant
 
 
 def room(context: WebContext, path: str, scope: Scope, handlers: Mapping[str, Room]) -> Route:
@@ -40,32 +67,124 @@ def rights(visitor: Visitor) -> frozenset[str]:
     return management.rights_in(visitor.user.permissions)
 
 
-def carry_out(
+def page(
     context: WebContext,
     request: PageRequest,
     visitor: Visitor,
-    operation: Operation,
-    sent: Model | None,
+    template: str,
+    *,
+    status: int = 200,
+    **values: Any,
+) -> Response:
+    """A page of administrators: it knows who looks, and what they may do."""
+    return context.renderer.page(
+        f"admin/{template}",
+        language=request.language,
+        status=status,
+        visitor=visitor,
+        rights=rights(visitor),
+        **values,
+    )
+
+
+def operation(act: Act) -> Operation:
+    """The operation of the API that a function carries out."""
+    return _OPERATIONS[act]
+
+
+def prove(context: WebContext, request: PageRequest, visitor: Visitor, act: Act) -> Response | None:
+    """The way to the proof that an operation needs; None when it needs none, or was given."""
+    if operation(act).proof != "fresh":
+        return None
+    return elevation.ask(context, request, visitor.session, "administer")
+
+
+def taken(model: type[Taken], values: Mapping[str, Any]) -> Taken:
+    """What an operation takes, from the fields of a form; raises `Refused` (`invalid_field`)."""
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        name = ".".join(str(one) for one in first["loc"])[:80].replace("_", " ")
+        sentence = _WRONG.get(first["type"], "“{}” cannot be understood.").format(name)
+        raise Refused("invalid_field", sentence, 400) from None
+
+
+def carry_out(
+    context: WebContext,
+    visitor: Visitor,
+    act: Act,
+    sent: Model | None = None,
+    *,
+    match: str | None = None,
+    key: str | None = None,
     **params: str,
-) -> Any:
+) -> Done:
     """Carries an operation of the API out for the person, in a transaction of its own.
 
-    Raises `Refused` like the API. A proof that the operation needs has been asked for before
-    (`elevation.ask`).
+    `match` is the `ETag` that a change was made from. `key` is what a form is known by that is sent
+    twice: it is carried out once. Raises `Refused` like the API. A proof that the operation needs has
+    been asked for before (`prove`).
     """
-    if operation.scope not in rights(visitor):
+    meant = operation(act)
+    if meant.scope not in rights(visitor):
         raise nothing_here()
-    work = context.work
-    opened: AbstractContextManager[UnitOfWork] = work.read() if operation.reads else work.begin()
-    with opened as unit:
-        call = Call(unit, _manager(visitor), context.provider, operation, params, request.headers)
-        unit.because = getattr(sent, "reason", None)
-        return operation.carry_out(call, sent)
+    headers = {name: said for name, said in (("if-match", match), (repeats.HEADER, key)) if said}
+    asked = repr((meant.name, sorted(params.items()), sent)).encode()
+    repeat = repeats.repeatable(key, caller=visitor.user.id, asked=asked)
+    try:
+        return _once(context, visitor, meant, sent, params, headers, repeat)
+    except IntegrityError:
+        if repeat is None:
+            raise
+        # The same form was sent twice at one moment: the other's answer stands there now.
+        return _once(context, visitor, meant, sent, params, headers, repeat)
+
+
+def new_key() -> str:
+    """What a form is known by when it is sent twice."""
+    return ids.new_secret()
 
 
 def nothing_here() -> Refused:
     """What somebody without the right is told, and everybody of an address that is none."""
     return Refused("not_found", "There is nothing at this address.", 404)
+
+
+def _once(
+    context: WebContext,
+    visitor: Visitor,
+    meant: Operation,
+    sent: Model | None,
+    params: Mapping[str, str],
+    headers: Mapping[str, str],
+    repeat: Repeatable | None,
+) -> Done:
+    work = context.work
+    # A dry run changes nothing, and nothing of it is kept.
+    is_looking = meant.reads or getattr(sent, "dry_run", False)
+    if is_looking:
+        repeat = None
+    opened: AbstractContextManager[UnitOfWork] = work.read() if is_looking else work.begin()
+    with opened as unit:
+        if meant.proof == "fresh" and not is_looking:
+            _require_proof(unit, visitor)
+        before = repeats.kept(unit, repeat) if repeat is not None else None
+        if before is not None and meant.gives is not None:
+            return Done(meant.gives.model_validate_json(before[1]), unit.now)
+        call = Call(unit, _manager(visitor), context.provider, meant, params, headers)
+        unit.because = getattr(sent, "reason", None)
+        found = meant.carry_out(call, sent)
+        if repeat is not None and found is not None:
+            unit.flush()
+            repeats.keep(unit, repeat, meant.status, dumped(found))
+        return Done(found, unit.now)
+
+
+def _require_proof(unit: UnitOfWork, visitor: Visitor) -> None:
+    wanted = elevation.demand(unit, visitor.user.id, "administer")
+    if not assurance.meets(assurance.proofs(visitor.session.authentications), wanted):
+        raise Refused("proof_required", "Please confirm first that it’s you.", 403)
 
 
 def _manager(visitor: Visitor) -> Manager:

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
-from idp.clock import HOUR, Clock, Duration, Instant, to_rfc3339
+from idp.clock import HOUR, Clock, Duration, Instant, from_rfc3339, to_rfc3339
 from idp.policy import timeouts
 from idp.sessions import place
 from idp.sessions.endings import ENDINGS
@@ -95,14 +95,19 @@ def _environment(
     return environment
 
 
-def _moment(clock: Clock, tag: str, at: Instant) -> Markup:
-    """A moment as a `time` element; a script shows it in the reader's own time zone."""
+def _moment(clock: Clock, tag: str, at: Instant | str) -> Markup:
+    """A moment as a `time` element; a script shows it in the reader's own time zone.
+
+    It is given as an instant, or as our APIs write it.
+    """
+    at = from_rfc3339(at) if isinstance(at, str) else at
     said = language.moment(at, now=clock.now(), language=tag)
     return Markup('<time datetime="{}" data-moment>{} UTC</time>').format(to_rfc3339(at), said)
 
 
-def _ago(clock: Clock, tag: str, at: Instant) -> Markup:
+def _ago(clock: Clock, tag: str, at: Instant | str) -> Markup:
     """How long ago as a `time` element; a script keeps it true while the page is open."""
+    at = from_rfc3339(at) if isinstance(at, str) else at
     now = clock.now()
     if now - at < language.NOW_LASTS:
         said = language.SHIPPED[tag].gettext("now")

@@ -1,5 +1,6 @@
 """Administrators in front of a browser."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -7,9 +8,10 @@ from starlette.testclient import TestClient
 
 from idp.policy import management
 from idp.users import queries
-from tests.harness.provider import ADMIN, Idp
+from tests.harness.provider import Idp
 
 Enter = Callable[..., TestClient]
+_TOKEN = re.compile(r'name="csrf" value="([^"]+)"')
 
 
 @pytest.fixture
@@ -22,5 +24,17 @@ def enter(idp: Idp) -> Enter:
         person = idp.person(username, roles=[f"role-of-{username}"])
         return idp.signed_in_browser(idp.session(person))
 
-    _ = ADMIN
     return make
+
+
+def token_of(browser: TestClient) -> str:
+    """The token that the forms of this browser's pages carry."""
+    found = _TOKEN.search(browser.get("/account/sessions").text)
+    assert found is not None
+    return found[1]
+
+
+def send(browser: TestClient, path: str, **fields: str) -> tuple[int, str]:
+    """Sends a form as its page would; gives the status, and where it leads or the page."""
+    answer = browser.post(path, data={"csrf": token_of(browser), **fields})
+    return answer.status_code, answer.headers.get("location", answer.text)

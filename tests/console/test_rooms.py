@@ -16,6 +16,9 @@ from tests.harness.workbench import ManualClock
 
 PAGES = {
     "/admin": "sessions:read",
+    "/admin/users": "users:read",
+    "/admin/users/new": "users:write",
+    "/admin/users/{alice}": "users:read",
     "/admin/reports/usage": "events:read",
     "/admin/reports/incidents": "events:read",
     "/admin/reports/compliance": "events:read",
@@ -30,6 +33,7 @@ def test_a_page_is_for_people_with_its_right_and_nothing_is_there_for_others(
     idp: Idp, enter: Enter, path: str
 ) -> None:
     needed = PAGES[path]
+    path = path.format(alice=idp.person("alice").id)
     others = [one for one in management.SCOPES if one != needed]
     assert enter(*others, username="nearly").get(path).status_code == 404
     assert enter("payments", username="nobody").get(path).status_code == 404
