@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, literal, tuple_
+from sqlalchemy import ColumnElement, Tuple, literal, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from idp import ids
@@ -42,13 +42,19 @@ def next_token(call: Call, query: PageQuery, key: Sequence[Any] | None) -> str |
     return call.unit.vault.seal_text(orjson.dumps(list(key)).decode(), _context(call, query))
 
 
-def below(columns: Sequence[InstrumentedAttribute[Any]], key: Sequence[Any]) -> ColumnElement[bool]:
-    """The rows that come after `key` in descending order.
+def above(columns: Sequence[InstrumentedAttribute[Any]], key: Sequence[Any]) -> ColumnElement[bool]:
+    """The rows that come after `key` in ascending order."""
+    return tuple_(*columns) > _typed(columns, key)
 
-    With their types: PostgreSQL would take a moment for a small number.
-    """
-    values = (literal(one, column.type) for column, one in zip(columns, key, strict=True))
-    return tuple_(*columns) < tuple_(*values)
+
+def below(columns: Sequence[InstrumentedAttribute[Any]], key: Sequence[Any]) -> ColumnElement[bool]:
+    """The rows that come after `key` in descending order."""
+    return tuple_(*columns) < _typed(columns, key)
+
+
+def _typed(columns: Sequence[InstrumentedAttribute[Any]], key: Sequence[Any]) -> Tuple:
+    """A sort key with its types: PostgreSQL would take a moment for a small number."""
+    return tuple_(*(literal(one, column.type) for column, one in zip(columns, key, strict=True)))
 
 
 def _context(call: Call, query: Model) -> str:

@@ -5,13 +5,22 @@ from itertools import groupby
 
 from starlette.routing import Route
 
-from idp.admin import bulk_sessions, credentials, roles, sessions, users
+from idp.admin import (
+    bulk_sessions,
+    clients,
+    credentials,
+    events,
+    roles,
+    rules,
+    sessions,
+    users,
+)
 from idp.admin.answering import carry_out
 from idp.admin.operation import ROOT, Operation
 from idp.web import json_api
 from idp.web.http import WebContext
 
-_MODULES = (users, credentials, roles, sessions, bulk_sessions)
+_MODULES = (users, credentials, roles, sessions, bulk_sessions, clients, rules, events)
 OPERATIONS: tuple[Operation, ...] = tuple(one for module in _MODULES for one in module.OPERATIONS)
 
 

@@ -304,6 +304,11 @@ def _too_many(client: Client) -> str | None:
 def _problem_with_keys(jwks: dict[str, Any] | None) -> str | None:
     if jwks is None:
         return None
+    listed = jwks.get("keys")
+    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+        return "jwks is not a JSON Web Key Set."
+    if any(one.get("kty") == "oct" for one in listed):
+        return "jwks must hold public keys only."
     try:
         keys = KeySet.import_key_set(jwks)  # type: ignore[arg-type]
     except (JoseError, ValueError, TypeError, KeyError):

@@ -42,7 +42,7 @@ def object_of(body: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise Refused("malformed_json", "The body must be a JSON object.", 400)
     if not _is_storable(found):
-        raise Refused("malformed_json", "The body has a text that is not Unicode, or NUL.", 400)
+        raise Refused("malformed_json", "The body has a text or number that cannot be kept.", 400)
     return found
 
 
@@ -78,9 +78,13 @@ def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _is_storable(value: Any) -> bool:
-    """Whether every text in it can be kept: PostgreSQL takes no NUL, UTF-8 no half a character."""
+    """Whether all of it can be kept: PostgreSQL takes no NUL, UTF-8 no half a character, our JSON
+    columns no number of more than 64 bits.
+    """
     if isinstance(value, str):
         return not any(one == "\x00" or "\ud800" <= one <= "\udfff" for one in value)
+    if isinstance(value, int | float):
+        return -(2**63) <= value < 2**63
     if isinstance(value, dict):
         return all(_is_storable(one) for pair in value.items() for one in pair)
     return not isinstance(value, list) or all(map(_is_storable, value))

@@ -1,0 +1,153 @@
+"""Rules over the management API: timeouts, limits, levels and the like, for whom they select.
+
+What a rule means is `idp.policy`; how it is kept, `idp.users.rules`. Two administrators who change
+one rule do not overwrite each other: a change says by `If-Match` what it was made from.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from idp.admin.answering import require_match
+from idp.admin.operation import Call, Operation
+from idp.admin.schemas import Model, Moment, Reason, moment
+from idp.errors import Refused
+from idp.oauth.model import Client
+from idp.users import rules
+from idp.users.model import Rule as RuleRow
+
+Selectors = Annotated[
+    dict[str, Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=5)
+]
+Value = Annotated[dict[str, Any], Field(max_length=50)]
+
+
+class Rule(Model):
+    """A rule; `applies_to` selects whom it holds for, nothing selected means everybody."""
+
+    id: str
+    kind: str
+    applies_to: dict[str, str]
+    value: dict[str, Any]
+    version: int
+    changed_at: Moment
+    changed_by: str
+
+
+class Rules(Model):
+    """Every rule that was set; where there is none the defaults hold."""
+
+    items: list[Rule]
+
+
+class NewRule(Model):
+    """A rule to be set where there is none yet."""
+
+    kind: Annotated[str, Field(min_length=1, max_length=32)]
+    applies_to: Selectors = Field(default={})
+    value: Value
+
+
+class RuleValue(Model):
+    """What a rule says, all of it."""
+
+    value: Value
+
+
+class Removal(Model):
+    """Why a rule is taken away."""
+
+    reason: Reason
+
+
+def list_rules(call: Call, _: None) -> Rules:
+    """List the rules that were set."""
+    return Rules(items=[_described(one) for one in rules.all_rules(call.unit)])
+
+
+def create_rule(call: Call, new: NewRule) -> Rule:
+    """Set a rule where there is none yet."""
+    rule_id = rules.rule_id(new.kind, new.applies_to)
+    if call.unit.orm.get(RuleRow, rule_id) is not None:
+        raise Refused("rule_exists", "There is such a rule already: change it.", 409)
+    client = new.applies_to.get("client")
+    if client is not None and call.unit.orm.get(Client, client) is None:
+        raise Refused("unknown_client", "There is no such client.", 400)
+    return _set(call, new.kind, new.applies_to, new.value)
+
+
+def get_rule(call: Call, _: None) -> Rule:
+    """Show one rule."""
+    return _described(_found(call))
+
+
+def change_rule(call: Call, wanted: RuleValue) -> Rule:
+    """Replace what a rule says."""
+    rule = _held(call)
+    return _set(call, rule.kind, rule.applies_to, wanted.value)
+
+
+def remove_rule(call: Call, _: Removal) -> Rule:
+    """Take a rule away, so that a more general one or the default holds again."""
+    rule = _held(call)
+    gone = _described(rule)
+    rules.remove_rule(call.unit, rule.kind, rule.applies_to, call.actor)
+    return gone
+
+
+def _set(call: Call, kind: str, applies_to: dict[str, str], value: dict[str, Any]) -> Rule:
+    try:
+        return _described(rules.set_rule(call.unit, kind, applies_to, value, call.actor))
+    except Refused as refused:
+        # A role that is not there is a mistake in the body, not in the address.
+        status = 400 if refused.status == 404 else refused.status
+        raise Refused(refused.code, refused.sentence, status) from None
+
+
+def _found(call: Call) -> RuleRow:
+    rule = call.unit.orm.get(RuleRow, call.params["id"])
+    if rule is None:
+        raise Refused("rule_not_found", "There is no such rule.", 404)
+    return rule
+
+
+def _held(call: Call) -> RuleRow:
+    """The rule, if the change is meant for what it says now; nobody else changes it meanwhile."""
+    rule = call.unit.orm.get(RuleRow, call.params["id"], with_for_update=True)
+    if rule is None:
+        raise Refused("rule_not_found", "There is no such rule.", 404)
+    require_match(call, _described(rule))
+    return rule
+
+
+def _described(rule: RuleRow) -> Rule:
+    return Rule(
+        id=rule.id,
+        kind=rule.kind,
+        applies_to=rule.applies_to,
+        value=rule.value,
+        version=rule.version,
+        changed_at=moment(rule.changed_at),
+        changed_by=rule.changed_by,
+    )
+
+
+OPERATIONS = (
+    Operation(method="GET", path="/rules", scope="rules:read", carry_out=list_rules, gives=Rules),
+    Operation(
+        method="POST", path="/rules", scope="rules:write", carry_out=create_rule,
+        takes=NewRule, gives=Rule, status=201, proof="fresh", repeat="keyed", tag="shown",
+    ),
+    Operation(
+        method="GET", path="/rules/{id}", scope="rules:read", carry_out=get_rule,
+        gives=Rule, tag="shown",
+    ),
+    Operation(
+        method="PUT", path="/rules/{id}", scope="rules:write", carry_out=change_rule,
+        takes=RuleValue, gives=Rule, proof="fresh", tag="required",
+    ),
+    Operation(
+        method="DELETE", path="/rules/{id}", scope="rules:write", carry_out=remove_rule,
+        takes=Removal, gives=Rule, proof="fresh", tag="required",
+    ),
+)  # fmt: skip

@@ -1,0 +1,201 @@
+"""Apps, rules, events and keys over the management API."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from idp.policy import management
+from tests.admin.conftest import Caller, good, problem, program
+from tests.harness.provider import CALLBACK, Idp, Registered
+
+NEW = {"name": "Notes", "redirect_uris": [CALLBACK]}
+
+
+def changed(caller: Caller, client_id: str, **change: Any) -> Any:
+    tag = caller("GET", f"/clients/{client_id}").headers.get("etag", '"x"')
+    return caller("PATCH", f"/clients/{client_id}", json=change, headers={"if-match": tag})
+
+
+def test_an_app_is_registered_and_works(either_idp: Idp) -> None:
+    idp = either_idp
+    caller = program(idp, "clients:read", "clients:write")
+    made = caller.post("/clients", **NEW, first_party=True, access_token_lifetime=600)
+    app = Registered(made["id"], made["client_secret"], CALLBACK)
+    assert idp.grant(app, idp.session(idp.person()))["expires_in"] == 600
+    shown = caller.get(f"/clients/{made['id']}")
+    assert shown == {name: one for name, one in made.items() if name != "client_secret"}
+    assert (shown["require_pkce"], shown["first_party"], shown["management"]) == (True, True, False)
+    assert caller.get("/clients", q="otes")["items"] == [shown]
+    names = [one["name"] for one in caller.get("/clients")["items"]]
+    first = caller.get("/clients", page_size=1)
+    rest = caller.get("/clients", page_size=9, page_token=first["next_page_token"])
+    assert [one["name"] for one in first["items"] + rest["items"]] == names
+
+
+def test_a_secret_is_replaced_with_overlap_or_at_once(idp: Idp, robot: Caller) -> None:
+    made = robot.post("/clients", name="Job", grant_types=["client_credentials"], scope="reports")
+    old = Registered(made["id"], made["client_secret"], "")
+    rotated = good(robot("POST", f"/clients/{old.id}/secret", json={}))
+    new = Registered(made["id"], rotated["client_secret"], "")
+    for one in (old, new):
+        assert idp.token(one, grant_type="client_credentials")[0] == 200
+    leaked = robot.post(f"/clients/{old.id}/secret", overlap=False)
+    assert idp.token(new, grant_type="client_credentials")[0] == 401
+    last = Registered(made["id"], leaked["client_secret"], "")
+    assert idp.token(last, grant_type="client_credentials")[0] == 200
+    robot.post(f"/clients/{old.id}/disable", reason="retired")
+    assert idp.token(last, grant_type="client_credentials")[0] == 401
+    assert robot.post(f"/clients/{old.id}/enable", reason="not yet")["enabled"] is True
+
+
+def test_two_administrators_do_not_overwrite_each_other(idp: Idp, robot: Caller) -> None:
+    made = robot.post("/clients", **NEW)
+    path = f"/clients/{made['id']}"
+    tag = robot("GET", path).headers["etag"]
+    first = robot("PATCH", path, json={"name": "One"}, headers={"if-match": tag})
+    assert good(first)["name"] == "One"
+    late = robot("PATCH", path, json={"name": "Two"}, headers={"if-match": tag})
+    assert problem(late) == (412, "precondition_failed")
+    assert problem(robot("PATCH", path, json={"name": "Two"})) == (428, "precondition_required")
+    assert robot.get(path)["name"] == "One"
+    assert good(changed(robot, made["id"], backchannel_logout_uri=None))["name"] == "One"
+
+
+@pytest.mark.attack("CL-01")
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"id": "mine"},
+        {"client_id": "mine"},
+        {"secret_hash": "0" * 64},
+        {"token_generation": 9},
+        {"enabled": True},
+        {"redirect_uris": ["https://*.example"]},
+        {"redirect_uris": ["javascript:alert(1)"]},
+        {"backchannel_logout_uri": "http://169.254.169.254/"},
+        {"grant_types": ["password"]},
+        {"scope": "users:read"},
+        {"jwks": {"keys": [{"kty": "oct", "k": "AAAA"}]}},
+    ],
+    ids=str,
+)
+def test_what_an_app_may_not_say_is_refused(robot: Caller, extra: dict[str, Any]) -> None:
+    refused = robot("POST", "/clients", json=NEW | extra)
+    assert problem(refused)[0] == 400
+    made = robot.post("/clients", **NEW)
+    if not {"id", "client_id"} & set(extra):
+        assert problem(changed(robot, made["id"], **extra))[0] == 400
+    assert len(robot.get("/clients", q="Notes")["items"]) == 1
+
+
+@pytest.mark.attack("AD-04")
+def test_nobody_gets_rights_by_way_of_an_app(
+    idp: Idp, robot: Caller, call_as: Callable[..., Caller]
+) -> None:
+    half = call_as("half", "clients:read", "clients:write")
+    mighty = robot.post(
+        "/clients", name="Mighty", grant_types=["client_credentials"], management=True,
+        scope="users:read",
+    )  # fmt: skip
+    path = f"/clients/{mighty['id']}"
+    for response in (
+        half("POST", "/clients", json=NEW | {"management": True, "scope": "users:read"}),
+        half("POST", f"{path}/secret", json={}),
+        half("POST", f"{path}/disable", json={"reason": "x"}),
+        half("POST", f"{path}/enable", json={"reason": "x"}),
+        changed(half, mighty["id"], redirect_uris=["https://eve.example/"]),
+    ):
+        assert problem(response) == (403, "above_you")
+    own = half.post("/clients", **NEW, management=True, scope="openid clients:read")
+    assert problem(changed(half, own["id"], scope="openid users:read")) == (403, "above_you")
+    assert management.is_above(["users:read"], frozenset({"clients:read"}))
+
+
+# --- rules ----------------------------------------------------------------------------------------
+
+
+def test_a_rule_is_set_changed_and_taken_away(either_idp: Idp) -> None:
+    caller = program(either_idp, "rules:read", "rules:write")
+    made = caller("POST", "/rules", json={"kind": "limits", "value": {"maximum": 3}})
+    rule = good(made)
+    path, tag = f"/rules/{rule['id']}", made.headers["etag"]
+    assert (rule["applies_to"], rule["version"]) == ({}, 1)
+    again = caller("POST", "/rules", json={"kind": "limits", "value": {"maximum": 4}})
+    assert problem(again) == (409, "rule_exists")
+    five = {"json": {"value": {"maximum": 5}}}
+    done = caller("PUT", path, **five, headers={"if-match": tag})
+    assert (good(done)["version"], good(done)["value"]) == (2, {"maximum": 5})
+    assert problem(caller("PUT", path, **five, headers={"if-match": tag}))[0] == 412
+    assert problem(caller("PUT", path, **five))[0] == 428
+    assert caller.get("/rules")["items"] == [caller.get(path)]
+    removing = {"params": {"reason": "x"}}
+    assert problem(caller("DELETE", path, **removing, headers={"if-match": tag}))[0] == 412
+    tag = caller("GET", path).headers["etag"]
+    assert good(caller("DELETE", path, **removing, headers={"if-match": tag}))["id"] == rule["id"]
+    assert problem(caller("GET", path)) == (404, "rule_not_found")
+    for bad in (
+        {"kind": "limits", "value": {"maximum": 0}},
+        {"kind": "limits", "value": {"maximum": 3, "is_admin": True}},
+        {"kind": "moods", "value": {}},
+        {"kind": "limits", "value": {"maximum": 3}, "applies_to": {"colour": "red"}},
+        {"kind": "limits", "value": {"maximum": 3}, "applies_to": {"role": "nothing"}},
+        {"kind": "timeouts", "value": {"idle": 600}, "applies_to": {"client": "nothing"}},
+        {"kind": "limits", "value": {"maximum": 10**30}},
+    ):
+        assert problem(caller("POST", "/rules", json=bad))[0] == 400, bad
+
+
+# --- events and keys ------------------------------------------------------------------------------
+
+
+def test_the_audit_log_is_read_by_person_session_and_type(either_idp: Idp) -> None:
+    idp = either_idp
+    caller = program(idp, "events:read")
+    anna = idp.person("anna")
+    session = idp.session(anna).session.id
+    idp.session(idp.person("bob"))
+    assert [one["type"] for one in caller.get("/events", user=anna.id)["items"]] == [
+        "session.created", "user.created",
+    ]  # fmt: skip
+    assert len(caller.get("/events", session=session)["items"]) == 1
+    assert len(caller.get("/events", type="session.created")["items"]) == 2
+    assert caller.get("/events", type="nothing") == {"items": [], "next_page_token": None}
+    whole = caller.get("/events")["items"]
+    seen, token = [], None
+    while True:
+        page = caller.get("/events", page_size=2, **({"page_token": token} if token else {}))
+        seen += page["items"]
+        token = page["next_page_token"]
+        if token is None:
+            break
+    assert seen == whole
+
+
+def test_a_type_that_is_rare_is_looked_for_a_stretch_at_a_time(
+    idp: Idp, robot: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("idp.admin.events.WALKED", 4)
+    idp.person("anna")
+    for _ in range(10):
+        idp.register()
+    first = robot.get("/events", type="user.created")
+    assert first["items"] == []
+    found, token = [], first["next_page_token"]
+    while token:
+        page = robot.get("/events", type="user.created", page_token=token)
+        found, token = found + page["items"], page["next_page_token"]
+    assert len(found) == 1
+
+
+def test_keys_are_seen_and_rotated(idp: Idp, robot: Caller) -> None:
+    before = {one["kid"]: one["state"] for one in robot.get("/keys")["items"]}
+    after = {
+        one["kid"]: one["state"] for one in robot.post("/keys/rotate", reason="yearly")["items"]
+    }
+    assert {kid for kid, state in after.items() if state == "active"} == {
+        kid for kid, state in before.items() if state == "next"
+    }
+    published = idp.browser().get("/jwks").json()["keys"]
+    assert {one["kid"] for one in published} == set(after)
+    assert "private" not in str(robot.get("/keys"))
