@@ -46,7 +46,7 @@ from idp.oauth import authorizations, cleanup, devices, keys, pushed
 from idp.oauth.authorization_request import PageError
 from idp.oauth.keys import Keyring
 from idp.oauth.provider import Answer, Provider
-from idp.sessions import aftermath, expiry, forgetting, pairing
+from idp.sessions import aftermath, expiry, forgetting, pairing, review
 from idp.sessions.atlas import Atlas
 from idp.settings import Settings, load
 from idp.storage import migrations
@@ -93,7 +93,8 @@ def assemble(settings: Settings, *, clock: Clock | None = None) -> Work:
     work.subscribers[AuthorizationEnded].append(devices.end_with_grant)
     work.subscribers[SignedOutEverywhere].append(authorizations.end_outlived)
     work.subscribers[SessionsEndSoon].append(authorizations.end_outlived)
-    work.subscribers[UserChanged].append(aftermath.rotate_soon)
+    work.subscribers[UserChanged] += [aftermath.rotate_soon, review.of_person]
+    work.subscribers[RuleChanged].append(review.owe)
     for secured in (
         PasswordChanged,
         EmailChanged,
@@ -295,6 +296,7 @@ def _jobs(work: Work, store: Store) -> list[Job]:
             5 * SECOND,
             in_unit(expiry.end_expired, expiry.BATCH),
         ),
+        Job("apply changed rules", 2 * SECOND, in_unit(review.go_on, review.BATCH)),
         Job("count events", 5 * SECOND, in_unit(tally.count, tally.BATCH)),
         Job("forget old counts", HOUR, in_unit(tally.forget_past)),
         Job("seal events", SECOND, partial(event_log.seal, work)),

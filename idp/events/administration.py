@@ -33,6 +33,14 @@ class RuleChanged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RulesApplied(Event):
+    """Changed rules were applied to the sessions that run: `nearer` of them end or rest sooner now."""
+
+    type: ClassVar[str] = "rule.applied"
+    nearer: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeysRotated(Event):
     """The next signing key became the active one."""
 

@@ -13,6 +13,7 @@ from idp.events.administration import ClientChanged as ClientChanged
 from idp.events.administration import ClientCreated as ClientCreated
 from idp.events.administration import KeysRotated as KeysRotated
 from idp.events.administration import RuleChanged as RuleChanged
+from idp.events.administration import RulesApplied as RulesApplied
 from idp.events.event import COLUMNS as COLUMNS
 from idp.events.event import Event as Event
 

@@ -121,6 +121,17 @@ class Session(Base):
     ended_by_id: Mapped[str | None] = mapped_column(String(64))
 
 
+class Review(Base):
+    """How far running sessions were looked at since a rule changed (`idp.sessions.review`)."""
+
+    __tablename__ = "reviews"
+
+    name: Mapped[str] = mapped_column(String(16), primary_key=True)
+    after_expires_at: Mapped[Instant] = mapped_column(Microseconds, default=0)
+    after_id: Mapped[str] = mapped_column(String(40), default="")
+    nearer: Mapped[int] = mapped_column(Integer, default=0)
+
+
 class Pairing(Base):
     """Two devices on their way to a session: one asks for it, one of the person's own approves.
 
