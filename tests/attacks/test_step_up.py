@@ -309,11 +309,15 @@ PATHWAYS: dict[str, list[Callable[[World], Any]]] = {
     "step_up.with_password": [up_by_password],
     "step_up.with_code": [up_by_code],
     "step_up.with_passkey": [up_by_passkey],
+    # No proof at all: `test_remember`.
+    "sign_in.with_cookie": [],
 }
 # Whoever begins a session or raises one, and why that is for nobody who may not sign in.
 BEGINNERS = {
     "sessions/sign_in.py": "the pathways above",
     "sessions/step_up.py": "the pathways above",
+    "sessions/remember.py": "for whom a cookie was made, who is looked at again: `test_remember`",
+    "oauth/devices.py": "for who approved, who is looked at again: `test_device_grant`",
     "web/setup.py": "there is no user yet",
     "web/password.py": "for visitors, who are active: see the test below",
 }

@@ -198,7 +198,7 @@ def test_a_grant_that_rests_on_nothing_any_more_says_nothing(either_idp: Idp) ->
     assert status == 200
     for one in (tokens, renewed):
         said = idp.post("/introspect", app, token=one["access_token"])[1]
-        assert (said["active"], said["acr"], said["amr"]) == (True, "aal1", [])
+        assert (said["active"], said["acr"], said["amr"]) == (True, "0", [])
         refused = revoke_all(idp, one["access_token"])
         assert refused.status_code == 401
         assert "insufficient_user_authentication" in refused.headers["www-authenticate"]
