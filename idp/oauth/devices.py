@@ -16,7 +16,7 @@ from idp.events.actor import Actor
 from idp.events.catalogue import AuthorizationEnded, AuthorizationIssued, PairingConsumed
 from idp.oauth import consent
 from idp.oauth.model import Authorization, Client, Consent
-from idp.policy import assurance
+from idp.policy import assurance, limits
 from idp.policy.assurance import PAIRING, Authentication, Demand, Standing
 from idp.sessions import beginning, lifecycle, pairing, queries
 from idp.sessions.beginning import Started
@@ -60,6 +60,13 @@ def approve(unit: UnitOfWork, asked: Pairing, session: Session, wanted: Demand) 
         scope=asked.scope,
     )
     return True
+
+
+def at_limit(unit: UnitOfWork, asked: Pairing, session: Session, user: User) -> limits.Full | None:
+    """The limit of sessions that keeps the device out until its person signed out elsewhere."""
+    asker = pairing.details_of(unit, asked).asker or Visit()
+    client = unit.orm.get_one(Client, asked.client_id)
+    return beginning.foreseen(unit, user, asker, _origin(unit, client, session, asker))
 
 
 def deny(unit: UnitOfWork, asked: Pairing, session: Session) -> None:
@@ -147,7 +154,6 @@ def _session(
     standing: Standing,
 ) -> Session:
     asker = pairing.details_of(unit, asked).asker or Visit()
-    via = queries.details(unit, approver).default_label
     proof = Authentication(
         method=PAIRING,
         # RFC 8176: over another channel. What was shown there is not what this device can show.
@@ -156,16 +162,9 @@ def _session(
         credential=_credential(approver),
         at=standing.auth_time,
     )
-    origin = Origin(
-        kind="device",
-        via=via,
-        approver_id=approver.id,
-        label=client.name,
-        device_type=type_of(asker),
-    )
-    started = beginning.start(unit, user, [proof], asker, origin)
+    started = beginning.start(unit, user, [proof], asker, _origin(unit, client, approver, asker))
     if not isinstance(started, Started):
-        # Nobody is there to be asked: the app comes for it by itself.
+        # Whoever allowed it was told so before (`at_limit`); the app comes when nobody is there.
         raise _refused("session_limit")
     unit.record(
         PairingConsumed(
@@ -182,6 +181,16 @@ def _session(
         )
     )
     return started.session
+
+
+def _origin(unit: UnitOfWork, client: Client, approver: Session, asker: Visit) -> Origin:
+    return Origin(
+        kind="device",
+        via=queries.details(unit, approver).default_label,
+        approver_id=approver.id,
+        label=client.name,
+        device_type=type_of(asker),
+    )
 
 
 def _grant(

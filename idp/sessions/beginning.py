@@ -90,6 +90,18 @@ def start(
     return started
 
 
+def foreseen(
+    unit: UnitOfWork, user: User, visit: Visit, origin: Origin = BROWSER
+) -> limits.Full | None:
+    """What would keep such a session from beginning as things stand, for a page that asks before.
+
+    Decided anew when it begins.
+    """
+    subject = arriving(origin.naming(describe(visit)), visit.ip, visit.place, user.roles)
+    decision = room.decide(unit, rules.book(unit), user, subject)
+    return decision if isinstance(decision, limits.MustChoose | limits.Blocked) else None
+
+
 def _begin(
     unit: UnitOfWork,
     user: User,

@@ -37,12 +37,17 @@ _RUNNING = HotStatement(
             TrustedDevice.expires_at > bindparam("now"),
         ),
     )
-    .where(Session.user_id == bindparam("person"), Session.ended_at == null())
+    .where(
+        Session.user_id == bindparam("person"),
+        Session.ended_at == null(),
+        Session.idle_at > bindparam("now"),
+        Session.expires_at > bindparam("now"),
+    )
 )
 
 
 def running(unit: UnitOfWork, user_id: str) -> list[Running]:
-    """Somebody's sessions as limits see them; those past their deadline too, until they are ended."""
+    """Somebody's living sessions as limits see them."""
     rows = unit.run(_RUNNING, {"person": user_id, "now": unit.now})
     return [
         Running(

@@ -80,9 +80,7 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         )
         offline = session_view.offline(unit, user_id)
         copies = remembered.copies(unit, user_id)
-        own = own_rules.of(
-            unit, visitor.session, roles=visitor.user.roles, running=[row.id for row in running]
-        )
+        own = own_rules.of(unit, visitor.session, roles=visitor.user.roles)
     return context.renderer.page(
         "sessions_ended.html" if is_ended else "sessions.html",
         language=request.language,

@@ -61,7 +61,6 @@ def list_sessions(context: WebContext, request: PageRequest, caller: Caller) -> 
             unit,
             unit.orm.get_one(Session, caller.session_id),
             roles=unit.orm.get_one(User, caller.user_id).roles,
-            running=[row.id for row in rows],
         )
     return json_api.answer(
         {

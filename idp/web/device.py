@@ -98,6 +98,7 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         asked = _own(unit, request, visitor)
         asking = _asking(unit, asked, request.visit)
         wanted = elevation.for_pairing(unit, asked, visitor.session, visitor.user)
+        full = devices.at_limit(unit, asked, visitor.session, visitor.user)
     proofs = assurance.proofs(visitor.session.authentications)
     return context.renderer.page(
         "device_answer.html",
@@ -106,6 +107,7 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         asking=asking,
         sources=context.provider.atlas.attributions(),
         is_proved=assurance.meets(proofs, wanted),
+        limit=full.limit if full is not None else None,
     )
 
 
@@ -118,7 +120,9 @@ def answer(context: WebContext, request: PageRequest, visitor: Visitor) -> Respo
             wanted = elevation.for_pairing(unit, asked, visitor.session, visitor.user)
             if not assurance.meets(assurance.proofs(visitor.session.authentications), wanted):
                 return RedirectResponse(f"{elevation.STEP_UP}?pairing={asked.id}", 303)
-            devices.approve(unit, asked, visitor.session, wanted)
+            # At a limit the page says so, and the code waits for its person to sign out elsewhere.
+            if devices.at_limit(unit, asked, visitor.session, visitor.user) is None:
+                devices.approve(unit, asked, visitor.session, wanted)
         elif action == "report":
             pairing.report(unit, asked, visitor.session)
         else:

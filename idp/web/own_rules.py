@@ -34,12 +34,10 @@ class OwnRules:
     absolute: Duration
 
 
-def of(
-    unit: UnitOfWork, session: Session, *, roles: Collection[str], running: Collection[str]
-) -> OwnRules:
-    """The rules for the person of a session; `running` are the ids of their sessions that live."""
+def of(unit: UnitOfWork, session: Session, *, roles: Collection[str]) -> OwnRules:
+    """The rules for the person of a session."""
     book = rules.book(unit)
-    beside = [one for one in room.running(unit, session.user_id) if one.id in running]
+    beside = room.running(unit, session.user_id)
     lasting = timeouts.effective(book["timeouts"], subject(session, roles))
     return OwnRules(
         limits=[

@@ -202,3 +202,53 @@ def test_a_level_asked_for_by_the_app_or_a_rule_is_asked_of_the_approver(idp: Id
         # Somebody with a password alone is told what to add.
         assert browser.get(response.headers["location"]).status_code == 403
         assert app.poll()[1]["error"] == "authorization_pending"
+
+
+def limit_to_two(idp: Idp, at_limit: str) -> None:
+    with idp.work.begin() as unit:
+        rules.set_rule(unit, "limits", {}, {"maximum": 2, "at_limit": at_limit}, ADMIN)
+
+
+@pytest.mark.parametrize("at_limit", ["ask", "block"])
+def test_at_a_limit_the_person_is_told_and_the_code_waits_for_room(
+    idp: Idp, terminal: DeviceApp, at_limit: str
+) -> None:
+    alice = idp.person("alice")
+    other = idp.session(alice).session.id
+    browser = idp.signed_in_browser(idp.session(alice))
+    limit_to_two(idp, at_limit)
+    terminal.ask()
+    page = open_code(browser, terminal.user_code)
+    assert "You may be signed in on at most 2 devices at once, and you are." in page.text
+    page = decide(browser, page, "device-allow")
+    assert page.has("limit")
+    assert terminal.wait()[1]["error"] == "authorization_pending"
+    idp.end(other)
+    page = decide(browser, page, "device-allow")
+    assert not page.has("limit")
+    assert terminal.wait()[0] == 200
+
+
+def test_a_limit_that_is_met_after_the_answer_keeps_the_device_out(
+    idp: Idp, terminal: DeviceApp
+) -> None:
+    alice = idp.person("alice")
+    browser = idp.signed_in_browser(idp.session(alice))
+    limit_to_two(idp, "ask")
+    terminal.ask()
+    decide(browser, open_code(browser, terminal.user_code), "device-allow")
+    idp.session(alice)
+    assert terminal.wait()[1]["error"] == "access_denied"
+    assert idp.count("sessions") == 2
+
+
+def test_where_the_oldest_gives_way_a_device_takes_its_place(idp: Idp, terminal: DeviceApp) -> None:
+    alice = idp.person("alice")
+    oldest = idp.session(alice).session.id
+    idp.clock.advance(SECOND)
+    browser = idp.signed_in_browser(idp.session(alice))
+    limit_to_two(idp, "end_oldest")
+    terminal.ask()
+    decide(browser, open_code(browser, terminal.user_code), "device-allow")
+    assert terminal.wait()[0] == 200
+    assert [one["session_id"] for one in idp.events("session.ended")] == [oldest]
