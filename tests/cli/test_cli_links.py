@@ -112,10 +112,10 @@ def test_a_password_alone_needs_fifteen_characters_here_too(ready: Terminal, idp
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What would have been served: the server itself does not begin."""
-    import uvicorn
+    from idp.cli import serving
 
     apps: list[Any] = []
-    monkeypatch.setattr(uvicorn, "run", lambda app, **_: apps.append(app))
+    monkeypatch.setattr(serving, "run", lambda app, settings: apps.append(app))
     return apps
 
 
@@ -147,7 +147,7 @@ def test_the_link_is_written_before_the_server_takes_over(
     ready: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever reads the output through a pipe has the link while the server runs."""
-    import uvicorn
+    from idp.cli import serving
 
     seen: list[str] = []
 
@@ -156,7 +156,7 @@ def test_the_link_is_written_before_the_server_takes_over(
             seen.append(self.getvalue())
 
     pipe = Pipe()
-    monkeypatch.setattr(uvicorn, "run", lambda app, **_: seen.append("serving"))
+    monkeypatch.setattr(serving, "run", lambda app, settings: seen.append("serving"))
     monkeypatch.setattr(sys, "stdout", pipe)
     ready("serve", "--json")
     before = seen[: seen.index("serving")]

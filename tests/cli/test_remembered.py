@@ -6,8 +6,8 @@ import pytest
 
 from idp import ids
 from idp.sessions import lifecycle, prove, remembering
+from idp.sessions.beginning import Started
 from idp.sessions.device import Visit
-from idp.sessions.lifecycle import Started
 from idp.users.model import User
 from tests.cli.test_cli import Terminal, environment, idp_cli, ready
 from tests.harness.provider import Idp
