@@ -13,6 +13,8 @@ from idp.admin.operation import Call, Operation
 from idp.admin.schemas import Model, Moment, Reason, moment
 from idp.errors import Refused
 from idp.oauth.model import Client
+from idp.sessions import simulation
+from idp.sessions.simulation import Proposed
 from idp.users import rules
 from idp.users.model import Rule as RuleRow
 
@@ -54,6 +56,35 @@ class RuleValue(Model):
     value: Value
 
 
+class Proposal(Model):
+    """A rule as it would be set, in the place of the one there is; without a value, taken away."""
+
+    kind: Annotated[str, Field(min_length=1, max_length=32)]
+    applies_to: Selectors = Field(default={})
+    value: Value | None = None
+
+
+class Affected(Model):
+    """One session, and what would become of it."""
+
+    session_id: str
+    user_id: str
+    effects: list[simulation.Effect]
+
+
+class Simulation(Model):
+    """Who would be affected now: sessions by effect, the people behind them, and some of them.
+
+    `is_complete` is false where more sessions run than were examined.
+    """
+
+    examined: int
+    is_complete: bool
+    people: int
+    sessions: dict[simulation.Effect, int]
+    sample: list[Affected]
+
+
 class Removal(Model):
     """Why a rule is taken away."""
 
@@ -74,6 +105,25 @@ def create_rule(call: Call, new: NewRule) -> Rule:
     if client is not None and call.unit.orm.get(Client, client) is None:
         raise Refused("unknown_client", "There is no such client.", 400)
     return _set(call, new.kind, new.applies_to, new.value)
+
+
+def simulate(call: Call, proposal: Proposal) -> Simulation:
+    """Say who would be affected now if a rule were set so, or taken away; changes nothing."""
+    proposed = Proposed(proposal.kind, proposal.applies_to, proposal.value)
+    try:
+        found = simulation.of(call.unit, proposed)
+    except Refused as refused:
+        raise _of_the_body(refused) from None
+    return Simulation(
+        examined=found.examined,
+        is_complete=found.is_complete,
+        people=found.people,
+        sessions=dict(found.sessions),
+        sample=[
+            Affected(session_id=one.session_id, user_id=one.user_id, effects=list(one.effects))
+            for one in found.sample
+        ],
+    )
 
 
 def get_rule(call: Call, _: None) -> Rule:
@@ -97,11 +147,32 @@ def remove_rule(call: Call, _: Removal) -> Rule:
 
 def _set(call: Call, kind: str, applies_to: dict[str, str], value: dict[str, Any]) -> Rule:
     try:
+        rules.check(call.unit, kind, applies_to, value)
+        _spare_the_administrator(call, Proposed(kind, applies_to, value))
         return _described(rules.set_rule(call.unit, kind, applies_to, value, call.actor))
     except Refused as refused:
-        # A role that is not there is a mistake in the body, not in the address.
-        status = 400 if refused.status == 404 else refused.status
-        raise Refused(refused.code, refused.sentence, status) from None
+        raise _of_the_body(refused) from None
+
+
+def _of_the_body(refused: Refused) -> Refused:
+    """A role that is not there is a mistake in the body, not in the address."""
+    status = 400 if refused.status == 404 else refused.status
+    return Refused(refused.code, refused.sentence, status)
+
+
+def _spare_the_administrator(call: Call, proposed: Proposed) -> None:
+    """Raises `Refused` for a rule that would send away whoever is about to set it."""
+    person = call.manager.person
+    if person is None:
+        return
+    found = simulation.on_session(call.unit, proposed, person.session_id)
+    if not simulation.LOCKS_OUT.isdisjoint(found):
+        raise Refused(
+            "locks_you_out",
+            "This rule would end your own session, or keep you from signing in. "
+            "Set it from where it holds for you, or for others only.",
+            409,
+        )
 
 
 def _found(call: Call) -> RuleRow:
@@ -137,6 +208,10 @@ OPERATIONS = (
     Operation(
         method="POST", path="/rules", scope="rules:write", carry_out=create_rule,
         takes=NewRule, gives=Rule, status=201, proof="fresh", repeat="keyed", tag="shown",
+    ),
+    Operation(
+        method="POST", path="/rules/simulate", scope="rules:read", carry_out=simulate,
+        takes=Proposal, gives=Simulation,
     ),
     Operation(
         method="GET", path="/rules/{id}", scope="rules:read", carry_out=get_rule,

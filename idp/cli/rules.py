@@ -1,6 +1,7 @@
 """`idp rules`: what holds for sessions and sign-ins while the product runs."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,8 @@ from idp.cli.terminal import AsJson, answer, fields, moment, table
 from idp.cli.user import Name, found
 from idp.errors import Refused
 from idp.oauth.model import Client
+from idp.sessions import simulation
+from idp.sessions.simulation import Proposed
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import rules, rules_of_person
 from idp.users.model import Rule
@@ -71,9 +74,7 @@ def set_(
     `hours from=08:00 to=18:00 timezone=Europe/Paris`, `networks allow=10.0.0.0/8,AS64496`,
     `assurance acr=aal2 scope:payments=aal3`. Lists are written with commas, durations in seconds.
     """
-    if kind == "limits" and value == ["single"]:
-        value = _SINGLE
-    parsed = _levels(value) if kind == "assurance" else _values(value)
+    parsed = _parsed(kind, value)
     applies_to = _selectors(role, client, device_type, network, country)
     with change() as unit:
         _require_client(unit, client)
@@ -101,6 +102,47 @@ def remove(
         rules.remove_rule(unit, kind, applies_to, ADMIN, per=per)
     data = {"kind": kind, "applies_to": applies_to, "removed": True}
     answer(data, fields(data | {"applies_to": _whom(applies_to)}), as_json=as_json)
+
+
+@app.command()
+def simulate(
+    kind: Kind,
+    value: Annotated[
+        list[str] | None,
+        typer.Argument(help="name=value as for `set`; none: as if the rule were removed."),
+    ] = None,
+    role: ForRole = None,
+    client: ForClient = None,
+    device_type: ForDevice = None,
+    network: ForNetwork = None,
+    country: ForCountry = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show who would be affected now if a rule were set so, or removed; changes nothing."""
+    applies_to = _selectors(role, client, device_type, network, country)
+    with look() as unit:
+        _require_client(unit, client)
+        parsed = _parsed(kind, value) if value else None
+        found = simulation.of(unit, Proposed(kind, applies_to, parsed))
+    effects = {effect: count for effect, count in found.sessions.items() if count}
+    data = {
+        "examined": found.examined,
+        "is_complete": found.is_complete,
+        "people": found.people,
+        "sessions": effects,
+        "sample": [asdict(one) for one in found.sample],
+    }
+    lines = fields(
+        {
+            "sessions examined": f"{found.examined}{'' if found.is_complete else ', of more'}",
+            "people affected": found.people,
+            "effects": " ".join(f"{one}={count}" for one, count in effects.items()) or "none",
+        }
+    )
+    rows = [(one.session_id, one.user_id, ", ".join(one.effects)) for one in found.sample]
+    if rows:
+        lines += ["", *table(("SESSION", "USER", "EFFECTS"), rows)]
+    answer(data, lines, as_json=as_json)
 
 
 @app.command()
@@ -150,6 +192,15 @@ def _selectors(
 def _require_client(unit: UnitOfWork, client: str | None) -> None:
     if client is not None and unit.orm.get(Client, client) is None:
         raise Refused("unknown_client", f"There is no client {client!r}.", 404)
+
+
+def _parsed(kind: str, value: list[str]) -> dict[str, Any]:
+    """The value of a rule of this kind; whether it can be one is checked where it is used."""
+    if kind == "limits" and value == ["single"]:
+        value = _SINGLE
+    if kind == "assurance":
+        return _levels(value)
+    return _values(value)
 
 
 def _levels(pairs: list[str]) -> dict[str, Any]:

@@ -89,22 +89,19 @@ def nearer(
 
 
 def _running() -> Select[Any]:
-    statement: Select[Any] = (
-        select(
-            Session.id,
-            Session.created_at,
-            Session.expires_at,
-            Session.idle_timeout,
-            Session.device_type,
-            Session.address,
-            Session.asn,
-            Session.country,
-            User.roles,
-        )
-        .join(User, User.id == Session.user_id)
-        .where(Session.ended_at.is_(None))
+    columns: tuple[Any, ...] = (
+        Session.id,
+        Session.created_at,
+        Session.expires_at,
+        Session.idle_timeout,
+        Session.device_type,
+        Session.address,
+        Session.asn,
+        Session.country,
+        User.roles,
     )
-    return statement
+    joined = select(*columns).join(User, User.id == Session.user_id)
+    return joined.where(Session.ended_at.is_(None))
 
 
 def _apply(unit: UnitOfWork, rows: Iterable[Any]) -> int:

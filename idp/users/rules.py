@@ -96,6 +96,22 @@ def of_role(unit: UnitOfWork, role: str) -> list[Rule]:
     return [rule for rule in all_rules(unit) if rule.applies_to.get("role") == role]
 
 
+def check(
+    unit: UnitOfWork, kind: str, applies_to: Mapping[str, str], value: Mapping[str, Any]
+) -> None:
+    """Raises `Refused` for what cannot be a rule: `invalid_rule`, `unknown_role`."""
+    if kind not in KINDS:
+        raise Refused("invalid_rule", f"A rule is one of: {', '.join(KINDS)}.")
+    problem = selection.problem_with(applies_to) or _PROBLEMS[kind](dict(value))
+    if kind == "limits":
+        problem = problem or limits.problem_with_selectors(applies_to)
+    if problem is not None:
+        raise Refused("invalid_rule", problem)
+    role = applies_to.get("role")
+    if role is not None and unit.orm.get(Role, role) is None:
+        raise Refused("unknown_role", f"There is no role {role!r}.", 404)
+
+
 def set_rule(
     unit: UnitOfWork,
     kind: str,
@@ -107,16 +123,7 @@ def set_rule(
 
     Raises `Refused`: `invalid_rule` when value or selectors cannot be one, `unknown_role`.
     """
-    if kind not in KINDS:
-        raise Refused("invalid_rule", f"A rule is one of: {', '.join(KINDS)}.")
-    problem = selection.problem_with(applies_to) or _PROBLEMS[kind](value)
-    if kind == "limits":
-        problem = problem or limits.problem_with_selectors(applies_to)
-    if problem is not None:
-        raise Refused("invalid_rule", problem)
-    role = applies_to.get("role")
-    if role is not None and unit.orm.get(Role, role) is None:
-        raise Refused("unknown_role", f"There is no role {role!r}.", 404)
+    check(unit, kind, applies_to, value)
     per = value.get("per")
     rule = _rule(unit, kind, applies_to, per)
     before = None

@@ -146,6 +146,40 @@ def test_a_rule_is_set_changed_and_taken_away(either_idp: Idp) -> None:
         assert problem(caller("POST", "/rules", json=bad))[0] == 400, bad
 
 
+def test_a_rule_is_simulated_without_being_set(either_idp: Idp) -> None:
+    caller = program(either_idp, "rules:read")
+    session = either_idp.session(either_idp.person("anna")).session
+    asked = {"kind": "timeouts", "value": {"absolute": 3_600}}
+    found = good(caller("POST", "/rules/simulate", json=asked))
+    assert (found["examined"], found["is_complete"], found["people"]) == (1, True, 1)
+    assert found["sessions"]["ends_sooner"] == 1
+    assert found["sample"] == [
+        {"session_id": session.id, "user_id": session.user_id, "effects": ["ends_sooner"]}
+    ]
+    gone = good(caller("POST", "/rules/simulate", json={"kind": "timeouts"}))
+    assert gone["people"] == 0
+    for bad in (
+        {"kind": "timeouts", "value": {"idle": 1}},
+        {"kind": "moods", "value": {}},
+        {"kind": "limits", "value": {"maximum": 3}, "applies_to": {"role": "nothing"}},
+    ):
+        assert problem(caller("POST", "/rules/simulate", json=bad))[0] == 400, bad
+    assert caller.get("/rules")["items"] == []
+
+
+def test_nobody_sends_themselves_away_by_a_rule(root: Caller) -> None:
+
+    for kind, value in (
+        ("networks", {"deny": ["192.0.2.0/24"]}),
+        ("networks", {"allow": ["198.51.100.0/24"], "outside": "end"}),
+        ("hours", {"timezone": "Europe/London", "from": "22:00", "to": "06:00", "grace": 0}),
+    ):
+        refused = root("POST", "/rules", json={"kind": kind, "value": value})
+        assert problem(refused) == (409, "locks_you_out"), value
+    allowed = {"kind": "networks", "value": {"allow": ["192.0.2.0/24"]}}
+    assert good(root("POST", "/rules", json=allowed))["version"] == 1
+
+
 # --- events and keys ------------------------------------------------------------------------------
 
 

@@ -559,6 +559,20 @@ def test_what_holds_for_somebody_is_shown_with_the_rules_behind_it(
     assert "no user" in ready.refused("rules", "show", "nobody")
 
 
+def test_a_rule_is_simulated_before_it_is_set(ready: Terminal, idp: Idp) -> None:
+    session = idp.session(idp.person("anna")).session.id
+    said = ready.ok("rules", "simulate", "timeouts", "absolute=3600")
+    assert said["sessions"] == {"ends_sooner": 1}
+    assert (said["examined"], said["is_complete"], said["people"]) == (1, True, 1)
+    assert said["sample"][0]["session_id"] == session
+    shown = ready("rules", "simulate", "timeouts", "absolute=3600").out
+    assert "ends_sooner=1" in shown
+    assert session in shown
+    assert "none" in ready("rules", "simulate", "timeouts").out
+    assert "60 seconds" in ready.refused("rules", "simulate", "timeouts", "idle=1")
+    assert ready.ok("rules", "list") == []
+
+
 def test_levels_are_ruled_for_everybody_for_a_role_and_for_a_scope(
     ready: Terminal, idp: Idp
 ) -> None:
