@@ -16,6 +16,7 @@ from idp.cli import (
     factors,
     geo,
     keys,
+    openapi,
     role,
     rules,
     serve,
@@ -38,6 +39,7 @@ app.command()(serve.serve)
 app.command()(serve.demo)
 app.command()(serve.healthcheck)
 app.command()(doctor.doctor)
+app.command()(openapi.openapi)
 app.add_typer(user.app, name="user")
 app.add_typer(role.app, name="role")
 app.add_typer(client.app, name="client")

@@ -9,13 +9,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
+import orjson
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from idp.admin import bulk, repeats, tally
+from idp.admin import bulk, openapi, repeats, tally
 from idp.admin import routes as admin
 from idp.clock import DAY, HOUR, MINUTE, SECOND, Clock, SystemClock
 from idp.console import pages as console
@@ -240,6 +241,11 @@ def _pages(context: WebContext, worker: Worker, mail: MailWorker) -> ASGIApp:
         context.work.database.ping()
         return PlainTextResponse("ok")
 
+    def described(_: Request) -> Response:
+        """The OpenAPI document of our JSON APIs; it says nothing that is not public."""
+        made = orjson.dumps(openapi.document(context.settings.issuer))
+        return Response(made, media_type="application/json")
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         context.provider.atlas.open()
@@ -267,6 +273,7 @@ def _pages(context: WebContext, worker: Worker, mail: MailWorker) -> ASGIApp:
     )
     app.router.routes.extend(pages.routes(context))
     app.router.routes.extend(admin.routes(context))
+    app.router.routes.append(Route("/api/v1/openapi.json", described, methods=["GET"]))
     app.router.routes.extend(console.routes(context))
     app.router.routes.append(context.renderer.assets.route())
     app.router.routes.append(Route("/healthz", health, methods=["GET"]))

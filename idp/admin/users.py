@@ -38,7 +38,8 @@ Name = Annotated[str, Field(min_length=1, max_length=255)]
 Email = Annotated[str, Field(min_length=3, max_length=254, description="One plain address.")]
 RoleName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[!#-\[\]-~]+$")]
 Roles = Annotated[list[RoleName], Field(max_length=50)]
-Value = Line | Nothing
+# Null takes it away.
+Value = Line | None
 
 
 class Address(Model):
@@ -67,11 +68,11 @@ class Claims(Model):
     birthdate: Value = None
     zoneinfo: Value = None
     locale: (
-        Annotated[str, Field(min_length=2, max_length=35, pattern=r"^[A-Za-z0-9-]+$")] | Nothing
+        Annotated[str, Field(min_length=2, max_length=35, pattern=r"^[A-Za-z0-9-]+$")] | None
     ) = None
     phone_number: Value = None
-    phone_number_verified: bool | Nothing = None
-    address: Address | Nothing = None
+    phone_number_verified: bool | None = None
+    address: Address | None = None
 
 
 class User(Model):
