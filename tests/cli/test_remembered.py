@@ -5,7 +5,7 @@ import json
 import pytest
 
 from idp import ids
-from idp.sessions import lifecycle, prove, remembering
+from idp.sessions import beginning, prove, remembering
 from idp.sessions.beginning import Started
 from idp.sessions.device import Visit
 from idp.users.model import User
@@ -24,7 +24,7 @@ def sessions(idp: Idp) -> list[Started]:
         visit = Visit(device_hash=ids.digest(str(number)), agent="curl/8.17.0")
         with idp.work.begin() as unit:
             user = unit.orm.get_one(User, anna.id)
-            made.append(lifecycle.start(unit, user, [prove.PASSWORD], visit))
+            made.append(beginning.start(unit, user, [prove.PASSWORD], visit))
             remembering.make(unit, user, made[-1].session, [prove.PASSWORD], visit)
     return made
 

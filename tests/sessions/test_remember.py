@@ -15,6 +15,7 @@ from idp.errors import Refused
 from idp.events.actor import SYSTEM
 from idp.policy import remember as policy
 from idp.sessions import (
+    beginning,
     forgetting,
     lifecycle,
     prove,
@@ -39,7 +40,7 @@ def stays(idp: Idp, name: str = "alice", visit: Visit = HERE) -> tuple[User, str
     user = idp.person(name)
     with idp.work.begin() as unit:
         fresh = unit.orm.get_one(User, user.id)
-        started = lifecycle.start(unit, fresh, [prove.PASSWORD], visit)
+        started = beginning.start(unit, fresh, [prove.PASSWORD], visit)
         kept = remembering.make(unit, fresh, started.session, [prove.PASSWORD], visit)
         assert kept is not None
         lifecycle.end(unit, [started.session.id], reason="idle_timeout", actor=SYSTEM)
@@ -283,7 +284,7 @@ def lifecycle_of(idp: Idp, user: User, number: int) -> str:
     visit = Visit(device_hash=ids.digest(str(number)))
     with idp.work.begin() as unit:
         fresh = unit.orm.get_one(User, user.id)
-        started = lifecycle.start(unit, fresh, [prove.PASSWORD], visit)
+        started = beginning.start(unit, fresh, [prove.PASSWORD], visit)
         remembering.make(unit, fresh, started.session, [prove.PASSWORD], visit)
         return started.session.id
 
