@@ -13,11 +13,11 @@ def of_apps(unit: UnitOfWork, client_ids: Iterable[str | None]) -> dict[str, str
     """The names of apps that there are, by id."""
     wanted = {one for one in client_ids if one}
     rows = unit.connection.execute(select(Client.id, Client.name).where(Client.id.in_(wanted)))
-    return {client_id: name for client_id, name in rows}
+    return {row.id: row.name for row in rows}
 
 
 def of_people(unit: UnitOfWork, user_ids: Iterable[str | None]) -> dict[str, str]:
     """The user names of people that there are, by id."""
     wanted = {one for one in user_ids if one}
     rows = unit.connection.execute(select(User.id, User.username).where(User.id.in_(wanted)))
-    return {user_id: username for user_id, username in rows}
+    return {row.id: row.username for row in rows}

@@ -99,7 +99,7 @@ def test_what_cannot_be_added_says_why_and_keeps_what_was_typed(idp: Idp, enter:
 def test_fields_that_no_form_has_change_nothing(idp: Idp, enter: Enter) -> None:
     browser = enter()
     more = {"status": "locked", "permissions": "users:read", "password": "x", "id": "usr_1"}
-    status, where = send(browser, "/admin/users/new", username="plain", **more)
+    status, _ = send(browser, "/admin/users/new", username="plain", **more)
     assert status == 303
     with idp.work.read() as unit:
         made = queries.by_identifier(unit, "plain")
