@@ -2,10 +2,11 @@
 
 from starlette.routing import Route
 
-from idp.console import home, people, person, reports
+from idp.console import home, people, person, reports, session_list, session_page, sign_out
 from idp.web.http import WebContext
 
-_MODULES = (home, people, person, reports)
+# Fixed addresses before those with an id in them.
+_MODULES = (home, session_list, sign_out, session_page, people, person, reports)
 
 
 def routes(context: WebContext) -> list[Route]:

@@ -11,8 +11,9 @@ from typing import Any
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from idp.admin import credentials, users
+from idp.admin import credentials, sessions, users
 from idp.admin.schemas import Because, Model
+from idp.admin.session_schemas import SessionQuery
 from idp.console import names, people, rooms
 from idp.console.rooms import Act
 from idp.errors import Refused
@@ -94,6 +95,10 @@ def _page(
     rights = rooms.rights(visitor)
     user = rooms.carry_out(context, visitor, users.get_user, id=user_id).found
     factors = rooms.carry_out(context, visitor, credentials.list_factors, id=user_id).found
+    running = None
+    if "sessions:read" in rights:
+        theirs = rooms.taken(SessionQuery, {"user": user_id})
+        running = rooms.carry_out(context, visitor, sessions.list_sessions, theirs).found
     at = instant(request.query.get("done"))
     with context.work.read() as unit:
         timeline = events.newest(unit, user_id=user_id, limit=_LOOKED_AT)
@@ -107,6 +112,7 @@ def _page(
         status=problem.status if problem is not None else 200,
         user=user,
         factors=factors,
+        running=running,
         timeline=timeline[:SHOWN] if "events:read" in rights else None,
         # By whoever looks: what others did at that moment is none of this form's doing.
         done=[one for one in timeline if one.at == at and one.actor_id == visitor.user.id],

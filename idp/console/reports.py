@@ -5,8 +5,6 @@ were kept. Each is a page that prints, and the same figures as CSV and JSON. An 
 report, so it can be kept and asked for again.
 """
 
-import csv
-import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -19,7 +17,7 @@ from starlette.routing import Route
 from idp.admin import analytics
 from idp.admin.analytics import Picture
 from idp.clock import DAY, SECOND, Instant, to_rfc3339
-from idp.console import charts, incidents, rooms
+from idp.console import charts, incidents, rooms, sheets
 from idp.console.home import sign_ins, spread
 from idp.console.incidents import Incident
 from idp.errors import Refused
@@ -73,10 +71,10 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
     form = request.query.get("format", "page")
     name = f"{kind}-{span.first}-{span.last}"
     if form == "csv":
-        return _file(_csv(kind, seen, found), f"{name}.csv", "text/csv; charset=utf-8")
+        return sheets.file(_csv(kind, seen, found), f"{name}.csv", sheets.CSV)
     if form == "json":
         body = orjson.dumps(_said(kind, span, seen, found), option=orjson.OPT_INDENT_2)
-        return _file(body, f"{name}.json", "application/json")
+        return sheets.file(body, f"{name}.json", "application/json")
     if form != "page":
         raise Refused("invalid_format", "A report is a page, csv or json.", 400)
     return context.renderer.page(
@@ -140,20 +138,17 @@ def _rankings(kind: str, seen: Picture) -> Iterator[tuple[str, tuple[tuple[str, 
 
 
 def _csv(kind: str, seen: Picture, found: Iterable[Incident]) -> bytes:
-    out = io.StringIO(newline="")
-    rows = csv.writer(out)
-    rows.writerow(("section", "at", "label", "count"))
-    for point in seen.points:
-        at = to_rfc3339(point.at)
-        for label in ("signed_in", "failed", "throttled", "ended"):
-            rows.writerow(("day", at, label, getattr(point, label)))
+    rows: list[tuple[object, ...]] = [
+        ("day", to_rfc3339(point.at), label, getattr(point, label))
+        for point in seen.points
+        for label in ("signed_in", "failed", "throttled", "ended")
+    ]
     for name, counts in _rankings(kind, seen):
-        for label, number in counts:
-            rows.writerow((name, "", _plain(label), number))
+        rows += [(name, "", label, number) for label, number in counts]
     for one in found:
         said = " ".join(text for text in (one.who, one.ip, one.reason) if text)
-        rows.writerow((one.type, to_rfc3339(one.at), _plain(said), 1))
-    return out.getvalue().encode()
+        rows.append((one.type, to_rfc3339(one.at), said, 1))
+    return sheets.table(("section", "at", "label", "count"), rows)
 
 
 def _said(kind: str, span: Span, seen: Picture, found: Iterable[Incident]) -> dict[str, Any]:
@@ -184,16 +179,3 @@ def _said(kind: str, span: Span, seen: Picture, found: Iterable[Incident]) -> di
             for one in found
         ],
     }
-
-
-def _plain(text: str) -> str:
-    # A spreadsheet takes a cell that begins so for a formula.
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
-
-
-def _file(body: bytes, name: str, media_type: str) -> Response:
-    return Response(
-        body,
-        media_type=media_type,
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-    )

@@ -84,6 +84,7 @@ def _environment(
         end_warning=timeouts.END_WARNING,
         endings=ENDINGS,
         ends_soon=lambda at: at - clock.now() <= ENDS_SOON,
+        is_now=partial(_is_now, clock),
     )
     environment.filters.update(
         moment=partial(_moment, clock, tag),
@@ -103,6 +104,12 @@ def _moment(clock: Clock, tag: str, at: Instant | str) -> Markup:
     at = from_rfc3339(at) if isinstance(at, str) else at
     said = language.moment(at, now=clock.now(), language=tag)
     return Markup('<time datetime="{}" data-moment>{} UTC</time>').format(to_rfc3339(at), said)
+
+
+def _is_now(clock: Clock, at: Instant | str) -> bool:
+    """Whether what happened then is said to be now."""
+    at = from_rfc3339(at) if isinstance(at, str) else at
+    return clock.now() - at < language.NOW_LASTS
 
 
 def _ago(clock: Clock, tag: str, at: Instant | str) -> Markup:

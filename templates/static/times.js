@@ -21,7 +21,7 @@ function draw() {
 }
 draw();
 // A part of the page was put in anew.
-document.addEventListener("refreshed", draw);
+document.addEventListener("content-changed", draw);
 
 function tick() {
   for (const element of document.querySelectorAll("time[data-ago]")) {

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from html import unescape
 
 import pytest
 from starlette.testclient import TestClient
@@ -38,3 +39,8 @@ def send(browser: TestClient, path: str, **fields: str) -> tuple[int, str]:
     """Sends a form as its page would; gives the status, and where it leads or the page."""
     answer = browser.post(path, data={"csrf": token_of(browser), **fields})
     return answer.status_code, answer.headers.get("location", answer.text)
+
+
+def text_of(page: str) -> str:
+    """What a page says, without its tags."""
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", page)).split())

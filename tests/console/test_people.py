@@ -8,7 +8,7 @@ import pytest
 from idp.clock import HOUR, MINUTE
 from idp.policy import management
 from idp.users import passkeys, queries
-from tests.console.conftest import Enter, send, token_of
+from tests.console.conftest import Enter, send, text_of, token_of
 from tests.harness.enrolled import with_passkey
 from tests.harness.provider import Idp
 from tests.harness.workbench import ManualClock
@@ -27,11 +27,6 @@ FORMS = {
 }
 WITH_A_REASON = ("sign-out", "disable", "enable", "password-link", "remove-factor", "reset-factors")
 DANGEROUS = ("change", "roles", "enable", "password-link", "remove-factor", "reset-factors")
-
-
-def text_of(page: str) -> str:
-    """What a page says, without its tags."""
-    return " ".join(unescape(re.sub(r"<[^>]+>", " ", page)).split())
 
 
 def test_people_are_found_by_the_beginning_of_a_name_and_by_status(idp: Idp, enter: Enter) -> None:

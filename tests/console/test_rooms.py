@@ -16,6 +16,12 @@ from tests.harness.workbench import ManualClock
 
 PAGES = {
     "/admin": "sessions:read",
+    "/admin/sessions": "sessions:read",
+    "/admin/sessions?format=csv": "sessions:read",
+    "/admin/sessions/{session}": "sessions:read",
+    "/admin/sessions/sign-out?q=device:phone": "sessions:revoke",
+    "/admin/sessions/sign-out?all=yes": "sessions:revoke",
+    "/admin/operations": "sessions:read",
     "/admin/users": "users:read",
     "/admin/users/new": "users:write",
     "/admin/users/{alice}": "users:read",
@@ -33,7 +39,8 @@ def test_a_page_is_for_people_with_its_right_and_nothing_is_there_for_others(
     idp: Idp, enter: Enter, path: str
 ) -> None:
     needed = PAGES[path]
-    path = path.format(alice=idp.person("alice").id)
+    alice = idp.person("alice")
+    path = path.format(alice=alice.id, session=idp.session(alice).session.id)
     others = [one for one in management.SCOPES if one != needed]
     assert enter(*others, username="nearly").get(path).status_code == 404
     assert enter("payments", username="nobody").get(path).status_code == 404
