@@ -44,11 +44,6 @@ from idp.users import factors, rules, trusted_devices
 from idp.users.model import User
 from idp.users.passwords import PasswordHasher
 
-AT_LIMIT = (
-    "You are signed in on as many devices as you may be. "
-    "Please sign in again to see them, or sign out on one of them."
-)
-
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
@@ -166,11 +161,14 @@ def with_passkey(
     )
 
 
-def with_cookie(work: Work, *, cookie: str, visit: Visit) -> SignedIn | Rejected | None:
+def with_cookie(
+    work: Work, *, cookie: str, visit: Visit
+) -> SignedIn | limits.Full | Rejected | None:
     """Signs in whoever a browser stays signed in for, with nothing proved; None when it does not.
 
     For a browser without a living session, and only when somebody asked for it (ASVS 7.6.2). No app's
-    request learns of a proof.
+    request learns of a proof. At a limit a whole sign-in is due: whoever proved nothing is shown no
+    sessions and ends none.
     """
     with work.begin() as unit:
         shown = remember.read(unit, cookie, visit)
@@ -182,8 +180,7 @@ def with_cookie(work: Work, *, cookie: str, visit: Visit) -> SignedIn | Rejected
         if entered is None:
             return None
         if isinstance(entered, limits.MustChoose | limits.Blocked):
-            # Whoever proved nothing is shown no sessions and ends none.
-            return Rejected(AT_LIMIT, 403)
+            return entered
         return SignedIn(
             entered.session.id,
             entered.session.user_id,

@@ -6,6 +6,7 @@ and the app's request learns of no proof: /authorize decides again what this ses
 """
 
 from dataclasses import dataclass, replace
+from typing import Literal
 from urllib.parse import urlencode
 
 from sqlalchemy import select
@@ -15,6 +16,7 @@ from idp.events.actor import Actor
 from idp.oauth import demands, id_token
 from idp.oauth.pushed import Pending
 from idp.policy.assurance import LADDER
+from idp.policy.limits import Blocked, MustChoose
 from idp.sessions import forgetting, lifecycle, remember, sign_in
 from idp.sessions.model import Session
 from idp.sessions.prove import Rejected
@@ -30,6 +32,10 @@ from idp.web.session_over import Over
 
 # The way past this page, for somebody else.
 OTHER = "account"
+AT_LIMIT = (
+    "You are signed in on as many devices as you may be. With your password or passkey you can "
+    "see them here, or sign out on one of them."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +108,12 @@ def page(
     *,
     over: Over | None = None,
     problem: Rejected | None = None,
+    other: Literal["account", "proof"] = "account",
 ) -> Response:
-    """The greeting, for an app's request or for the account page that was wanted."""
+    """The greeting, for an app's request or for the account page that was wanted.
+
+    `other` is what else may help: another account, or the same one with a proof.
+    """
     if pending is not None:
         action, hidden = "/login", {"request": pending.id}
         wished = pending.parameters.get("ui_locales")
@@ -111,7 +121,7 @@ def page(
         fields = request.form if request.method == "POST" else request.query
         action, hidden = visitor.SIGN_IN, {"next": local_path(fields.get("next"))}
         wished = request.query.get("ui_locales")
-    other = urlencode({**hidden, OTHER: "other"})
+    elsewhere = urlencode({**hidden, OTHER: "other"})
     language = choose(wished, request.headers.get("accept-language"))
     return context.renderer.page(
         "welcome_back.html",
@@ -123,7 +133,8 @@ def page(
         name=found.name,
         username=found.shown.user.username if found.shown is not None else "",
         app=pending.client.name if pending is not None else None,
-        other=f"{action}?{other}",
+        other=f"{action}?{elsewhere}",
+        needs_proof=other == "proof",
         over=over,
         words=session_over.in_words(over, language) if over is not None else None,
         is_kept=hidden.get("next", "").startswith(kept_form.PATH),
@@ -152,8 +163,12 @@ def _go_on(context: WebContext, request: PageRequest, pending: Pending | None) -
     if signed_in is None:
         # The page that comes then knows why.
         return entry.begin_again(request, pending)
+    found = look(context, request)
+    if isinstance(signed_in, MustChoose | Blocked):
+        problem = Rejected(AT_LIMIT, 403)
+        return page(context, request, found, pending, problem=problem, other="proof")
     if isinstance(signed_in, Rejected):
-        return page(context, request, look(context, request), pending, problem=signed_in)
+        return page(context, request, found, pending, problem=signed_in)
     return entry.keeping(context, request, signed_in, _onward(context, request, pending))
 
 

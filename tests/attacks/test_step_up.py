@@ -330,8 +330,6 @@ BEGINNERS = {
     "oauth/devices.py": "for who approved, who is looked at again: `test_device_grant`",
     "web/setup.py": "there is no user yet",
     "web/password.py": "for visitors, who are active: see the test below",
-    "sessions/remember.py": "it takes no proof: see test_remember",
-    "oauth/devices.py": "it takes no proof of its own: see test_device_grant",
 }
 
 
@@ -343,8 +341,7 @@ def test_every_pathway_has_its_row() -> None:
         for name, _ in inspect.getmembers(module, inspect.isfunction)
         if name.startswith("with_")
     }
-    # A cookie that keeps somebody signed in proves nothing: see test_remember.
-    assert ways - {"sign_in.with_cookie"} == set(PATHWAYS)
+    assert ways == set(PATHWAYS)
 
 
 @pytest.mark.attack("BF-05")

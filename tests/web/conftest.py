@@ -106,9 +106,14 @@ def begin(browser: TestClient, client: Registered, **parameters: str) -> Respons
 
 
 def sign_in(
-    browser: TestClient, page: Page, *, username: str = "alice", password: str = PASSWORD
+    browser: TestClient,
+    page: Page,
+    *,
+    username: str = "alice",
+    password: str = PASSWORD,
+    **typed: str,
 ) -> Response:
-    return page.press(browser, "login-submit", username=username, password=password)
+    return page.press(browser, "login-submit", username=username, password=password, **typed)
 
 
 def back_at_app(browser: TestClient, response: Response) -> dict[str, str]:

@@ -284,3 +284,35 @@ def test_a_wrong_password_says_nothing_of_limits(idp: Idp, app: Registered, two:
         assert response.status_code == 403
         assert "devices at once" not in response.text
         assert two[0] not in response.text
+
+
+# --- a browser that stays signed in ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at_limit", ["ask", "block"])
+def test_a_browser_that_proves_nothing_is_shown_no_sessions_and_ends_none(
+    idp: Idp, person: User, at_limit: str
+) -> None:
+    """T4: what it begins is level 0; at a limit a whole sign-in is due."""
+    browser = idp.browser()
+    page = Page(browser.get("/account/sign-in?next=/account/apps"))
+    assert sign_in(browser, page, stay="yes").status_code == 303
+    for one in running(idp):
+        idp.end(one, "idle_timeout")
+    browser.cookies.delete("idp_session")
+    others = {idp.session(person, agent=agent).session.id for agent in (PHONE, LAPTOP)}
+    limit(idp, at_limit)
+    response = Page(browser.get("/account/sign-in")).press(browser, "go-on")
+    assert response.status_code == 403
+    assert "idp_session" not in response.headers.get("set-cookie", "")
+    said = Page(response)
+    assert "You are signed in on as many devices as you may be." in said.text
+    assert "iPhone" not in said.text
+    assert running(idp) == others
+    form = Page(browser.get(said.element("other").attributes["href"]))
+    whole = Page(sign_in(browser, form))
+    assert whole.has(CHOOSE) == (at_limit == "ask")
+    assert "Safari 19 on iPhone" in whole.text
+    if at_limit == "ask":
+        assert whole.press(browser, CHOOSE).status_code == 303
+        assert len(running(idp) - others) == 1
