@@ -37,6 +37,11 @@ def new_secret() -> str:
     return secrets.token_urlsafe(32)
 
 
+def new_public() -> str:
+    """128 random bits in base64url (22 characters): nobody guesses it, and whoever sees it may."""
+    return secrets.token_urlsafe(16)
+
+
 def digest(secret: str) -> str:
     """What is stored of a high-entropy secret: its SHA-256 in hexadecimal.
 

@@ -19,7 +19,7 @@ from idp.users.model import Rule
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Rules: timeouts, limits, levels of sign-in, hours, networks; for whom you select.",
+    help="Rules: timeouts, limits, levels of sign-in, hours, networks, devices let in.",
 )
 _SCOPE = "scope:"
 # Values that are lists, written with commas.

@@ -1,4 +1,4 @@
-"""Notices: what changes how somebody signs in is told to them (ASVS 6.3.7), and a sign-out by a limit.
+"""Notices: what changes how somebody signs in (ASVS 6.3.7), lets a device in, or signs one out.
 
 Owns which events are told, to which addresses, and what of them. Subscribed to the events by
 `idp.app`, so that a notice is owed in the transaction of the change: neither exists without the
@@ -16,6 +16,8 @@ from idp.events.catalogue import (
     FactorRemoved,
     FactorSuspended,
     LimitReached,
+    PairingConsumed,
+    PairingReported,
     PasswordChanged,
     RecoveryCodesMade,
     RecoveryCodeUsed,
@@ -43,6 +45,8 @@ _MESSAGES: dict[type[Event], str] = {
     DeviceTrusted: "device_trusted",
     RememberCopied: "remember_copied",
     LimitReached: "signed_out_by_limit",
+    PairingConsumed: "device_let_in",
+    PairingReported: "request_reported",
 }
 TOLD = tuple(_MESSAGES)
 
@@ -129,4 +133,9 @@ def _particulars(unit: UnitOfWork, event: Event) -> dict[str, Any]:
     if isinstance(event, DeviceTrusted):
         days = unit.settings.assurance.trusted_device_days
         return {"trusted": event.device, "days": days}
+    if isinstance(event, PairingConsumed):
+        return {"kind": event.kind, "name": event.device}
+    if isinstance(event, PairingReported):
+        # The address is that of whoever asked, so no device of the person stands beside it.
+        return {"device": None}
     return {}

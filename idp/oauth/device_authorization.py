@@ -21,9 +21,10 @@ from idp.oauth.facts import ClientFacts, TokenFacts
 from idp.oauth.grants.device_code import DEVICE_CODE
 from idp.oauth.provider import Answer, Decision, Provider, json_answer
 from idp.policy.assurance import bar
-from idp.sessions import pairing, user_code
+from idp.sessions import pairing, pairing_details, user_code
 from idp.sessions.device import Visit
 from idp.sessions.model import Pairing
+from idp.sessions.pairing_details import Details
 from idp.storage.database import HotStatement, Write
 from idp.users.throttle import network_of
 
@@ -71,7 +72,7 @@ def decide(
             "user_code_hash": user_code.digest(typed, vault),
             "client_id": client.id,
             "network_hash": pairing.network_hash(vault, asker.ip),
-            "details": pairing.sealed(vault, pairing_id, pairing.Details(typed, asker)),
+            "details": pairing_details.sealed(vault, pairing_id, Details(typed, asker=asker)),
             "scope": scope,
             "acr": acr,
             "poll_interval": INTERVAL * SECOND,

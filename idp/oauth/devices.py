@@ -6,29 +6,29 @@ condition is asked again then (XD-04): between the answer and the next poll an a
 a session ended, a consent revoked, a rule changed.
 """
 
-from typing import Any
-
 from sqlalchemy import select
 
 from idp import ids
 from idp.errors import Refused, Unavailable
 from idp.events.actor import Actor
-from idp.events.catalogue import AuthorizationEnded, AuthorizationIssued, PairingConsumed
+from idp.events.catalogue import AuthorizationEnded, AuthorizationIssued
 from idp.oauth import consent
 from idp.oauth.model import Authorization, Client, Consent
 from idp.policy import assurance, limits
-from idp.policy.assurance import PAIRING, Authentication, Demand, Standing
-from idp.sessions import beginning, lifecycle, pairing, queries
+from idp.policy.assurance import Demand
+from idp.sessions import approval as approvals
+from idp.sessions import beginning, lifecycle, pairing, pairing_details, queries
+from idp.sessions.approval import Approval
 from idp.sessions.beginning import Started
 from idp.sessions.device import Visit, describe
-from idp.sessions.lifecycle import EndReason, alive
+from idp.sessions.lifecycle import EndReason
 from idp.sessions.model import Pairing, Session
 from idp.sessions.origin import Origin
 from idp.sessions.subject import subject
 from idp.storage.columns import LOCKED
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.users import rules
-from idp.users.model import ACTIVE, Role, User
+from idp.users.model import Role, User
 
 # Everything else that asks by a code is shown as a terminal, whatever its HTTP library says of itself.
 _SHOWN_AS_THEY_ARE = ("tv", "phone", "tablet")
@@ -64,7 +64,7 @@ def approve(unit: UnitOfWork, asked: Pairing, session: Session, wanted: Demand) 
 
 def at_limit(unit: UnitOfWork, asked: Pairing, session: Session, user: User) -> limits.Full | None:
     """The limit of sessions that keeps the device out until its person signed out elsewhere."""
-    asker = pairing.details_of(unit, asked).asker or Visit()
+    asker = pairing_details.of(unit, asked).asker or Visit()
     client = unit.orm.get_one(Client, asked.client_id)
     return beginning.foreseen(unit, user, asker, _origin(unit, client, session, asker))
 
@@ -119,67 +119,34 @@ def end_with_grant(unit: UnitOfWork, event: AuthorizationEnded) -> None:
 
 def _issue(unit: UnitOfWork, asked: Pairing) -> None:
     """Raises `Refused` with the reason why nothing is given any more."""
-    # The person first, then their session: as everywhere (no deadlock on PostgreSQL).
-    user = unit.orm.get(User, asked.user_id, with_for_update=LOCKED)
-    approver = unit.orm.get(Session, asked.session_id, with_for_update=LOCKED)
+    approval = approvals.of(unit, asked)
+    user, standing = approval.user, approval.standing
     client = unit.orm.get(Client, asked.client_id)
-    if user is None or user.status != ACTIVE:
-        raise _refused("user_not_active")
-    if approver is None or not _lives(unit, approver):
-        raise _refused("session_ended")
     if client is None or client.disabled_at is not None:
-        raise _refused("client_disabled")
-    proofs = [one for one in assurance.proofs(approver.authentications) if one.method != PAIRING]
-    standing = assurance.standing(proofs, since=asked.proved_since or unit.now)
-    if standing is None or not assurance.reaches(standing.acr, least(unit, asked, approver, user)):
-        raise _refused("assurance")
+        raise approvals.refused("client_disabled")
+    if not assurance.reaches(standing.acr, least(unit, asked, approval.session, user)):
+        raise approvals.refused("assurance")
     scope, permission_scope = _granted(unit, asked.scope, client, user)
     if not scope:
-        raise _refused("nothing_granted")
+        raise approvals.refused("nothing_granted")
     if not _is_allowed(unit, user, client, asked.scope):
-        raise _refused("consent_revoked")
-    made = _session(unit, asked, client, user, approver, standing)
-    grant_id = _grant(unit, asked, client, made, standing, (scope, permission_scope))
+        raise approvals.refused("consent_revoked")
+    made = _session(unit, asked, client, approval)
+    grant_id = _grant(unit, asked, client, made, (scope, permission_scope))
     if not pairing.consume(unit, asked, new_session_id=made.id, authorization_id=grant_id):
         # Another poll was quicker, or the person changed their mind: nothing of this stays.
-        raise _refused("too_late")
+        raise approvals.refused(approvals.TOO_LATE)
 
 
-def _session(
-    unit: UnitOfWork,
-    asked: Pairing,
-    client: Client,
-    user: User,
-    approver: Session,
-    standing: Standing,
-) -> Session:
-    asker = pairing.details_of(unit, asked).asker or Visit()
-    proof = Authentication(
-        method=PAIRING,
-        # RFC 8176: over another channel. What was shown there is not what this device can show.
-        amr=("mca",),
-        acr=standing.acr,
-        credential=_credential(approver),
-        at=standing.auth_time,
-    )
-    started = beginning.start(unit, user, [proof], asker, _origin(unit, client, approver, asker))
+def _session(unit: UnitOfWork, asked: Pairing, client: Client, approval: Approval) -> Session:
+    asker = pairing_details.of(unit, asked).asker or Visit()
+    proof = approval.proof(approval.standing.acr)
+    origin = _origin(unit, client, approval.session, asker)
+    started = beginning.start(unit, approval.user, [proof], asker, origin)
     if not isinstance(started, Started):
         # Whoever allowed it was told so before (`at_limit`); the app comes when nobody is there.
-        raise _refused("session_limit")
-    unit.record(
-        PairingConsumed(
-            actor="client",
-            actor_id=client.id,
-            user_id=user.id,
-            session_id=started.session.id,
-            client_id=client.id,
-            ip=asker.ip,
-            pairing=asked.id,
-            kind=asked.kind,
-            device=client.name,
-            approver=approver.id,
-        )
-    )
+        raise approvals.refused("session_limit")
+    approvals.record(unit, asked, approval, asker, made=started.session, name=client.name)
     return started.session
 
 
@@ -194,14 +161,11 @@ def _origin(unit: UnitOfWork, client: Client, approver: Session, asker: Visit) -
 
 
 def _grant(
-    unit: UnitOfWork,
-    asked: Pairing,
-    client: Client,
-    made: Session,
-    standing: Standing,
-    scopes: tuple[str, str],
+    unit: UnitOfWork, asked: Pairing, client: Client, made: Session, scopes: tuple[str, str]
 ) -> str:
-    own = assurance.standing(assurance.proofs(made.authentications)) or standing
+    own = assurance.standing(assurance.proofs(made.authentications))
+    if own is None:
+        raise RuntimeError("a session rests on a proof")
     grant = Authorization(
         id=ids.new("azn"),
         session_id=made.id,
@@ -246,18 +210,3 @@ def _is_allowed(unit: UnitOfWork, user: User, client: Client, scope: str) -> boo
     """Whether what the person allowed with their answer is still allowed; nobody takes it back now."""
     found = unit.orm.get(Consent, (user.id, client.id), with_for_update=LOCKED)
     return found is not None and set(scope.split()) <= set(found.scope.split())
-
-
-def _lives(unit: UnitOfWork, session: Session) -> bool:
-    found = unit.orm.scalar(select(Session.id).where(Session.id == session.id, alive(unit.now)))
-    return found is not None
-
-
-def _credential(approver: Session) -> str | None:
-    """The credential the approval rests on: what it let in falls with it (`aftermath`)."""
-    used: list[Any] = [one.get("credential") for one in approver.authentications]
-    return next((one for one in reversed(used) if one), None)
-
-
-def _refused(reason: str) -> Refused:
-    return Refused(reason, "The other device cannot be let in any more.", 403)

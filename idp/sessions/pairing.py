@@ -18,11 +18,8 @@ What becomes of an approval is decided in `idp.sessions.handoff` (browsers) and 
 (apps). Specs: RFC 8628, RFC 10027 (BCP 247).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import orjson
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 
 from idp.clock import DAY, HOUR, MINUTE, Duration, Instant
@@ -35,8 +32,8 @@ from idp.events.catalogue import (
     PairingDenied,
     PairingReported,
 )
-from idp.sessions import place, user_code
-from idp.sessions.device import Visit
+from idp.sessions import pairing_details as details
+from idp.sessions import user_code
 from idp.sessions.model import Pairing, Session
 from idp.storage.store import Store
 from idp.storage.unit_of_work import UnitOfWork
@@ -57,34 +54,6 @@ NOT_THIS_CODE = (
     "This code is not known, has run out, or was opened before. "
     "Please look at the other device again, and start there once more if it shows no code."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Details:
-    """The sealed part: the code as it is typed, the asking device, and where its browser goes on."""
-
-    user_code: str
-    asker: Visit | None = None
-    onward: Mapping[str, str] = field(default_factory=dict)
-
-
-def sealed(vault: Vault, pairing_id: str, details: Details) -> str:
-    """The details as they are stored."""
-    asker = details.asker
-    values = {
-        "user_code": details.user_code,
-        "asker": _stored(asker) if asker is not None else None,
-        "onward": dict(details.onward),
-    }
-    return vault.seal_text(orjson.dumps(values).decode(), _context(pairing_id))
-
-
-def details_of(unit: UnitOfWork, pairing: Pairing) -> Details:
-    values: dict[str, Any] = orjson.loads(
-        unit.vault.open_text(pairing.details, _context(pairing.id))
-    )
-    asker = _restored(values["asker"]) if values["asker"] is not None else None
-    return Details(values["user_code"], asker, values["onward"])
 
 
 def network_hash(vault: Vault, ip: str | None) -> str:
@@ -204,6 +173,13 @@ def deny(unit: UnitOfWork, pairing: Pairing, session: Session, *, reason: str) -
     return denied
 
 
+def withdraw(unit: UnitOfWork, pairing: Pairing) -> None:
+    """The browser that asks does not want any more; the caller knows that it is that browser."""
+    is_open = Pairing.state.in_(("pending", "claimed", "approved"))
+    if _become(unit, pairing, "denied", is_open, decided_at=unit.now):
+        _record_denial(unit, pairing, "withdrawn")
+
+
 def report(unit: UnitOfWork, pairing: Pairing, session: Session) -> bool:
     """ "I did not start this": no, and nothing from that network for this account for a day."""
     reported = _become(
@@ -215,7 +191,7 @@ def report(unit: UnitOfWork, pairing: Pairing, session: Session) -> bool:
         decided_at=unit.now,
     )
     if reported:
-        asker = details_of(unit, pairing).asker
+        asker = details.of(unit, pairing).asker
         unit.record(
             PairingReported(
                 **_about(pairing),
@@ -233,15 +209,7 @@ def refuse(unit: UnitOfWork, pairing_id: str, *, reason: str) -> None:
     if pairing is None:
         return
     if _become(unit, pairing, "denied", Pairing.state == "approved", decided_at=unit.now):
-        unit.record(
-            PairingDenied(
-                **_about(pairing),
-                user_id=pairing.user_id,
-                session_id=pairing.session_id,
-                kind=pairing.kind,
-                reason=reason,
-            )
-        )
+        _record_denial(unit, pairing, reason)
 
 
 def consume(unit: UnitOfWork, pairing: Pairing, **made: str) -> bool:
@@ -298,21 +266,16 @@ def _become(
     return changed is not None
 
 
-def _stored(asker: Visit) -> dict[str, Any]:
-    at = asker.place
-    return {
-        "ip": asker.ip,
-        "agent": asker.agent,
-        "hints": dict(asker.hints),
-        "place": [place.sealed(at), at.country, at.asn],
-    }
-
-
-def _restored(values: dict[str, Any]) -> Visit:
-    """The asking device as it was, where it was then."""
-    kept, country, asn = values.pop("place")
-    at = place.restored(kept, country=country, asn=asn)
-    return Visit(**values, locate=lambda _: at)
+def _record_denial(unit: UnitOfWork, pairing: Pairing, reason: str) -> None:
+    unit.record(
+        PairingDenied(
+            **_about(pairing),
+            user_id=pairing.user_id,
+            session_id=pairing.session_id,
+            kind=pairing.kind,
+            reason=reason,
+        )
+    )
 
 
 def _is_blocked(unit: UnitOfWork, user_id: str, network: str | None) -> bool:
@@ -345,7 +308,3 @@ def _by(session: Session) -> dict[str, Any]:
         "user_id": session.user_id,
         "session_id": session.id,
     }
-
-
-def _context(pairing_id: str) -> str:
-    return f"pairing:{pairing_id}"

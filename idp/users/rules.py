@@ -21,6 +21,7 @@ from idp.policy import (
     changes,
     hours,
     limits,
+    proximity,
     reauthentication,
     remember,
     selection,
@@ -40,6 +41,7 @@ Kind = Literal[
     "remember",
     "changes",
     "reauthentication",
+    "handoff",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _PROBLEMS: dict[str, Callable[[dict[str, Any]], str | None]] = {
@@ -51,6 +53,7 @@ _PROBLEMS: dict[str, Callable[[dict[str, Any]], str | None]] = {
     "remember": remember.problem_with,
     "changes": changes.problem_with,
     "reauthentication": reauthentication.problem_with,
+    "handoff": proximity.problem_with,
 }
 
 _OF_KIND = HotStatement(

@@ -14,9 +14,6 @@ import secrets
 from dataclasses import dataclass, field
 
 import pyotp
-import qrcode
-from qrcode.constants import ERROR_CORRECT_M
-from qrcode.image.svg import SvgPathImage
 from sqlalchemy import bindparam, delete, select, update
 
 from idp import ids
@@ -28,7 +25,7 @@ from idp.policy.assurance import Authentication
 from idp.settings import Settings
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
-from idp.users import factors
+from idp.users import factors, qr
 from idp.users.credentials import Totp
 from idp.users.labels import label
 from idp.users.model import User
@@ -42,7 +39,6 @@ _DIGITS = re.compile(r"[0-9]{6}")
 _TYPED_MAXIMUM = 64
 # An app shows little more of the account; a whole one of 255 characters fits into no QR code.
 _ACCOUNT_MAXIMUM = 64
-_BORDER = 4  # white modules around the code, which scanners need (ISO/IEC 18004)
 _BATCH = 500
 
 
@@ -55,12 +51,17 @@ class Proposal:
     qr: str = field(repr=False)
 
 
+def proposal(secret: str, uri: str) -> Proposal:
+    """A secret with its picture."""
+    return Proposal(secret, uri, qr.drawn(uri, title="QR code for your authenticator app"))
+
+
 def propose(settings: Settings, user: User) -> Proposal:
     """A new secret for this person. Nothing is kept of it until `enrol` sees a code made with it."""
     secret = base64.b32encode(secrets.token_bytes(_SECRET_BYTES)).decode()
     generator = pyotp.TOTP(secret, name=user.username[:_ACCOUNT_MAXIMUM], issuer=settings.name)
     uri = generator.provisioning_uri()
-    return Proposal(secret, uri, drawn(uri))
+    return proposal(secret, uri)
 
 
 def enrol(unit: UnitOfWork, user: User, *, secret: str, code: str, name: str, actor: Actor) -> Totp:
@@ -236,17 +237,3 @@ def _opened(unit: UnitOfWork, totp_id: str, sealed: str) -> str:
 
 def _context(totp_id: str) -> str:
     return f"totp.secret:{totp_id}"
-
-
-def drawn(uri: str) -> str:
-    """The QR code as SVG to stand in a page: black on white in dark mode too, for the scanners."""
-    code = qrcode.QRCode(error_correction=ERROR_CORRECT_M, border=_BORDER, box_size=10)
-    code.add_data(uri)
-    image = code.make_image(image_factory=SvgPathImage)
-    modules = image.path.get("d") if image.path is not None else ""
-    side = code.modules_count + 2 * _BORDER
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {side} {side}" role="img"'
-        ' shape-rendering="crispEdges"><title>QR code for your authenticator app</title>'
-        f'<path fill="#fff" d="M0,0H{side}V{side}H0z"/><path fill="#000" d="{modules}"/></svg>'
-    )

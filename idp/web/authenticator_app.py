@@ -114,7 +114,7 @@ def _opened(context: WebContext, request: PageRequest, visitor: Visitor) -> Prop
         return None
     if values["expires"] <= context.work.clock.now():
         return None
-    return Proposal(values["secret"], values["uri"], totp.drawn(values["uri"]))
+    return totp.proposal(values["secret"], values["uri"])
 
 
 def _context(visitor: Visitor) -> str:

@@ -6,31 +6,29 @@ who asks, from where, and for what. Saying no needs no proof; saying yes needs a
 be decided when is `idp.sessions.pairing`.
 """
 
+import re
 from dataclasses import dataclass
 
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from idp.clock import Instant
 from idp.errors import Refused
 from idp.events.catalogue import CodesGuessed
 from idp.oauth import devices
-from idp.oauth.model import Client
-from idp.policy import assurance, proximity
-from idp.sessions import pairing, user_code
-from idp.sessions.device import Visit, describe
+from idp.policy import assurance
+from idp.policy.assurance import Demand
+from idp.policy.limits import Full
+from idp.sessions import handoff, pairing, user_code
 from idp.sessions.model import Pairing
-from idp.sessions.place import Place
-from idp.sessions.subject import arriving
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import throttle
 from idp.users.throttle import Refusal
-from idp.web import elevation
+from idp.web import device_view, elevation, errors, headers
 from idp.web.http import PageRequest, WebContext
-from idp.web.session_view import hue
 from idp.web.visitor import Visitor, visitor_route
 
 PATH = "/device"
+_NUMBER = re.compile(r"[0-9]{2}")
 # Wrong codes of everybody in one window, from which on somebody may be guessing: with as many codes
 # waiting as there may be, one in a hundred such windows would hit one.
 ALARM = user_code.SPACE // (100 * pairing.WAITING_MAXIMUM)
@@ -43,27 +41,6 @@ class Problem:
     sentence: str
     status: int
     retry_after: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """What the person is shown of the other device."""
-
-    id: str
-    kind: str
-    # What is left to do, or how it ended: decide | approved | consumed | denied | reported | expired
-    stage: str
-    user_code: str
-    app: str
-    hue: int
-    device: str
-    device_type: str
-    ip: str | None
-    place: Place
-    relation: proximity.Relation
-    started_at: Instant
-    scopes: tuple[str, ...]
-    is_contested: bool
 
 
 def routes(context: WebContext) -> list[Route]:
@@ -96,9 +73,9 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
     """GET /device/{id}: who asks, and for what; or what became of it."""
     with context.work.read() as unit:
         asked = _own(unit, request, visitor)
-        asking = _asking(unit, asked, request.visit)
+        asking = device_view.of(unit, asked, visitor.user, request.visit)
         wanted = elevation.for_pairing(unit, asked, visitor.session, visitor.user)
-        full = devices.at_limit(unit, asked, visitor.session, visitor.user)
+        full = _at_limit(unit, asked, visitor)
     proofs = assurance.proofs(visitor.session.authentications)
     return context.renderer.page(
         "device_answer.html",
@@ -113,21 +90,63 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
 
 def answer(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
     """POST /device/{id}: `action` is allow, deny or report; whatever is neither denies."""
-    action = request.form.get("action")
+    action = request.form.get("action", "")
     with context.work.begin() as unit:
         asked = _own(unit, request, visitor)
-        if action == "allow":
+        if action.startswith("allow"):
             wanted = elevation.for_pairing(unit, asked, visitor.session, visitor.user)
             if not assurance.meets(assurance.proofs(visitor.session.authentications), wanted):
                 return RedirectResponse(f"{elevation.STEP_UP}?pairing={asked.id}", 303)
             # At a limit the page says so, and the code waits for its person to sign out elsewhere.
-            if devices.at_limit(unit, asked, visitor.session, visitor.user) is None:
-                devices.approve(unit, asked, visitor.session, wanted)
+            if _at_limit(unit, asked, visitor) is None:
+                if asked.kind == "device":
+                    devices.approve(unit, asked, visitor.session, wanted)
+                else:
+                    _let_in(unit, asked, request, visitor, wanted)
         elif action == "report":
             pairing.report(unit, asked, visitor.session)
-        else:
+        elif asked.kind == "device":
             devices.deny(unit, asked, visitor.session)
+        else:
+            pairing.deny(unit, asked, visitor.session, reason="denied")
     return RedirectResponse(f"{PATH}/{asked.id}", 303)
+
+
+def unknown_code(context: WebContext, request: PageRequest) -> Response:
+    """The page for a code that leads nowhere: unknown, run out, used, or somebody else's."""
+    return errors.page(
+        context,
+        Refused("code_not_found", pairing.NOT_THIS_CODE, 404),
+        language=request.language,
+        title="This code does not work",
+        links=[("Type another code", PATH)],
+    )
+
+
+def _at_limit(unit: UnitOfWork, asked: Pairing, visitor: Visitor) -> Full | None:
+    if asked.kind == "device":
+        return devices.at_limit(unit, asked, visitor.session, visitor.user)
+    return handoff.at_limit(unit, asked, visitor.user)
+
+
+def _let_in(
+    unit: UnitOfWork, asked: Pairing, request: PageRequest, visitor: Visitor, wanted: Demand
+) -> None:
+    """The number was picked (it came with the button) or typed, whichever the rules ask for."""
+    _, terms = handoff.terms_of(unit, asked, visitor.user, request.visit)
+    if terms.ask == "refuse":
+        pairing.deny(unit, asked, visitor.session, reason="too_far")
+        return
+    picked = request.form.get("action", "").removeprefix("allow-")
+    said = request.form.get("number", "").strip() if terms.ask == "type" else picked
+    handoff.approve(
+        unit,
+        asked,
+        visitor.session,
+        wanted=wanted,
+        shown=int(said) if _NUMBER.fullmatch(said) else None,
+        wish="together" if request.form.get("together") == "yes" else "alone",
+    )
 
 
 def _opened(
@@ -139,14 +158,20 @@ def _opened(
         if isinstance(counted, Refusal):
             return _too_many(counted)
     with context.work.begin() as unit:
-        found = pairing.by_typed(unit, typed, ("device",))
-        if found is not None and pairing.claim(unit, found, visitor.session):
+        found = pairing.by_typed(unit, typed, ("device", "sign_in"))
+        if found is not None and _claimed(unit, found, request, visitor):
             throttle.pairing_code_was_right(unit, counted)
             return found.id
         standing = throttle.pairing_code_was_wrong(unit, alarm=ALARM)
         if standing is not None and standing.is_noteworthy:
             unit.record(CodesGuessed(count=standing.attempts))
     return Problem(pairing.NOT_THIS_CODE, 404)
+
+
+def _claimed(unit: UnitOfWork, asked: Pairing, request: PageRequest, visitor: Visitor) -> bool:
+    if asked.kind == "device":
+        return pairing.claim(unit, asked, visitor.session)
+    return handoff.open_for(unit, asked, visitor.session, from_browser=request.browser_hash)
 
 
 def _too_many(refusal: Refusal) -> Problem:
@@ -167,39 +192,6 @@ def _own(unit: UnitOfWork, request: PageRequest, visitor: Visitor) -> Pairing:
     return asked
 
 
-def _asking(unit: UnitOfWork, asked: Pairing, approver: Visit) -> Asking:
-    details = pairing.details_of(unit, asked)
-    asker = details.asker or Visit()
-    client = unit.orm.get(Client, asked.client_id) if asked.client_id is not None else None
-    place = asker.place
-    relation = proximity.relation(
-        arriving(describe(asker), asker.ip, place, ()),
-        arriving(describe(approver), approver.ip, approver.place, ()),
-    )
-    return Asking(
-        id=asked.id,
-        kind=asked.kind,
-        stage=_stage(asked, unit.now),
-        user_code=details.user_code,
-        app=client.name if client is not None else "",
-        hue=hue(asked.client_id or ""),
-        device=describe(asker).label,
-        device_type=devices.type_of(asker),
-        ip=asker.ip,
-        place=place,
-        relation=relation,
-        started_at=asked.created_at,
-        scopes=tuple(asked.scope.split()),
-        is_contested=asked.contested_at is not None,
-    )
-
-
-def _stage(asked: Pairing, now: Instant) -> str:
-    if asked.state in ("pending", "claimed", "approved") and now >= asked.expires_at:
-        return "expired"
-    return "decide" if asked.state in ("pending", "claimed") else asked.state
-
-
 def _code_page(
     context: WebContext,
     request: PageRequest,
@@ -215,6 +207,7 @@ def _code_page(
         typed=typed,
         problem=problem,
     )
+    response.headers["Permissions-Policy"] = headers.permissions(camera=True)
     if problem is not None and problem.retry_after is not None:
         response.headers["Retry-After"] = str(problem.retry_after)
     return response

@@ -1,5 +1,6 @@
 """What all ways of signing in share: where somebody comes in, and what their browser keeps."""
 
+from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from starlette.responses import RedirectResponse, Response
@@ -75,7 +76,12 @@ def start_again(context: WebContext, request: PageRequest) -> Response:
 
 def begin_again(request: PageRequest, pending: Pending | None) -> Response:
     """The way to the first page; what it has to say it finds out by itself."""
-    if pending is not None:
-        return RedirectResponse(f"/login?request={pending.id}", 303)
-    query = urlencode({"next": local_path(request.form.get("next"))})
-    return RedirectResponse(f"{visitor.SIGN_IN}?{query}", 303)
+    onward = {"request": pending.id} if pending is not None else request.form
+    return RedirectResponse(first_page(onward), 303)
+
+
+def first_page(onward: Mapping[str, str]) -> str:
+    """The sign-in page for an app's request (`request`), or for a page of ours (`next`)."""
+    if "request" in onward:
+        return f"/login?{urlencode({'request': onward['request']})}"
+    return f"{visitor.SIGN_IN}?{urlencode({'next': local_path(onward.get('next'))})}"

@@ -39,6 +39,14 @@ def policy(form_actions: Iterable[str] = ()) -> str:
     )
 
 
+def permissions(*, camera: bool = False) -> str:
+    """What a page may ask a device for; the camera only where a code is scanned."""
+    return (
+        f"camera=({'self' if camera else ''}), microphone=(), geolocation=(), payment=(), usb=(), "
+        "browsing-topics=(), publickey-credentials-get=(self), publickey-credentials-create=(self)"
+    )
+
+
 def source_of(uri: str) -> str | None:
     """The CSP source for an address: its origin, or its scheme where an origin cannot be written.
 
@@ -78,11 +86,7 @@ def of_pages(settings: Settings) -> dict[str, str]:
         "content-security-policy": policy(),
         "cross-origin-opener-policy": "same-origin",
         "x-frame-options": "DENY",
-        "permissions-policy": (
-            "camera=(), microphone=(), geolocation=(), payment=(), usb=(), "
-            "browsing-topics=(), publickey-credentials-get=(self), "
-            "publickey-credentials-create=(self)"
-        ),
+        "permissions-policy": permissions(),
         "accept-ch": ACCEPT_CH,
     }
 

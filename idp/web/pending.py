@@ -19,6 +19,7 @@ from idp.web.http import PageRequest, WebContext
 from idp.web.local_path import ACCOUNT
 from idp.web.onward import lead_on
 
+_ANEW = frozenset({"login", "select_account"})
 LONGEST_REFERENCE = 200
 MOST_ORIGINS = 12
 
@@ -32,6 +33,11 @@ def find_pending(
         return None
     with context.work.read() as unit:
         return pushed.find(unit, reference, request.browser_hash)
+
+
+def asks_anew(pending: Pending) -> bool:
+    """Whether its person must show once more who they are, and not by what was shown before."""
+    return not _ANEW.isdisjoint((pending.parameters.get("prompt") or "").split())
 
 
 def leads_to(pending: Pending) -> tuple[str, ...]:

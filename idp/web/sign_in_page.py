@@ -18,7 +18,7 @@ from idp.web import cookies, csrf, entry, factor_page, kept_form, session_over, 
 from idp.web.http import PageRequest, WebContext
 from idp.web.language import choose
 from idp.web.local_path import local_path
-from idp.web.pending import back_to_authorize, leads_to
+from idp.web.pending import asks_anew, back_to_authorize, leads_to
 from idp.web.session_over import Over
 from idp.web.visitor import Visitor
 from idp.web.welcome import Look
@@ -86,6 +86,8 @@ def for_app(
         ends_at=None,
         found=found,
         form_actions=leads_to(pending),
+        # Whoever must prove themselves anew is not let in by what was proved elsewhere before.
+        offers_handoff=present is None and not asks_anew(pending),
     )
 
 
@@ -113,6 +115,7 @@ def for_account(
         ends_at=ends_at,
         found=found,
         form_actions=(),
+        offers_handoff=ends_at is None,
     )
 
 
@@ -130,6 +133,7 @@ def _page(
     ends_at: Instant | None,
     found: Look,
     form_actions: tuple[str, ...],
+    offers_handoff: bool,
 ) -> Response:
     # Bound to the browser, whose number a first visit is given with this very answer.
     ceremony = ceremonies.begin(
@@ -168,6 +172,7 @@ def _page(
         problem=form.problem,
         stay_days=days,
         stays=form.stays,
+        offers_handoff=offers_handoff,
     )
     if found.is_worthless:
         cookies.forget_remembered(response, context.settings)

@@ -83,6 +83,7 @@ function prepare(form) {
 
   if (button) {
     button.hidden = false;
+    for (const hint of document.querySelectorAll("[data-passkey-hint]")) hint.hidden = false;
     button.addEventListener("click", (event) => {
       event.preventDefault();
       click();

@@ -330,6 +330,7 @@ BEGINNERS = {
     "oauth/devices.py": "for who approved, who is looked at again: `test_device_grant`",
     "web/setup.py": "there is no user yet",
     "web/password.py": "for visitors, who are active: see the test below",
+    "sessions/handoff.py": "for who approved, who is looked at again: `test_let_in`",
 }
 
 

@@ -486,12 +486,15 @@ def test_hours_networks_and_profiles_are_written_as_people_write_them(ready: Ter
     made = ready.ok("rules", "set", "networks", "allow=10.0.0.0/8,AS64496", "outside=end")
     assert made["value"] == {"allow": ["10.0.0.0/8", "AS64496"], "outside": "end"}
     ready.ok("rules", "set", "timeouts", "profile=aal3", "temporary=28800")
+    made = ready.ok("rules", "set", "handoff", "other_network=refuse", "lasting=3600", "acr=aal1")
+    assert made["value"] == {"other_network": "refuse", "lasting": 3600, "acr": "aal1"}
     shown = ready("rules", "list").out
     assert "holidays=2026-12-25,2027-01-01" in shown
     assert "allow=10.0.0.0/8,AS64496 outside=end" in shown
     refuse = partial(ready.refused, "rules", "set")
     assert "Europe/Paris" in refuse("hours", "from=08:00", "to=18:00", "timezone=Europe/Atlantis")
     assert "no network" in refuse("networks", "allow=10.0.0.1/8")
+    assert "pick, type, refuse" in refuse("handoff", "other_network=never")
     assert "at most 900" in refuse("timeouts", "profile=aal3", "idle=3600")
 
 

@@ -1,7 +1,7 @@
-"""A server that dies at each commit between "Allow" and the tokens of a device (FT-15).
+"""A server that dies at each commit between a yes and what comes of it (FT-15).
 
-Afterwards there is one session or none, never half of one; and the device, which only ever asks the
-same again, has its tokens in the end, once.
+Afterwards there is one session or none, never half of one. A device only ever asks the same again,
+and has its tokens in the end, once; a browser looks at its page, and presses the button again.
 """
 
 import pytest
@@ -11,7 +11,8 @@ from tests.crash import ledger
 from tests.crash.conftest import MORTAL, Say
 from tests.crash.failpoints import dying
 from tests.harness.deployment import Deployment
-from tests.harness.load_clients import AppAt, Lost, error_of, json_of
+from tests.harness.load_clients import AppAt, Browser, Lost, error_of, json_of
+from tests.races import test_handoff as handoffs
 from tests.races.test_device_grant import ask, device_of, opening
 
 MOST_COMMITS = 6
@@ -86,6 +87,48 @@ def test_a_death_between_allow_and_tokens_leaves_one_session_or_none(
     rows = [mortal.rows(f"SELECT * FROM {table}") for table in ("sessions", "authorizations")]
     assert ledger.audit_is_complete(mortal, *rows) == []
     say(f"device code: {len(deaths)} deaths, one session or none")
+
+
+@pytest.mark.crash
+def test_a_death_while_a_browser_comes_for_its_session_leaves_one_or_none(
+    mortal: Deployment, say: Say
+) -> None:
+    mortal.person("alice")
+    mortal.limit_sessions(1_000)
+    deaths: list[tuple[str, int, bool]] = []
+    for point in ("before-commit", "after-commit"):
+        for number in range(1, MOST_COMMITS):
+            before = mortal.scalar("SELECT count(*) FROM sessions")
+            finish, page, asker = _let_in(mortal)
+            if not _dies(mortal, finish, point, number):
+                break
+            made = mortal.scalar("SELECT count(*) FROM sessions") - before - 1
+            assert made == (handoffs.state(mortal) == "consumed")
+            again = mortal.ask(finish)
+            # Pressed again: the session, or word that it was given and its cookie was lost.
+            assert (b"idp_session=" in again.head) is not bool(made)
+            assert mortal.scalar("SELECT count(*) FROM sessions") - before == 2
+            assert b"This is done already" in asker.get(page).body
+            deaths.append((point, number, bool(made)))
+    assert deaths == [("before-commit", 1, False), ("after-commit", 1, True)]
+    tables = [mortal.rows(f"SELECT * FROM {table}") for table in ("sessions", "authorizations")]
+    assert ledger.audit_is_complete(mortal, *tables) == []
+    say(f"QR code: {len(deaths)} deaths, one session or none")
+
+
+def _let_in(mortal: Deployment) -> tuple[bytes, str, Browser]:
+    """A browser that was let in and has not come for it yet: what it sends, its page, itself."""
+    mortal.forget_attempts()
+    phone = mortal.signed_in("alice")
+    asker, page = handoffs.asking(mortal)
+    address = mortal.ask(handoffs.opening(phone, handoffs.scanned(mortal, page))).path()
+    fields = phone.get(address).hidden_fields()
+    allow = fields | {"action": f"allow-{handoffs.number_on(asker, page)}"}
+    assert mortal.ask(phone.posting(address, allow)).status == 303
+    phone.close()
+    finish = asker.posting(page, asker.get(page).hidden_fields() | {"action": "finish"})
+    asker.close()
+    return finish, page, asker
 
 
 def _dies(mortal: Deployment, request: bytes, point: str, number: int) -> bool:

@@ -15,6 +15,8 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # A camera that shows a test picture; who may use it is asked for as ever.
+    "--use-fake-device-for-media-stream",
 ]
 
 

@@ -89,9 +89,9 @@ class Idp:
         self.work: Work = self.app.work
         self.hasher = PasswordHasher(settings.password)
 
-    def browser(self) -> TestClient:
+    def browser(self, *, ip: str = "testclient") -> TestClient:
         """A browser of its own, with its own cookies; it does not follow redirects."""
-        return TestClient(self.app, base_url=ISSUER, follow_redirects=False)
+        return TestClient(self.app, base_url=ISSUER, client=(ip, 4711), follow_redirects=False)
 
     def close(self) -> None:
         self.app.provider.outbound.close()
@@ -154,9 +154,9 @@ class Idp:
 
     # --- what an app does -------------------------------------------------------------------
 
-    def signed_in_browser(self, started: Started) -> TestClient:
+    def signed_in_browser(self, started: Started, *, ip: str = "testclient") -> TestClient:
         """A browser that holds this session's cookie."""
-        browser = self.browser()
+        browser = self.browser(ip=ip)
         browser.cookies.set("idp_session", started.secret, domain="localhost.local")
         return browser
 

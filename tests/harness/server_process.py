@@ -232,6 +232,7 @@ def environment(database_url: str, **settings: str) -> dict[str, str]:
         "IDP_THROTTLE__PER_ACCOUNT": "100",
         "IDP_THROTTLE__PER_ACCOUNT_DEVICE": "100",
         "IDP_THROTTLE__PER_ADDRESS": "100000",
+        "IDP_THROTTLE__PER_ADDRESS_PAIRINGS": "100000",
         **settings,
     }
 

@@ -16,6 +16,8 @@ from idp.events.catalogue import (
     FactorRemoved,
     FactorSuspended,
     LimitReached,
+    PairingConsumed,
+    PairingReported,
     PasswordChanged,
     RecoveryCodesMade,
     RecoveryCodeUsed,
@@ -35,6 +37,7 @@ from tests.notify.conftest import Mailing
 NOT_ME = f"{ISSUER}/account/security/not-me"
 PASSKEY: dict[str, Any] = {"kind": "passkey", "name": "Blue key", "credential": "psk_1"}
 TOTP: dict[str, Any] = {"kind": "totp", "name": "Old phone", "credential": "otp_1"}
+LET_IN: dict[str, Any] = {"device": "Terminal", "pairing": "par_1", "approver": "ses_1"}
 CHROME = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/156.0.0.0 Safari/537.36"
 )
@@ -56,6 +59,8 @@ NOTICES = [
         "A device was signed out: its cookie was copied",
         "A copy of the cookie that kept you signed in on Firefox 150 on Linux was used.",
     ),
+    (PairingConsumed, LET_IN | {"kind": "device"}, "Another device was let in", "Terminal was signed"),
+    (PairingConsumed, LET_IN | {"kind": "move"}, "Another device was let in", "without your password"),
 ]  # fmt: skip
 
 
@@ -195,8 +200,33 @@ def test_the_same_message_comes_at_most_ten_times_an_hour(either_idp: Idp) -> No
     assert len(owed(idp.work)) == 13
 
 
+def test_a_request_that_was_reported_is_told_with_its_address_and_no_device(
+    mailing: Mailing,
+) -> None:
+    anna = mailing.idp.person("anna")
+    session = mailing.idp.session(anna, agent=CHROME, ip="192.0.2.9").session.id
+    reported = PairingReported(
+        actor="user",
+        actor_id=session,
+        session_id=session,
+        user_id=anna.id,
+        ip="198.51.100.9",
+        pairing="par_1",
+        kind="sign_in",
+    )
+    record(mailing.idp, reported)
+    mailing.post.send()
+    (mail,) = mailing.server.received
+    assert mail.message["Subject"] == "You reported a request to be let in"
+    for part in (mail.part("plain"), mail.part("html")):
+        assert "They were given nothing" in part
+        assert "198.51.100.9" in part
+        assert "192.0.2.9" not in part
+        assert "Chrome" not in part
+
+
 def test_every_told_event_has_a_notice() -> None:
-    told = {kind for kind, _, _, _ in NOTICES} | {EmailChanged, LimitReached}
+    told = {kind for kind, _, _, _ in NOTICES} | {EmailChanged, LimitReached, PairingReported}
     assert told == set(notices.TOLD)
 
 

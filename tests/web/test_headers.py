@@ -29,6 +29,12 @@ def test_every_page_carries_the_policy_and_its_companions(alice: Somebody) -> No
         assert "strict-transport-security" not in headers
 
 
+def test_only_the_page_on_which_codes_are_scanned_may_ask_for_a_camera(alice: Somebody) -> None:
+    headers = alice.browser.get("/device").headers
+    assert headers["content-security-policy"] == STRICT
+    assert "camera=(self), microphone=()" in headers["permissions-policy"]
+
+
 def test_answers_that_are_no_pages_can_do_nothing_in_a_browser(alice: Somebody) -> None:
     headers = alice.browser.get("/api/v1/users/sessions").headers
     assert headers["content-security-policy"] == (

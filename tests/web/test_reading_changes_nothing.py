@@ -6,7 +6,7 @@ from tests.harness.provider import Idp, Registered
 from tests.web.conftest import Somebody, begin
 from tests.web.html import Page
 
-TABLES = ("sessions", "authorizations", "consents", "deliveries", "users", "throttles")
+TABLES = ("sessions", "authorizations", "consents", "deliveries", "users", "throttles", "pairings")
 
 pytestmark = pytest.mark.attack("LO-10")
 
@@ -40,6 +40,7 @@ def test_no_address_of_any_page_changes_anything_when_it_is_read(
         f"/account/sessions/{other}/keep?keep=yes&{wishes}", "/login/sessions",
         f"/account/sessions/receipts?done=1&{wishes}", f"/account/apps?client_id={app.id}&{wishes}",
         f"/api/v1/users/sessions/{other}", "/api/v1/users/sessions/revoke-all", "/healthz",
+        f"/handoff?{wishes}", f"/device?user_code=BBBB-BBBB&{wishes}",
     ):  # fmt: skip
         for method in ("GET", "HEAD", "OPTIONS"):
             for headers in ({}, {"purpose": "prefetch", "sec-purpose": "prefetch"}):

@@ -1,0 +1,99 @@
+"""What an approval is worth when somebody comes for it: its person, its session, its proofs, today.
+
+Asked in the transaction that makes what was approved, for apps and for browsers alike (XD-04): since
+the answer an account may have been locked, a session ended, a passkey lost.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from idp.errors import Refused
+from idp.events.catalogue import PairingConsumed
+from idp.policy import assurance
+from idp.policy.assurance import PAIRING, Authentication, Standing
+from idp.sessions import queries
+from idp.sessions.device import Visit
+from idp.sessions.lifecycle import alive
+from idp.sessions.model import Pairing, Session
+from idp.storage.columns import LOCKED
+from idp.storage.unit_of_work import UnitOfWork
+from idp.users.model import ACTIVE, User
+
+# The reason when somebody else came for it first, or the same person a moment ago.
+TOO_LATE = "too_late"
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """Whoever approved, and what they had proved for it."""
+
+    user: User
+    session: Session
+    standing: Standing
+    # The approving device, by its own name and not by one that somebody gave it.
+    via: str
+
+    def proof(self, acr: str) -> Authentication:
+        """What the other device's session rests on, at a level of at most what was proved.
+
+        It falls with the credential that the approval rests on (`aftermath`), and is as old as that.
+        """
+        return Authentication(
+            method=PAIRING,
+            # RFC 8176: over another channel. What was shown there cannot be shown here.
+            amr=("mca",),
+            acr=min(acr, self.standing.acr, key=assurance.LADDER.index),
+            credential=next(
+                (used for one in reversed(self.session.authentications)
+                 if (used := one.get("credential"))),
+                None,
+            ),
+            at=self.standing.auth_time,
+        )  # fmt: skip
+
+
+def of(unit: UnitOfWork, asked: Pairing) -> Approval:
+    """The approval behind a pairing; raises `Refused` with the reason why it counts no longer."""
+    # The person first, then their session: as everywhere (no deadlock on PostgreSQL).
+    user = unit.orm.get(User, asked.user_id, with_for_update=LOCKED)
+    session = unit.orm.get(Session, asked.session_id, with_for_update=LOCKED)
+    if user is None or user.status != ACTIVE:
+        raise refused("user_not_active")
+    if session is None or not _lives(unit, session):
+        raise refused("session_ended")
+    proofs = [one for one in assurance.proofs(session.authentications) if one.method != PAIRING]
+    standing = assurance.standing(proofs, since=asked.proved_since or unit.now)
+    if standing is None:
+        raise refused("assurance")
+    return Approval(user, session, standing, queries.details(unit, session).default_label)
+
+
+def record(
+    unit: UnitOfWork, asked: Pairing, approval: Approval, asker: Visit, *, made: Session, name: str
+) -> None:
+    """Records that the other device, called `name`, was signed in by the session `made`."""
+    unit.record(
+        PairingConsumed(
+            actor="client" if asked.client_id is not None else "user",
+            actor_id=asked.client_id or made.id,
+            user_id=approval.user.id,
+            session_id=made.id,
+            client_id=asked.client_id,
+            ip=asker.ip,
+            pairing=asked.id,
+            kind=asked.kind,
+            device=name,
+            approver=approval.session.id,
+        )
+    )
+
+
+def refused(reason: str) -> Refused:
+    """The refusal of what was approved; `reason` is for the log."""
+    return Refused(reason, "This device cannot be let in any more. Please start again.", 403)
+
+
+def _lives(unit: UnitOfWork, session: Session) -> bool:
+    found = unit.orm.scalar(select(Session.id).where(Session.id == session.id, alive(unit.now)))
+    return found is not None
