@@ -143,7 +143,7 @@ def test_a_new_secret_of_its_session_shows_that_the_answer_arrived(
     with idp.work.begin() as unit:
         session = unit.orm.get_one(Session, entered.session_id)
         if change == "a proof":
-            lifecycle.reauthenticate(unit, session, [prove.PASSWORD])
+            lifecycle.reauthenticate(unit, session, [prove.PASSWORD], Visit())
         else:
             unit.now += lifecycle.ROTATE_EVERY
             assert lifecycle.rotate_if_old(unit, session, entered.secret)
