@@ -7,6 +7,7 @@ The dataclass fields named in `COLUMNS` become columns of the log, every other f
 from dataclasses import dataclass
 from typing import ClassVar
 
+from idp.clock import Instant
 from idp.events.administration import BulkSignOutAsked as BulkSignOutAsked
 from idp.events.administration import BulkSignOutDone as BulkSignOutDone
 from idp.events.administration import ClientChanged as ClientChanged
@@ -298,6 +299,15 @@ class DeviceTrusted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceRenamed(Event):
+    """A trusted browser was given another name."""
+
+    type: ClassVar[str] = "device.renamed"
+    device: str
+    credential: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceForgotten(Event):
     """A trusted browser is asked for a second factor again."""
 
@@ -442,6 +452,21 @@ class SessionDisowned(Event):
     """A person said of a session: this wasn't me."""
 
     type: ClassVar[str] = "session.disowned"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountSecured(Event):
+    """A person went through all steps of "This wasn't me"; how often each thing was done since
+    `begun`."""
+
+    type: ClassVar[str] = "user.secured"
+    begun: Instant
+    sessions: int
+    grants: int
+    passwords: int
+    passkeys: int
+    totps: int
+    devices: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

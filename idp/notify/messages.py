@@ -29,7 +29,7 @@ MESSAGES = frozenset(
         "password_changed", "email_change_asked", "email_changed", "email_left",
         "factor_added", "factor_removed", "factor_suspended",
         "recovery_codes_made", "recovery_code_used", "device_trusted", "remember_copied",
-        "signed_out_by_limit", "device_let_in", "request_reported",
+        "signed_out_by_limit", "device_let_in", "request_reported", "account_secured",
     }
 )  # fmt: skip
 

@@ -8,6 +8,7 @@ other. Security notices cannot be turned off. Somebody without an address gets n
 from typing import Any
 
 from idp.events.catalogue import (
+    AccountSecured,
     DeviceTrusted,
     EmailChangeAsked,
     EmailChanged,
@@ -47,6 +48,7 @@ _MESSAGES: dict[type[Event], str] = {
     LimitReached: "signed_out_by_limit",
     PairingConsumed: "device_let_in",
     PairingReported: "request_reported",
+    AccountSecured: "account_secured",
 }
 TOLD = tuple(_MESSAGES)
 
@@ -128,6 +130,8 @@ def _particulars(unit: UnitOfWork, event: Event) -> dict[str, Any]:
         return {"left": event.left}
     if isinstance(event, RememberCopied):
         return {"browser": event.browser}
+    if isinstance(event, AccountSecured):
+        return event.data()
     if isinstance(event, LimitReached):
         return {"limit": event.limit, "ended": event.ended}
     if isinstance(event, DeviceTrusted):

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, delete, select, update
 from idp import ids
 from idp.clock import DAY
 from idp.events.actor import Actor
-from idp.events.catalogue import DeviceForgotten, DeviceTrusted, PasswordChanged
+from idp.events.catalogue import DeviceForgotten, DeviceRenamed, DeviceTrusted, PasswordChanged
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.credentials import TrustedDevice
@@ -107,10 +107,21 @@ def one_of(unit: UnitOfWork, user_id: str, device_id: str) -> TrustedDevice | No
     )
 
 
-def rename(unit: UnitOfWork, device: TrustedDevice, name: str) -> None:
+def rename(unit: UnitOfWork, device: TrustedDevice, name: str, actor: Actor) -> None:
     """Gives a trusted device another name; raises `Refused` (`invalid_label`)."""
     shown = label(name, default=DEFAULT_NAME)
+    if shown == device.name:
+        return
     unit.orm.execute(update(TrustedDevice).where(TrustedDevice.id == device.id).values(name=shown))
+    unit.record(
+        DeviceRenamed(
+            actor=actor.kind,
+            actor_id=actor.id,
+            user_id=device.user_id,
+            device=shown,
+            credential=device.id,
+        )
+    )
 
 
 def forget(unit: UnitOfWork, device: TrustedDevice, actor: Actor) -> None:

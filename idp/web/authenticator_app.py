@@ -81,7 +81,7 @@ def _added(
     context: WebContext, request: PageRequest, visitor: Visitor, proposal: Proposal
 ) -> tuple[Instant, list[str]]:
     with context.work.begin() as unit:
-        user = changing(unit, visitor)
+        user = changing(unit, visitor, "change_factors")
         had = factors.enrolled(unit, user.id)
         totp.enrol(
             unit,

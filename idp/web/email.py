@@ -41,7 +41,7 @@ def submit(context: WebContext, request: PageRequest, visitor: Visitor) -> Respo
     except Refused as refused:
         return _page(context, request, visitor, Problem(refused.sentence, refused.status))
     with context.work.begin() as unit:
-        user = changing(unit, visitor)
+        user = changing(unit, visitor, "change_email")
         if _is_theirs(user, email):
             return _page(context, request, visitor, Problem("This is your address already."))
         name = names.canonical(user.username)

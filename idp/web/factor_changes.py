@@ -16,6 +16,7 @@ from starlette.routing import Route
 from idp.clock import Instant
 from idp.errors import Refused
 from idp.events.actor import Actor
+from idp.policy import assurance
 from idp.sessions import lifecycle, queries
 from idp.sessions.model import Session
 from idp.storage.columns import LOCKED
@@ -82,16 +83,24 @@ def routes_of(context: WebContext, kind: Kind[Of]) -> list[Route]:
     ]
 
 
-def changing(unit: UnitOfWork, visitor: Visitor) -> User:
-    """The visitor's user, held until this transaction is over; raises `Refused` (`session_ended`).
+def changing(unit: UnitOfWork, visitor: Visitor, operation: elevation.Operation) -> User:
+    """The visitor's user, held until this transaction is over; raises `Refused`.
 
-    The session is looked at once more: one that ended while a form was on its way changes nothing.
+    Session and proof are looked at once more: one that ended (`session_ended`), or that grew too old
+    or was taken away (`proof_lost`) while a form was on its way, changes nothing.
     """
     user = unit.orm.get(User, visitor.user.id, with_for_update=LOCKED)
     session = unit.orm.get(Session, visitor.session.id, with_for_update=LOCKED)
     if user is None or user.status != ACTIVE or session is None or session.ended_at is not None:
         raise Refused(
             "session_ended", "Your session has ended meanwhile, so nothing was changed.", 403
+        )
+    wanted = elevation.demand(unit, user.id, operation)
+    if not assurance.meets(assurance.proofs(session.authentications), wanted):
+        raise Refused(
+            "proof_lost",
+            "What you proved no longer counts, so nothing was changed. Please try again.",
+            403,
         )
     return user
 
@@ -145,7 +154,7 @@ def _rename(
 ) -> Response:
     """POST …/{id}/rename"""
     with context.work.begin() as unit:
-        changing(unit, visitor)
+        changing(unit, visitor, "change_factors")
         factor = _own(unit, request, visitor, kind)
         kind.rename(unit, factor, request.form.get("name", ""), by(visitor))
         at = unit.now
@@ -163,7 +172,7 @@ def _remove(
     """POST …/{id}/remove"""
     try:
         with context.work.begin() as unit:
-            changing(unit, visitor)
+            changing(unit, visitor, "change_factors")
             kind.remove(unit, _own(unit, request, visitor, kind), by(visitor))
             if request.form.get("others") == END_OTHERS:
                 end_others(unit, visitor)

@@ -3,7 +3,7 @@
 One page at one address, which can be left and taken up again: what is done is read from what really
 happened (sessions, passwords, factors), not from a memory of the page. Looking changes nothing. Only
 that somebody has reviewed their factors leaves no trace, so the address carries when they said so;
-a factor that was added since needs another look.
+a factor that was added since needs another look. What was done is told by mail at the end.
 """
 
 import re
@@ -21,7 +21,7 @@ from idp.oauth import authorizations
 from idp.oauth.model import Authorization
 from idp.sessions import lifecycle, queries
 from idp.storage.unit_of_work import UnitOfWork
-from idp.web import elevation, not_me_view
+from idp.web import elevation, not_me_summary, not_me_view
 from idp.web.factor_changes import SECURITY, by, changing, end_others
 from idp.web.http import PageRequest, WebContext
 from idp.web.security import instant
@@ -55,12 +55,14 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
     carried = _carried(request.query.get("session"), request.query.get("reviewed"))
     with context.work.read() as unit:
         state = not_me_view.state(unit, visitor, carried.session_id, carried.reviewed_at)
+        summary = not_me_summary.so_far(unit, visitor.user.id)
         now = unit.now
     return context.renderer.page(
         "not_me.html",
         language=request.language,
         visitor=visitor,
         state=state,
+        summary=summary,
         action=PATH,
         carried=carried,
         reviewed=Carried(carried.session_id, now).address(),
@@ -69,23 +71,32 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
 
 
 def submit(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
-    """POST /account/security/not-me: `step` is session (with `end`) or others."""
+    """POST /account/security/not-me: `step` is session (with `end`), others, or finish."""
     carried = _carried(request.form.get("session"), request.form.get("reviewed"))
-    is_all = request.form.get("step") == "others"
-    held = elevation.ask(
-        context, request, visitor.session, "end_everything" if is_all else "manage_account"
-    )
+    step = request.form.get("step")
+    operation: elevation.Operation = "end_everything" if step == "others" else "manage_account"
+    held = elevation.ask(context, request, visitor.session, operation)
     if held is not None:
         return held
     with context.work.begin() as unit:
-        changing(unit, visitor)
-        match request.form.get("step"):
+        changing(unit, visitor, operation)
+        match step:
             case "session":
                 carried = Carried(_disown(unit, request, visitor), carried.reviewed_at)
             case "others":
                 end_others(unit, visitor)
+            case "finish":
+                pass
             case _:
                 raise Refused("malformed_request", "This request cannot be understood.", 400)
+        unit.flush()
+        state = not_me_view.state(unit, visitor, carried.session_id, carried.reviewed_at)
+        if state.done == not_me_view.STEPS:
+            not_me_summary.finish(unit, visitor)
+        elif step == "finish":
+            raise Refused(
+                "not_done_yet", "There are steps left; please look at the page again.", 409
+            )
     return RedirectResponse(carried.address(), 303)
 
 

@@ -23,6 +23,7 @@ from idp.web.visitor import Visitor
 
 # What happened before is another story.
 REMEMBERED: Duration = DAY
+STEPS = 4
 _READ = 20
 
 
@@ -124,8 +125,10 @@ def state(
 
 
 def is_under_way(unit: UnitOfWork, user_id: str) -> bool:
-    """Whether somebody disowned a session lately, so that other pages show the way back here."""
-    return bool(_said(unit, user_id))
+    """Whether somebody disowned a session lately and is not through with all steps, so that other
+    pages show the way back here."""
+    told = events.newest(unit, user_id=user_id, of_type="user.secured", limit=1)
+    return any(not told or row.id > told[0].id for row in _said(unit, user_id))
 
 
 def _said(unit: UnitOfWork, user_id: str) -> list[EventRow]:

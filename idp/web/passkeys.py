@@ -86,7 +86,7 @@ def _added(
     context: WebContext, request: PageRequest, visitor: Visitor, ceremony: Ceremony
 ) -> tuple[Instant, list[str]]:
     with context.work.begin() as unit:
-        user = changing(unit, visitor)
+        user = changing(unit, visitor, "change_factors")
         had = factors.enrolled(unit, user.id)
         passkeys.register(
             unit,

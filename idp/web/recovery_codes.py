@@ -34,7 +34,7 @@ def to_security(context: WebContext, request: PageRequest, visitor: Visitor) -> 
 def make(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
     """POST /account/security/codes: a new set; the older one is worth nothing from now on."""
     with context.work.begin() as unit:
-        user = changing(unit, visitor)
+        user = changing(unit, visitor, "see_secrets")
         if not factors.has_second(factors.enrolled(unit, user.id)):
             raise Refused(
                 "no_second_factor",

@@ -78,7 +78,7 @@ def copies(unit: UnitOfWork, user_id: str) -> list[Copy]:
 def forget(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
     """POST /account/security/remembered/{id}/forget"""
     with context.work.begin() as unit:
-        changing(unit, visitor)
+        changing(unit, visitor, "manage_account")
         mine = {one.id for one in remembering.of(unit, visitor.user.id)}
         if request.params["id"] not in mine:
             raise Refused("browser_not_found", "You stay signed in on no such device.", 404)
@@ -91,7 +91,7 @@ def forget_all(context: WebContext, request: PageRequest, visitor: Visitor) -> R
     """POST /account/security/remembered/forget"""
     del request
     with context.work.begin() as unit:
-        changing(unit, visitor)
+        changing(unit, visitor, "manage_account")
         forgetting.revoke_all_of(unit, visitor.user.id, reason="forgotten", actor=by(visitor))
         at = unit.now
     return RedirectResponse(address(SECURITY, back=None, done=at), 303)

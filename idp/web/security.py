@@ -1,7 +1,7 @@
 """/account/security: what protects an account, how strong its sign-in is, and what to add next.
 
 Looking needs no fresh proof; every change does, and has a page of its own. Owns also the trusted
-devices, which can only be forgotten here. What has just changed is told from the audit log, by the
+devices, which are named and forgotten here. What has just changed is told from the audit log, by the
 instant that the address names, so that nothing is claimed that is not so.
 """
 
@@ -10,7 +10,9 @@ from starlette.routing import Route
 
 from idp.clock import Instant
 from idp.errors import Refused
+from idp.storage.unit_of_work import UnitOfWork
 from idp.users import trusted_devices
+from idp.users.credentials import TrustedDevice
 from idp.web import not_me_view, remembered, security_view
 from idp.web.factor_changes import SECURITY, address, back_of, by, changing
 from idp.web.http import PageRequest, WebContext
@@ -29,6 +31,9 @@ def routes(context: WebContext) -> list[Route]:
         ),
         visitor_route(
             context, f"{DEVICES}/{{id}}/forget", {"POST": forget}, operation="change_factors"
+        ),
+        visitor_route(
+            context, f"{DEVICES}/{{id}}/rename", {"POST": rename}, operation="change_factors"
         ),
     ]
 
@@ -65,23 +70,37 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
 def forget(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
     """POST /account/security/devices/{id}/forget"""
     with context.work.begin() as unit:
-        changing(unit, visitor)
-        device = trusted_devices.one_of(unit, visitor.user.id, request.params["id"])
-        if device is None:
-            raise Refused("device_not_found", "You trust no such device any more.", 404)
-        trusted_devices.forget(unit, device, by(visitor))
+        changing(unit, visitor, "change_factors")
+        trusted_devices.forget(unit, _own(unit, request, visitor), by(visitor))
         at = unit.now
     return RedirectResponse(address(SECURITY, back=None, done=at), 303)
+
+
+def rename(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
+    """POST /account/security/devices/{id}/rename"""
+    with context.work.begin() as unit:
+        changing(unit, visitor, "change_factors")
+        device = _own(unit, request, visitor)
+        trusted_devices.rename(unit, device, request.form.get("name", ""), by(visitor))
+        at = unit.now
+    return RedirectResponse(f"{address(SECURITY, back=None, done=at)}#{device.id}", 303)
 
 
 def forget_all(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
     """POST /account/security/devices/forget"""
     del request
     with context.work.begin() as unit:
-        changing(unit, visitor)
+        changing(unit, visitor, "change_factors")
         trusted_devices.forget_all(unit, visitor.user.id, by(visitor))
         at = unit.now
     return RedirectResponse(address(SECURITY, back=None, done=at), 303)
+
+
+def _own(unit: UnitOfWork, request: PageRequest, visitor: Visitor) -> TrustedDevice:
+    device = trusted_devices.one_of(unit, visitor.user.id, request.params["id"])
+    if device is None:
+        raise Refused("device_not_found", "You trust no such device any more.", 404)
+    return device
 
 
 def instant(text: str | None) -> Instant:

@@ -64,6 +64,8 @@ class Changed:
     added: Sequence[tuple[str, str]] = ()
     removed: Sequence[tuple[str, str]] = ()
     renamed: Sequence[tuple[str, str]] = ()
+    # Of trusted devices, the new names, and those that are trusted no more.
+    named: Sequence[str] = ()
     devices: Sequence[str] = ()
     # Browsers in which they do not stay signed in any more.
     browsers: Sequence[str] = ()
@@ -74,7 +76,7 @@ class Changed:
     @property
     def anything(self) -> bool:
         factors = (self.added, self.removed, self.renamed)
-        return self.has_new_password or any((*factors, self.devices, self.browsers))
+        return self.has_new_password or any((*factors, self.named, self.devices, self.browsers))
 
     @property
     def passkeys(self) -> bool:
@@ -128,6 +130,7 @@ def changed_at(unit: UnitOfWork, visitor: Visitor, at: Instant, what: str | None
         added=factors_of("factor.added"),
         removed=factors_of("factor.removed"),
         renamed=factors_of("factor.renamed"),
+        named=[row.data["device"] for row in rows if row.type == "device.renamed"],
         devices=[row.data["device"] for row in rows if row.type == "device.forgotten"],
         browsers=[row.data["browser"] for row in rows if row.type == "remember.forgotten"],
         has_signed_out=any(row.type == "user.signed_out_everywhere" for row in rows),

@@ -1,6 +1,7 @@
 """The pages that change how somebody signs in, attacked: enrolment, replay, forgery, markup."""
 
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -9,8 +10,10 @@ from idp import ids
 from idp.clock import MINUTE, SECOND
 from idp.errors import Refused
 from idp.events.actor import Actor
+from idp.sessions.model import Session
 from idp.users import passkeys, totp, trusted_devices
 from idp.users.model import User
+from idp.web import csrf, elevation
 from idp.web.factor_changes import changing
 from idp.web.visitor import Visitor
 from tests.harness.authenticator import Authenticator
@@ -83,6 +86,7 @@ def changes(idp: Idp, one: Somebody) -> list[tuple[str, dict[str, str]]]:
         (f"{SECURITY}/totp/{app.id}/rename", {"name": "Mine"}),
         (f"{SECURITY}/totp/{app.id}/remove", {"others": "end"}),
         (f"{SECURITY}/codes", {}),
+        (f"{SECURITY}/devices/{device.id}/rename", {"name": "Mine"}),
         (f"{SECURITY}/devices/{device.id}/forget", {}),
         (f"{SECURITY}/devices/forget", {}),
     ]
@@ -90,7 +94,7 @@ def changes(idp: Idp, one: Somebody) -> list[tuple[str, dict[str, str]]]:
 
 CHANGED = (
     "factor.added", "factor.renamed", "factor.removed", "recovery_codes.made", "device.forgotten",
-    "session.ended", "session.disowned",
+    "device.renamed", "session.ended", "session.disowned",
 )  # fmt: skip
 
 
@@ -296,10 +300,48 @@ def test_a_session_that_ended_meanwhile_changes_nothing(idp: Idp, alice: Somebod
     """MF-13: "This wasn't me" on one device beats a form that is under way on another."""
     visitor = Visitor(alice.session.session, alice.user, "token")
     with idp.work.begin() as unit:
-        assert changing(unit, visitor).id == alice.user.id
+        assert changing(unit, visitor, "change_factors").id == alice.user.id
     idp.end(alice.id, "disowned")
-    with idp.work.begin() as unit, pytest.raises(Refused):
-        changing(unit, visitor)
+    with idp.work.begin() as unit, pytest.raises(Refused, match="session_ended"):
+        changing(unit, visitor, "change_factors")
+
+
+@pytest.mark.attack("MF-02")
+@pytest.mark.parametrize("lost", ["too old", "taken away"])
+def test_a_proof_that_is_lost_while_a_form_is_on_its_way_changes_nothing(
+    idp: Idp, guarded: Somebody, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """MF-02: it is asked about again in the transaction of the change, not only before."""
+    forms = changes(idp, guarded)
+    idp.clock.advance(SECOND)
+    before = len(idp.events(*CHANGED))
+    ask, asked = elevation.ask, []
+
+    def then_lost(*arguments: Any) -> Any:
+        held = ask(*arguments)
+        asked.append(held)
+        if lost == "too old":
+            idp.clock.advance(5 * MINUTE + SECOND)
+        else:
+            idp.execute("UPDATE sessions SET authentications = '[]'")
+        return held
+
+    monkeypatch.setattr(elevation, "ask", then_lost)
+    for path, values in forms:
+        if "ceremony" in values or "proposal" in values:
+            continue  # refused for what they are, before anything would change
+        prove_again(guarded, *BY_CODE)
+        token = csrf.for_session(idp.work.vault, session_of(guarded))
+        response = guarded.browser.post(path, data=values | {"csrf": token})
+        assert response.status_code == 403, path
+        assert "no longer counts" in Page(response).text, path
+    assert set(asked) == {None}
+    assert len(idp.events(*CHANGED)) == before
+
+
+def session_of(one: Somebody) -> Session:
+    with one.idp.work.read() as unit:
+        return unit.orm.get_one(Session, one.id)
 
 
 def test_another_persons_factors_are_unknown(
@@ -311,7 +353,7 @@ def test_another_persons_factors_are_unknown(
     token = page_of(mallory).forms[0].fields["csrf"]
     before = len(idp.events(*CHANGED))
     of_one = [(path, form) for path, form in forms if path.count("/") == 5]
-    assert len(of_one) == 5
+    assert len(of_one) == 6
     for path, values in of_one:
         theirs = mallory.browser.post(path, data=values | {"csrf": token})
         *start, _, end = path.split("/")

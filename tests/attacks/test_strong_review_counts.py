@@ -154,7 +154,7 @@ def test_an_app_need_not_wait_for_a_change_of_factors(served: Idp, holding: str)
     started = served.session(user)
     visitor: Any = SimpleNamespace(user=user, session=started.session)
     hold: dict[str, Callable[[UnitOfWork], Any]] = {
-        "changing": lambda unit: changing(unit, visitor),
+        "changing": lambda unit: changing(unit, visitor, "change_factors"),
         "hold": lambda unit: factors.hold(unit, user.id),
     }
     answered = threading.Event()
@@ -192,7 +192,7 @@ def test_factors_and_apps_do_not_lock_each_other_out(served: Idp) -> None:
         while time.monotonic() < until:
             key = with_passkey(served, user)
             with served.work.begin() as unit:
-                changing(unit, visitor)
+                changing(unit, visitor, "change_factors")
                 passkeys.remove(unit, passkey_of(unit, user), Actor("user", started.session.id))
             assert key is not None
             seen["change"] += 1

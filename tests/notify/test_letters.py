@@ -23,6 +23,7 @@ VALUES: dict[str, Any] = {
     "city": "Lyon", "country": "FR",
     "trusted": "Safari 19 on iPhone", "browser": "Safari 19 on iPhone", "days": 30, "link": LINK,
     "minutes": 30, "hours": 24, "limit": 3, "ended": 1,
+    "begun": NOON, "sessions": 2, "grants": 1, "passwords": 1, "passkeys": 1, "totps": 1, "devices": 1,
 }  # fmt: skip
 NOT_ME = "https://id.example/account/security/not-me"
 HOSTILE = "a\r\nBcc: victim@example.org\r\n\r\n<script>alert(1)</script>\u202etxt\x00\u2028"

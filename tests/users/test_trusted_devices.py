@@ -133,11 +133,11 @@ def test_a_device_is_named_and_only_by_what_can_be_seen(idp: Idp, alice: User) -
     device = trust(idp, alice, name=" ")
     assert listed(idp, alice) == ["Browser"]
     with idp.work.begin() as unit:
-        trusted_devices.rename(unit, device, "  Kitchen   tablet ")
+        trusted_devices.rename(unit, device, "  Kitchen   tablet ", Actor("user", alice.id))
     assert listed(idp, alice) == ["Kitchen tablet"]
     for name in ("x" * 61, "\u202eevil"):
         with pytest.raises(Refused, match="invalid_label"), idp.work.begin() as unit:
-            trusted_devices.rename(unit, device, name)
+            trusted_devices.rename(unit, device, name, Actor("user", alice.id))
 
 
 def test_somebody_elses_device_is_not_found(idp: Idp, alice: User) -> None:

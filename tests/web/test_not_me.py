@@ -10,6 +10,7 @@ from idp.events.actor import Actor
 from idp.sessions import expiry
 from idp.users import queries
 from idp.users.model import User
+from tests.harness.mails import owed
 from tests.harness.provider import Flow, Idp, Registered
 from tests.web.conftest import Somebody
 from tests.web.factors import BY_CODE, add_totp, page_of, prove_again
@@ -91,6 +92,51 @@ def test_the_four_steps(idp: Idp, alice: Somebody) -> None:
     assert page.has("all-done")
     assert not alice.is_running(phone)
     assert alice.is_running(alice.id)
+    assert "A summary of what was done is on its way to alice@example.com." in page.text
+    assert not page.has("finish")
+    assert not page_of(alice, "/account/security").has("go-on-securing")
+    (summary,) = owed(idp, "account_secured")
+    told = {name: summary.values[name] for name in ("sessions", "passwords", "passkeys", "totps")}
+    assert told == {"sessions": 2, "passwords": 1, "passkeys": 0, "totps": 0}
+    assert summary.values["begun"] == event["at"]
+    assert summary.to == "alice@example.com"
+
+
+def test_who_does_the_last_step_elsewhere_finishes_by_a_button_and_is_told_once(
+    idp: Idp, alice: Somebody
+) -> None:
+    idp.clock.advance(SECOND)
+    stranger = alice.elsewhere()
+    page = press(alice, page_of(alice, asked(stranger)), "end-it")
+    token = alice.sessions().forms[0].fields["csrf"]
+    finish = {"csrf": token, "step": "finish", "session": stranger}
+    assert alice.browser.post(PATH, data=finish).status_code == 409
+    idp.clock.advance(SECOND)
+    new_password(idp, alice)
+    before = len(idp.events())
+    page = page_of(alice, asked(stranger))
+    assert page.has("finish")
+    assert len(idp.events()) == before, "looking tells nobody"
+    page = press(alice, page, "finish")
+    assert not page.has("finish")
+    for _ in range(2):
+        assert alice.browser.post(PATH, data=finish).status_code == 303
+    assert len(owed(idp, "account_secured")) == 1
+    assert len(idp.events("user.secured")) == 1
+
+
+def test_another_stranger_is_another_run(idp: Idp, alice: Somebody) -> None:
+    new_password(idp, alice)
+    for number in (1, 2):
+        idp.clock.advance(MINUTE)
+        stranger = alice.elsewhere()
+        press(alice, page_of(alice, asked(stranger)), "end-it")
+        idp.clock.advance(MINUTE)
+        new_password(idp, alice)
+        press(alice, page_of(alice, asked(stranger)), "finish")
+        summaries = owed(idp, "account_secured")
+        assert len(summaries) == number
+        assert summaries[-1].values["sessions"] == 1
 
 
 def test_it_can_be_left_and_taken_up_again(idp: Idp, alice: Somebody) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
@@ -306,6 +307,32 @@ def test_trusted_devices_are_shown_and_forgotten(idp: Idp, with_app: tuple[Someb
     assert alice.browser.post(form.action, data=form.fields).status_code == 404
 
 
+def test_a_trusted_device_gets_a_name_of_its_persons_own(
+    idp: Idp, with_app: tuple[Somebody, str], somebody: Callable[..., Somebody]
+) -> None:
+    """AD-02: and nobody else's does."""
+    alice, _ = with_app
+    phone, _ = trust(idp, alice, "Safari 19 on iPhone")
+    path = f"{SECURITY}/devices/{phone}/rename"
+    form = page_of(alice).form(action=path)
+    response = alice.browser.post(path, data=form.fields | {"name": "  Kitchen   tablet "})
+    assert response.headers["location"].endswith(f"#{phone}")
+    page = page_of(alice, response.headers["location"].partition("#")[0])
+    assert "Now called “Kitchen tablet”." in page.text
+    assert "Kitchen tablet Until" in page.text
+    (event,) = idp.events("device.renamed")
+    assert (event["user_id"], event["actor_id"]) == (alice.user.id, alice.id)
+    # The name it has is no change, and nothing that cannot be seen is a name.
+    assert (
+        alice.browser.post(path, data=form.fields | {"name": "Kitchen tablet"}).status_code == 303
+    )
+    assert alice.browser.post(path, data=form.fields | {"name": "\u202eevil"}).status_code == 400
+    bob = somebody("bob")
+    fields = {"csrf": bob.sessions().forms[0].fields["csrf"], "name": "Bob was here"}
+    assert bob.browser.post(path, data=fields).status_code == 404
+    assert len(idp.events("device.renamed")) == 1
+
+
 # --- Being sent here from a step-up ---------------------------------------------------------------
 
 
@@ -329,7 +356,10 @@ def test_somebody_who_was_sent_here_finds_the_way_back(alice: Somebody) -> None:
 def test_the_way_back_leads_to_a_step_up_or_nowhere(back: str, alice: Somebody) -> None:
     page = page_of(alice, f"{SECURITY}?back={quote(back, safe='')}")
     assert "what you were doing" not in page.text
-    assert "evil" not in alice.browser.get(f"{SECURITY}?back={quote(back, safe='')}").text
+    page = page_of(alice, f"{SECURITY}?back={quote(back, safe='')}")
+    # A script is told the page's own address, to come back to after signing in.
+    led = [one.attributes.get("href", "") for one in page.elements if one.tag == "a"]
+    assert "evil" not in "".join([*led, *(form.action for form in page.forms), page.text])
 
 
 def test_a_new_password_is_confirmed(idp: Idp, alice: Somebody) -> None:
