@@ -1,21 +1,25 @@
 """Letters: subject, text and HTML of a message, from its pair of templates.
 
 Owns the template environment of mail and what may stand in a letter. Stands below the pages, so it
-has a small environment of its own; the shipped languages are the same (a test compares). Every
-value is one line when it arrives in a letter, and what people may choose themselves (the name of a
-passkey, a browser's word for itself) is shown only when no mail program would make a link of it:
-the one link of a letter is ours.
+has a small environment of its own, and languages of its own: those of the catalogues beside the
+templates (`mail/locales`; a test says which sentences one lacks). Every value is one line when it
+arrives in a letter, and what people may choose themselves (the name of a passkey, a browser's word
+for itself) is shown only when no mail program would make a link of it: the one link of a letter is
+ours.
 """
 
+import io
 import re
 import unicodedata
 from dataclasses import dataclass
 from functools import partial
-from gettext import NullTranslations
+from gettext import GNUTranslations, NullTranslations
 from pathlib import Path
 from typing import Any
 
 from babel.dates import format_datetime
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 
 from idp.clock import Instant, to_datetime
@@ -23,7 +27,7 @@ from idp.sessions import place
 from idp.settings import Settings
 
 DEFAULT = "en"
-SHIPPED: dict[str, NullTranslations] = {DEFAULT: NullTranslations()}
+SHIPPED = (DEFAULT, "de", "fr")
 
 # Where somebody goes who did not do what a notice tells of; it changes nothing by itself.
 NOT_ME = "/account/security/not-me"
@@ -68,6 +72,17 @@ def choose(language: str | None) -> str:
     return wished if wished in SHIPPED else DEFAULT
 
 
+def translations(tag: str) -> NullTranslations:
+    """The sentences of letters in a shipped language."""
+    if tag == DEFAULT:
+        return NullTranslations()
+    compiled = io.BytesIO()
+    with (_folder() / "mail" / "locales" / f"{tag}.po").open("rb") as written:
+        write_mo(compiled, read_po(written, locale=tag))
+    compiled.seek(0)
+    return GNUTranslations(compiled)
+
+
 def one_line(text: str) -> str:
     """`text` without line breaks, control characters and marks that turn its direction around."""
     shown = (
@@ -108,7 +123,7 @@ def _environment(tag: str, settings: Settings) -> Environment:
         auto_reload=False,
     )
     environment.install_gettext_translations(  # type: ignore[attr-defined]
-        SHIPPED[tag], newstyle=True
+        translations(tag), newstyle=True
     )
     environment.globals.update(
         product=one_line(settings.name), lang=tag, not_me=settings.issuer + NOT_ME
