@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from sqlalchemy import select
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -10,6 +11,8 @@ from idp.admin.analytics import Now, Picture, Present
 from idp.clock import DAY, HOUR, Duration
 from idp.console import charts, feed, rooms
 from idp.console.charts import Columns, Lines
+from idp.oauth.model import Client
+from idp.users import factors
 from idp.web.http import PageRequest, WebContext
 from idp.web.visitor import Visitor
 
@@ -53,6 +56,8 @@ def _show(
         )
         sees_events = "events:read" in rooms.rights(visitor)
         latest = feed.latest(unit, after=0, limit=TICKER) if sees_events else []
+        has_apps = unit.connection.scalar(select(Client.id).limit(1)) is not None
+        is_protected = factors.has_second(factors.enrolled(unit, visitor.user.id))
     return context.renderer.page(
         "admin/home.html",
         language=request.language,
@@ -69,6 +74,8 @@ def _show(
         bars=charts.bars,
         latest=latest[::-1],
         sees_events=sees_events,
+        has_apps=has_apps,
+        is_protected=is_protected,
     )
 
 

@@ -2,11 +2,23 @@
 
 from starlette.routing import Route
 
-from idp.console import home, people, person, reports, session_list, session_page, sign_out
+from idp.console import (
+    apps,
+    home,
+    new_app,
+    people,
+    person,
+    reports,
+    session_list,
+    session_page,
+    sign_out,
+)
 from idp.web.http import WebContext
 
 # Fixed addresses before those with an id in them.
-_MODULES = (home, session_list, sign_out, session_page, people, person, reports)
+_MODULES = (
+    home, session_list, sign_out, session_page, people, person, new_app, apps, reports,
+)  # fmt: skip
 
 
 def routes(context: WebContext) -> list[Route]:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from idp.demo.install import CHECKOUT, Demo, Ports, install
+from idp.demo.install import ADMINISTRATOR, CHECKOUT, Demo, Ports, install
 from idp.demo.processes import refuse_dead, refuse_taken, running
 from idp.errors import Refused
 
@@ -57,16 +57,18 @@ def _port_base() -> int:
 def _summary(demo: Demo) -> str:
     urls = {app["name"]: app["url"] for app in demo.facts["apps"]}
     security = f"{demo.settings.issuer}/account/security"
-    people = [person["username"] for person in demo.facts["people"]]
+    names = [person["username"] for person in demo.facts["people"]]
+    people = [name for name in names if name != ADMINISTRATOR]
     return f"""
   The demo is running. Ctrl-C stops it.
 
     App One      {urls["App One"]}
     App Two      {urls["App Two"]}
     Your page    {demo.settings.issuer}/account/sessions
+    Everybody's  {demo.settings.issuer}/admin   (as {ADMINISTRATOR}, in another browser)
     The API      {urls["API"]}/whoami
 
-    Sign in as   {", ".join(people)}
+    Sign in as   {", ".join(people)}; {ADMINISTRATOR} is the administrator
     Password     {demo.facts["people"][0]["password"]}
 
   Try this:
@@ -77,7 +79,9 @@ def _summary(demo: Demo) -> str:
     4. "Make a payment" in App One: the API wants two proofs, both of the last five minutes, and
        you have one, a password. Add a passkey at {security},
        pay again, and use it: you come back to the very payment.
-    5. Let a terminal in, and sign it out from your page:
+    5. As {ADMINISTRATOR}, open Sessions under Administration and sign in to App One elsewhere: the new
+       session appears by itself, and is gone when you sign it out.
+    6. Let a terminal in, and sign it out from your page:
          {sys.executable} -m clients.device_cli --issuer {demo.settings.issuer} login
          {sys.executable} -m clients.device_cli --issuer {demo.settings.issuer} whoami
 

@@ -28,7 +28,9 @@ PEOPLE = {
     "alice": {"given_name": "Alice", "family_name": "Martin", "locale": "en-GB"},
     "bob": {"given_name": "Bob", "family_name": "Okafor", "locale": "en-US"},
     "carol": {"given_name": "Carol", "family_name": "Lindqvist", "locale": "sv-SE"},
+    "ada": {"given_name": "Ada", "family_name": "Ngata", "locale": "en-GB"},
 }
+ADMINISTRATOR = "ada"
 # No letters that look alike: the password is typed from the terminal.
 _LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 
@@ -97,9 +99,8 @@ def install(folder: Path, ports: Ports, *, password: str | None = None) -> Demo:
         migrations.upgrade(work.database)
         prepare(work)
         with work.begin() as unit:
-            for username, claims in PEOPLE.items():
-                _keep_person(unit, username, claims)
-            if password != password_before:
+            known = [_keep_person(unit, username, claims) for username, claims in PEOPLE.items()]
+            if password != password_before or not all(known):
                 _set_passwords(unit, password)
             registered = {
                 client_id: _keep_client(unit, client_id, wanted, secrets_before.get(client_id))
@@ -178,14 +179,18 @@ def _web_app(name: str, url: str, api: str) -> dict[str, Any]:
     }
 
 
-def _keep_person(unit: UnitOfWork, username: str, claims: Mapping[str, str]) -> None:
-    if users.by_identifier(unit, username) is None:
-        users.create_user(
-            unit,
-            username=username,
-            email=f"{username}@example.com",
-            claims={**claims, "name": f"{claims['given_name']} {claims['family_name']}"},
-        )
+def _keep_person(unit: UnitOfWork, username: str, claims: Mapping[str, str]) -> bool:
+    """Makes a person who is not there yet; gives whether they were."""
+    if users.by_identifier(unit, username) is not None:
+        return True
+    users.create_user(
+        unit,
+        username=username,
+        email=f"{username}@example.com",
+        roles=[management.ADMINISTRATOR] if username == ADMINISTRATOR else [],
+        claims={**claims, "name": f"{claims['given_name']} {claims['family_name']}"},
+    )
+    return False
 
 
 def _set_passwords(unit: UnitOfWork, password: str) -> None:

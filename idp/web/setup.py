@@ -21,7 +21,8 @@ from idp.web import cookies, csrf, errors, links, new_password
 from idp.web.http import PageRequest, WebContext, route
 from idp.web.new_password import Problem
 
-AFTERWARDS = "/account/security"
+# Where they see themselves signed in, and what to do next.
+AFTERWARDS = "/admin"
 LONGEST_NAME = 320
 _ACTOR = Actor("admin", "setup")
 
@@ -39,7 +40,7 @@ def show(context: WebContext, request: PageRequest) -> Response:
 
 
 def set_up(context: WebContext, request: PageRequest) -> Response:
-    """POST /setup: makes the account, signs in, and goes on to adding a passkey."""
+    """POST /setup: makes the account, signs in, and goes on to the administrators' pages."""
     token = request.form.get(links.FIELD, "")
     with context.work.read() as unit:
         is_open = _is_open(unit, token)

@@ -22,6 +22,10 @@ PAGES = {
     "/admin/sessions/sign-out?q=device:phone": "sessions:revoke",
     "/admin/sessions/sign-out?all=yes": "sessions:revoke",
     "/admin/operations": "sessions:read",
+    "/admin/apps": "clients:read",
+    "/admin/apps/new": "clients:write",
+    "/admin/apps/new?kind=web": "clients:write",
+    "/admin/apps/{app}": "clients:read",
     "/admin/users": "users:read",
     "/admin/users/new": "users:write",
     "/admin/users/{alice}": "users:read",
@@ -40,7 +44,7 @@ def test_a_page_is_for_people_with_its_right_and_nothing_is_there_for_others(
 ) -> None:
     needed = PAGES[path]
     alice = idp.person("alice")
-    path = path.format(alice=alice.id, session=idp.session(alice).session.id)
+    path = path.format(alice=alice.id, session=idp.session(alice).session.id, app=idp.register().id)
     others = [one for one in management.SCOPES if one != needed]
     assert enter(*others, username="nearly").get(path).status_code == 404
     assert enter("payments", username="nobody").get(path).status_code == 404

@@ -24,7 +24,7 @@ def test_everything_a_script_needs_stands_in_one_file(tmp_path: Path) -> None:
     told = facts(demo)
     assert set(told) == {"issuer", "people", "clients", "apps"}
     assert told["issuer"] == "http://localhost:8000"
-    assert [set(person) for person in told["people"]] == [{"username", "password"}] * 3
+    assert [set(person) for person in told["people"]] == [{"username", "password"}] * 4
     members = {"client_id", "client_secret", "redirect_uris", "grant_types", "management"}
     assert [set(client) for client in told["clients"]] == [members] * 7
     assert [app["name"] for app in told["apps"]] == ["App One", "App Two", "API"]

@@ -43,7 +43,7 @@ def test_the_first_administrator_makes_their_account_and_is_signed_in(either_idp
     browser = either_idp.browser()
     response = set_up(browser, link(either_idp))
     assert response.status_code == 303
-    assert response.headers["location"] == "/account/security"
+    assert response.headers["location"] == "/admin"
     assert people(either_idp) == [("root-of-meadow", "administrator")]
     assert browser.get("/account/sessions").status_code == 200
     (started,) = either_idp.events("session.created")
