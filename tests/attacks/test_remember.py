@@ -393,6 +393,28 @@ def test_signing_out_elsewhere_reaches_a_browser_that_stays_signed_in(
     assert is_greeted(phone)
 
 
+def test_signing_out_forgets_a_browser_also_where_a_password_was_used_meanwhile(
+    idp: Idp, owner: TestClient
+) -> None:
+    stay(owner, Page(owner.get(f"{SIGN_IN}?account=other")), stay="")
+    assert Page(owner.get(SESSIONS)).press(owner, "sign-out").status_code == 303
+    assert not cookie_of(owner)
+    assert [one["reason"] for one in idp.events("remember.forgotten")] == ["signed_out"]
+
+
+@pytest.mark.attack("BF-05")
+def test_who_may_not_sign_in_is_looked_at_when_the_button_is_pressed(
+    idp: Idp, owner: TestClient
+) -> None:
+    """BF-05: whatever way somebody was stopped, also one that told nobody."""
+    button = greeting(owner)
+    idp.execute("UPDATE users SET status = 'locked'")
+    assert not is_greeted(owner)
+    button.press(owner, "go-on")
+    assert not is_in(owner)
+    assert column(idp, "SELECT id FROM sessions WHERE remembered = 1") == []
+
+
 def test_signing_out_of_all_others_keeps_this_one(idp: Idp, owner: TestClient) -> None:
     phone = idp.browser()
     stay(phone)

@@ -18,8 +18,14 @@ from tests.web.test_api import Caller, problem
 
 BY_COOKIE = Authentication(REMEMBERED, (), "0")
 SESSIONS = "/account/sessions"
-# Signing in; an app's access, which needs an app (below); "stay signed in" of this very session.
-SPARED = ("/account/sign-in", "/account/apps", "/account/session/extend")
+# Signing in; an app's access, which needs an app (below); "stay signed in" of this very session, and
+# that what it was told was read.
+SPARED = (
+    "/account/sign-in",
+    "/account/apps",
+    "/account/session/extend",
+    "/account/session/notices/seen",
+)
 
 
 @pytest.fixture
