@@ -67,6 +67,11 @@ def test_the_default_rules_are_those_in_the_table() -> None:
     assert f"`days={hours.DAYS_DEFAULT}`" in README
 
 
+@pytest.mark.parametrize("word", [*limits.BEHAVIOURS, *(f"per={one}" for one in limits.PERS)])
+def test_every_word_of_a_limit_is_documented(word: str) -> None:
+    assert f"`{word}`" in README
+
+
 def routes_of(idp: Idp) -> list:
     """The routes behind the protocol endpoints."""
     pages = idp.app.pages

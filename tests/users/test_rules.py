@@ -1,12 +1,18 @@
+from collections.abc import Sequence
+from itertools import combinations
+
 import pytest
 from sqlalchemy import select
 
 from idp.errors import Refused
 from idp.events.actor import Actor
 from idp.events.model import EventRow
+from idp.policy import limits
 from idp.policy.selection import Rule, Subject
 from idp.storage.unit_of_work import Work
-from idp.users import queries, rules
+from idp.users import queries, rules, rules_of_person
+from idp.users.model import Role, User
+from idp.users.model import Rule as Row
 
 ADMIN = Actor("admin", "usr_root")
 
@@ -104,6 +110,68 @@ def test_one_thing_has_one_rule_in_whatever_order_its_selectors_come(work: Work)
         assert rules.set_rule(unit, "limits", back, {"maximum": 2}, ADMIN).version == 2
     with work.read() as unit:
         assert rules.rules_of(unit, "limits") == [Rule(forth, {"maximum": 2})]
+
+
+def test_limits_per_something_are_rules_of_their_own(work: Work) -> None:
+    with work.begin() as unit:
+        for value in (
+            {"maximum": 9},
+            {"maximum": 3, "per": "ip"},
+            {"maximum": 2, "per": "country"},
+        ):
+            assert rules.set_rule(unit, "limits", {}, value, ADMIN).version == 1
+        assert rules.set_rule(unit, "limits", {}, {"maximum": 4, "per": "ip"}, ADMIN).version == 2
+        rules.remove_rule(unit, "limits", {}, ADMIN, per="country")
+        with pytest.raises(Refused, match="unknown_rule"):
+            rules.remove_rule(unit, "limits", {}, ADMIN, per="country")
+    with work.read() as unit:
+        values = [one.value for one in rules.all_rules(unit)]
+    assert values == [{"maximum": 9}, {"maximum": 4, "per": "ip"}]
+
+
+def test_a_limit_for_an_app_is_refused(work: Work) -> None:
+    with work.begin() as unit, pytest.raises(Refused, match="invalid_rule"):
+        rules.set_rule(unit, "limits", {"client": "cli_1"}, {"maximum": 3}, ADMIN)
+
+
+def test_what_is_shown_of_a_persons_limits_is_what_decides(work: Work) -> None:
+    """Row L7: over every choice of five rules, for somebody with two roles."""
+    written = [
+        ({}, {"maximum": 9}),
+        ({"role": "nurse"}, {"maximum": 4, "at_limit": "ask"}),
+        ({"role": "other"}, {"maximum": 1}),
+        ({"device_type": "tv"}, {"maximum": 3, "per": "ip"}),
+        ({"device_type": "tv", "role": "admin"}, {"maximum": 2, "per": "ip"}),
+    ]
+    for count in range(len(written) + 1):
+        for some in combinations(written, count):
+            assert _shown(work, some) == _deciding(some), some
+
+
+def _shown(
+    work: Work, some: Sequence[tuple[dict[str, str], dict[str, object]]]
+) -> list[tuple[object, ...]]:
+    with work.begin() as unit:
+        for rule in unit.orm.scalars(select(Row)):
+            unit.orm.delete(rule)
+        for role in ("nurse", "admin", "other"):
+            if unit.orm.get(Role, role) is None:
+                queries.define_role(unit, role, [])
+        for applies_to, value in some:
+            rules.set_rule(unit, "limits", applies_to, dict(value), ADMIN)
+        found = rules_of_person.of(unit, User(roles=["nurse", "admin"]))
+    return sorted(
+        (one.value["maximum"], one.value["at_limit"], one.value.get("per"), dict(one.when))
+        for one in found
+        if one.kind == "limits"
+    )
+
+
+def _deciding(
+    some: Sequence[tuple[dict[str, str], dict[str, object]]],
+) -> list[tuple[object, ...]]:
+    found = limits.possible([Rule(*one) for one in some], ("nurse", "admin"))
+    return sorted((one.maximum, one.at_limit, one.per, dict(one.kind)) for one in found)
 
 
 def test_a_rule_for_a_role_that_does_not_exist_is_refused(work: Work) -> None:
