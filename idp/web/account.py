@@ -44,6 +44,7 @@ def routes(context: WebContext) -> list[Route]:
     return [
         route(context, "/account", errors.PUBLIC, {"GET": to_sessions}),
         visitor_route(context, ACCOUNT, {"GET": show}),
+        route(context, f"{ACCOUNT}/live", errors.OWN, {"GET": show_live}),
         route(context, f"{ACCOUNT}/receipts", errors.PUBLIC, {"GET": show_receipts}),
         visitor_route(context, f"{ACCOUNT}/end", {"POST": end_several}),
         visitor_route(context, f"{ACCOUNT}/{{id}}/end", {"POST": end_one}),
@@ -96,6 +97,15 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         sources=context.provider.atlas.attributions(),
         own_rules=own,
     )
+
+
+def show_live(context: WebContext, request: PageRequest) -> Response:
+    """GET /account/sessions/live: the list as it is now, for a page that is open.
+
+    A script asks, so it is no activity.
+    """
+    visitor = find(context, request)
+    return show(context, request, visitor) if visitor is not None else Response(status_code=204)
 
 
 def show_receipts(context: WebContext, request: PageRequest) -> Response:

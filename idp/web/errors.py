@@ -72,6 +72,8 @@ def refuse(context: WebContext, request: PageRequest, refused: Refused) -> Respo
 
 # Pages that need nobody signed in: forms carry a token bound to the browser.
 PUBLIC = Kind(FORM, guard_browser, refuse, is_public=True)
+# What scripts of the account pages read: nobody's activity, and none of the strangers' threads.
+OWN = Kind(FORM, guard_browser, refuse)
 
 
 def handlers(

@@ -27,11 +27,12 @@ SESSION_ID = re.compile(r"ses_[0-9a-f]{32}")
 
 Does = Literal[
     "rename_session", "end_session", "end_sessions", "end_grant", "revoke_app", "change_email",
-    "rename_factor", "remove_factor", "make_codes", "forget_device",
+    "rename_factor", "remove_factor", "make_codes", "forget_device", "keep_session",
 ]  # fmt: skip
 # Every form that is worth keeping, and what it does; what is not here is typed again.
 _DOES: tuple[tuple[re.Pattern[str], Does], ...] = (
     (re.compile(r"/account/sessions/[^/]+/rename"), "rename_session"),
+    (re.compile(r"/account/sessions/[^/]+/keep"), "keep_session"),
     (re.compile(r"/account/sessions/[^/]+/end"), "end_session"),
     (re.compile(r"/account/sessions/end"), "end_sessions"),
     (re.compile(r"/account/grants/[^/]+/end"), "end_grant"),
@@ -40,7 +41,7 @@ _DOES: tuple[tuple[re.Pattern[str], Does], ...] = (
     (re.compile(r"/account/security/(passkeys|totp)/[^/]+/rename"), "rename_factor"),
     (re.compile(r"/account/security/(passkeys|totp)/[^/]+/remove"), "remove_factor"),
     (re.compile(r"/account/security/codes"), "make_codes"),
-    (re.compile(r"/account/security/devices/([^/]+/)?forget"), "forget_device"),
+    (re.compile(r"/account/security/(devices|remembered)/([^/]+/)?forget"), "forget_device"),
 )
 _WITH_A_PAGE = re.compile(r"/account/apps|/account/security(/(password|email|not-me))?")
 # What a person types into these forms; the rest of their fields are ours.

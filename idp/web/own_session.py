@@ -63,7 +63,7 @@ def show_notices(context: WebContext, request: PageRequest) -> Response:
     """GET /account/session/notices: the bell alone, for a script that heard of a change.
 
     No activity. Also how a page finds out that its browser is in no session any more, or in another:
-    the bell says whose it is.
+    the bell says whose it is, and until when. Of a held session nothing is said.
     """
     visitor = recognised(context, request)
     if visitor is None:

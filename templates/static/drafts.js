@@ -43,6 +43,7 @@ function watch({ id, person, here }) {
     if (detail.is_deliberate) sessionStorage.removeItem(KEY);
     else if (comesBack()) document.querySelector("#session-over [data-kept]").hidden = false;
   });
+  document.addEventListener("comes-back", comesBack);
   for (const link of document.querySelectorAll("[data-comes-back]")) link.addEventListener("click", comesBack);
 }
 

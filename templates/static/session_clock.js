@@ -18,6 +18,7 @@ const PATIENCE = 15000;
 const deadlines = { idle: 0, end: 0, behind: 0 };
 let announced = Infinity;
 let putOffAt = Infinity;
+let ranOutAt = null;
 let askedAt = 0;
 let isOver = false;
 
@@ -27,6 +28,10 @@ function learn({ now, idle_expires_at, expires_at }) {
   Object.assign(deadlines, { idle: idle_expires_at, end: expires_at, behind: now - Date.now() });
   tick();
 }
+
+const told = ({ now, idleExpiresAt, expiresAt }) => ({
+  now: Number(now), idle_expires_at: Number(idleExpiresAt), expires_at: Number(expiresAt),
+});
 
 const serverTime = () => Date.now() + deadlines.behind;
 
@@ -48,16 +53,19 @@ function tick() {
   // Once it was put off, only the last minute asks again.
   show(end, isNear && isEnd && (left <= MINUTE ? putOffAt > MINUTE : putOffAt === Infinity));
   if (isNear && !isEnd) announce(left / 1000);
-  if (left <= 0) runOut(now, left);
+  if (left > 0) ranOutAt = null;
+  else runOut(now + left);
 }
 
-// The server says whether it is over, and why. One that cannot be reached says nothing more to wait for.
-function runOut(now, left) {
-  if (left < -PATIENCE) lock({ ended_at: now + left });
-  else if (now - askedAt > ASK_EVERY) {
-    askedAt = now;
-    check();
-  }
+// The server says whether it is over, and why: this machine may have slept, or its clock been set. One
+// that cannot be reached is not waited for.
+function runOut(endedAt) {
+  const now = Date.now();
+  ranOutAt ??= now;
+  if (now - ranOutAt > PATIENCE) return lock({ ended_at: endedAt });
+  if (Math.abs(now - askedAt) < ASK_EVERY) return;
+  askedAt = now;
+  check();
 }
 
 function show(dialog, isWanted) {
@@ -83,10 +91,10 @@ async function extend() {
   if (answer.status === 401) return lock(await answer.json());
   // Whatever else it is, a page of its own says it.
   if (!answer.ok) return HTMLFormElement.prototype.submit.call(stay);
-  const told = await answer.json();
-  learn(told);
+  const deadline = await answer.json();
+  learn(deadline);
   said.textContent = dataset.sayStayed;
-  tabs.postMessage({ deadline: told });
+  tabs.postMessage({ deadline });
 }
 
 stay.addEventListener("submit", (event) => {
@@ -143,11 +151,11 @@ function listen() {
       events.addEventListener("sessions", () => hear({ sessions: true }));
       events.addEventListener("ended", ({ data }) => hear({ ended: JSON.parse(data) }));
       events.addEventListener("error", () => {
-        // Closed for good: too many streams, or this browser is in no session any more.
-        if (events.readyState === EventSource.CLOSED) {
-          pause = setTimeout(open, MINUTE);
-          check();
-        }
+        // Closed for good: too many streams, or this browser is in no session any more. Or the page is
+        // being left, which has no later.
+        if (events.readyState !== EventSource.CLOSED || isOver) return;
+        setTimeout(check, 1000);
+        pause = setTimeout(open, MINUTE);
       });
     };
     document.addEventListener("session-over", () => {
@@ -167,38 +175,44 @@ function hear(message) {
 
 function take({ deadline, sessions, ended }) {
   if (deadline) learn(deadline);
-  if (sessions) refresh();
+  if (sessions) {
+    refresh();
+    document.dispatchEvent(new CustomEvent("sessions-changed"));
+  }
   if (ended) lock(ended);
 }
 
-// Asks whether this browser is still in this session; the bell is the cheapest page that knows.
+// Asks whether this browser is still in this session, and until when: gives the bell, which says so.
 async function check() {
   const answer = await fetch(`${dataset.bell}?here=${encodeURIComponent(dataset.here)}`).catch(() => null);
   if (answer?.status === 401) return hear({ ended: await answer.json() });
-  return answer?.ok ? answer.text() : null;
+  // Held until a proof: loaded again, the page leads to it, and back.
+  if (answer?.status === 204 && location.pathname !== "/step-up") {
+    document.dispatchEvent(new CustomEvent("comes-back"));
+    location.replace(dataset.here);
+  }
+  if (answer?.status !== 200) return null;
+  const bell = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("bell");
+  // Somebody signed in anew with this browser: this page is of the session before.
+  if (bell.dataset.session !== dataset.id) return location.reload();
+  learn(told(bell.dataset));
+  return bell;
 }
 
 async function refresh() {
-  const text = await check();
-  const fresh = text && new DOMParser().parseFromString(text, "text/html").getElementById("bell");
+  const fresh = await check();
   const shown = document.getElementById("bell");
   if (!fresh || !shown) return;
-  // Somebody signed in anew with this browser: this page is of the session before.
-  if (fresh.dataset.session !== dataset.id) return location.reload();
   const newest = (bell) => Number(bell.querySelector("[data-newest]")?.dataset.newest ?? 0);
   if (newest(fresh) > newest(shown)) said.textContent = fresh.querySelector("[data-newest]").textContent;
   const wasOpen = shown.querySelector("details")?.open;
   shown.replaceWith(document.adoptNode(fresh));
   if (wasOpen) fresh.querySelector("details")?.setAttribute("open", "");
-  document.dispatchEvent(new CustomEvent("content-changed"));
+  document.dispatchEvent(new CustomEvent("refreshed"));
 }
 
 tabs.addEventListener("message", ({ data }) => take(data));
-learn({
-  now: Number(dataset.now),
-  idle_expires_at: Number(dataset.idleExpiresAt),
-  expires_at: Number(dataset.expiresAt),
-});
+learn(told(dataset));
 setInterval(tick, 1000);
 document.addEventListener("visibilitychange", tick);
 addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });

@@ -27,7 +27,9 @@ function tick() {
   for (const element of document.querySelectorAll("time[data-ago]")) {
     const seconds = (Date.now() - new Date(element.dateTime)) / 1000;
     const unit = UNITS.find(([, size]) => seconds >= size * 1.5) ?? UNITS[2];
-    if (seconds >= 120) element.textContent = relative.format(-Math.round(seconds / unit[1]), unit[0]);
+    if (seconds < 120) continue;
+    element.textContent = relative.format(-Math.round(seconds / unit[1]), unit[0]);
+    element.closest(".fact")?.querySelector(".dot")?.classList.add("past");
   }
 }
 setInterval(tick, 30000);

@@ -104,6 +104,7 @@ def test_an_end_from_elsewhere_locks_every_tab_and_leads_back_with_what_was_type
 
     on_phone.reload()
     on_phone.locator("li.row:not(.current) .end button").click()
+    expect(on_phone.locator("#receipts")).to_contain_text("Signed out.")
     for tab in (page, other):
         over = tab.locator("#session-over")
         expect(over).to_be_visible(timeout=NOTICED)
@@ -185,10 +186,16 @@ def test_before_the_absolute_end_signing_in_again_goes_on_here(
 
 
 def test_a_new_sign_in_rings_a_bell_and_is_seen_once(people: People, world: Product) -> None:
-    alice = people.new(reduced_motion="reduce")
+    alice, phone = people.new(reduced_motion="reduce"), people.new(user_agent=PHONE)
     page = account(alice)
     expect(page.locator("#bell summary")).to_have_count(0)
-    account(people.new(user_agent=PHONE))
+    page.locator(".current summary").click()
+    on_phone = account(phone)
+    # The list is true without a reload, and what was open in it stays open.
+    expect(rows(page)).to_have_count(2, timeout=NOTICED)
+    expect(page.locator(".current details")).to_have_attribute("open", "")
+    expect(page.locator(".current summary")).to_be_focused()
+    expect(page.locator("#end-others")).to_have_text("Sign out other devices (1)")
     expect(page.locator("#bell .count")).to_have_text("1", timeout=NOTICED)
     expect(page.locator("#session-said")).to_have_text("New sign-in: Chromium 156 on Android 10")
     page.locator("#bell summary").click()
@@ -198,6 +205,13 @@ def test_a_new_sign_in_rings_a_bell_and_is_seen_once(people: People, world: Prod
     expect(page.locator("#bell summary")).to_have_count(0)
     page.reload()
     expect(page.locator("#bell summary")).to_have_count(0)
+    # While somebody chooses, the list under their hands does not change.
+    box = page.locator("li.row:not(.current) input[type=checkbox]")
+    box.check()
+    leave(world, current(on_phone), idle_at=-1)
+    on_phone.locator("#session-over").wait_for(timeout=NOTICED)
+    expect(box).to_be_checked()
+    expect(rows(page)).to_have_count(2)
 
 
 def test_an_app_warns_too_and_its_answer_counts_for_the_whole_session(

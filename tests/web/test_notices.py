@@ -119,3 +119,31 @@ def test_a_name_is_shown_as_text(idp: Idp, alice: Somebody) -> None:
     alice.browser.post(form.action, data=form.fields | {"name": "<script>alert(1)</script>"})
     assert "<script>alert(1)" not in alice.browser.get(BELL).text
     assert "<script>alert(1)</script>" in bell(alice).text
+
+
+def test_the_list_of_an_open_page_is_asked_for_without_being_activity(
+    idp: Idp, alice: Somebody
+) -> None:
+    live = "/account/sessions/live"
+    idp.clock.advance(50 * MINUTE)
+    other = alice.elsewhere(agent=PHONE)
+    answer = alice.browser.get(live)
+    assert Page(answer).has(other)
+    assert "idp_session" not in answer.headers.get("set-cookie", "")
+    idp.clock.advance(10 * MINUTE)
+    assert alice.browser.get(live).status_code == 204
+    assert idp.browser().get(live).status_code == 204
+
+
+def test_a_session_that_is_held_is_not_over_and_shows_nothing(idp: Idp, alice: Somebody) -> None:
+    """Its open pages are told to load again, which leads to the proof that is asked for."""
+    token = alice.sessions().forms[0].fields["csrf"]
+    alice.elsewhere()
+    alice.browser.headers["user-agent"] = PHONE  # as if its cookie were on another device now
+    assert alice.browser.get("/account/sessions").headers["location"].startswith("/step-up")
+    assert alice.browser.get(BELL).status_code == 204
+    assert alice.browser.get("/account/sessions/live").status_code == 204
+    form = {"csrf": token, "next": "/account/apps"}
+    assert "step-up" in alice.browser.post("/account/session/extend", data=form).text
+    assert not idp.events("session.extended")
+    assert alice.is_running(alice.id)
