@@ -200,6 +200,7 @@ def _manager(visitor: Visitor) -> Manager:
             scope=rights(visitor),
             acr=found.acr if found is not None else assurance.LADDER[0],
             auth_time=found.auth_time if found is not None else 0,
+            amr=found.amr if found is not None else (),
         ),
     )
 

@@ -250,7 +250,8 @@ def issue(moment: Moment, *, permission_scopes: frozenset[str], provider: Provid
     standing = assurance.standing(moment.proofs, since=moment.demand.since)
     if session is None or user is None or standing is None:
         raise RuntimeError("a code needs a session")
-    scope, permission_scope = _granted(requested.scope, user, permission_scopes)
+    asked = requested.scope if _may_be_outlived(moment, session) else _online(requested.scope)
+    scope, permission_scope = _granted(asked, user, permission_scopes)
     if not scope:
         raise denied(requested.redirect_uri)
     code = f"ac_{ids.new_secret()}"
@@ -302,6 +303,20 @@ def issue(moment: Moment, *, permission_scopes: frozenset[str], provider: Provid
         answer.append(("state", requested.state))
     answer.append(("iss", provider.settings.issuer))
     return Issued(add_to_query(requested.redirect_uri, answer), writes)
+
+
+def _may_be_outlived(moment: Moment, session: SessionFacts) -> bool:
+    """Whether apps may keep their access when the session runs out (`offline_access`).
+
+    Not of one that is bounded on purpose: a temporary one, one that another device let in, one that
+    is only remembered. The device grant is the exception: its person allowed that very app.
+    """
+    proved = Demand(assurance.PROVED, moment.demand.since, frozenset({assurance.PAIRING}))
+    return not session.temporary and assurance.meets(moment.proofs, proved)
+
+
+def _online(scope: str) -> str:
+    return " ".join(one for one in scope.split() if one != "offline_access")
 
 
 def _granted(scope: str, user: UserFacts, permission_scopes: frozenset[str]) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from idp.events.actor import Actor
 from idp.events.catalogue import AuthorizationEnded, AuthorizationIssued
 from idp.oauth import consent
 from idp.oauth.model import Authorization, Client, Consent
-from idp.policy import assurance, limits
+from idp.policy import assurance, limits, reauthentication
 from idp.policy.assurance import Demand
 from idp.sessions import approval as approvals
 from idp.sessions import beginning, lifecycle, pairing, pairing_details, queries
@@ -38,8 +38,12 @@ def least(unit: UnitOfWork, asked: Pairing, session: Session, user: User) -> str
     """The least level that the app itself, its scopes and the rules ask for."""
     client = unit.orm.get_one(Client, asked.client_id)
     of = subject(session, user.roles, client.id)
-    ruled = assurance.least(rules.book(unit), of, scopes=asked.scope.split())
-    return assurance.highest([one for one in (asked.acr, client.minimum_acr, ruled) if one])
+    book = rules.book(unit)
+    ruled = assurance.least(book, of, scopes=asked.scope.split())
+    # Whoever must prove themselves again and again lets nothing in by less than they then prove.
+    due = reauthentication.period(book, of)
+    levels = (asked.acr, client.minimum_acr, ruled, due.acr if due is not None else None)
+    return assurance.highest([one for one in levels if one])
 
 
 def type_of(asker: Visit) -> str:

@@ -190,6 +190,7 @@ class SessionFacts:
     relocated_at: Instant | None
     device_hash: str | None
     challenged_at: Instant | None
+    temporary: int
     authentications_json: str
 
     @property

@@ -22,8 +22,8 @@ from idp.sessions import endings
 class Caller:
     """The person an API call is made for, and through which session and app.
 
-    `acr` and `auth_time` are what the person had proved for this token: what their session proved
-    since is no concern of an app that did not ask for it.
+    `acr`, `auth_time` and `amr` are what the person had proved for this token, and how: what their
+    session proved since is no concern of an app that did not ask for it.
     """
 
     user_id: str
@@ -32,6 +32,7 @@ class Caller:
     scope: frozenset[str]
     acr: str
     auth_time: Instant
+    amr: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ def _caller(authorization: AuthorizationFacts, token: PresentedToken) -> Caller:
         scope=frozenset(token.access.scope.split() if token.access is not None else ()),
         acr=authorization.acr,
         auth_time=authorization.auth_time,
+        amr=tuple(authorization.amr),
     )
 
 
@@ -123,9 +125,15 @@ def require_proof(caller: Caller, demand: Demand, *, max_age: int | None) -> Non
     """Lets pass who proved enough; raises the challenge of RFC 9470 section 3, with `max_age` if any.
 
     `auth_time` is the moment of the oldest proof that `acr` needs, so the two are looked at singly.
+    A grant keeps what was proved as `amr`: one that rests on another device's approval, in part too,
+    proves nothing where that does not count. A new proof does, so the challenge wants one of now.
     """
-    if assurance.reaches(caller.acr, demand.acr) and caller.auth_time >= demand.since:
+    let_in = assurance.PAIRING in demand.excluded and assurance.LET_IN in caller.amr
+    is_fresh = caller.auth_time >= demand.since
+    if assurance.reaches(caller.acr, demand.acr) and is_fresh and not let_in:
         return
+    if let_in and max_age is not None:
+        max_age = 0
     raise BearerError(
         401,
         "insufficient_user_authentication",

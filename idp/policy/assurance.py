@@ -34,6 +34,8 @@ REMEMBERED = "remembered"
 # Another device of the person let this one in. It says who is there and counts for what it was given
 # as (`acr`), but is neither known nor held here: with a code it makes no two factors.
 PAIRING = "pairing"
+# Its `amr` (RFC 8176): over another channel. What was shown there cannot be shown here.
+LET_IN = "mca"
 METHODS = ("passkey", "password", "totp", "recovery_code")
 
 

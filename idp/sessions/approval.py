@@ -41,8 +41,7 @@ class Approval:
         """
         return Authentication(
             method=PAIRING,
-            # RFC 8176: over another channel. What was shown there cannot be shown here.
-            amr=("mca",),
+            amr=(assurance.LET_IN,),
             acr=min(acr, self.standing.acr, key=assurance.LADDER.index),
             credential=next(
                 (used for one in reversed(self.session.authentications)
@@ -62,6 +61,9 @@ def of(unit: UnitOfWork, asked: Pairing) -> Approval:
         raise refused("user_not_active")
     if session is None or not _lives(unit, session):
         raise refused("session_ended")
+    if session.challenged_at is not None:
+        # Whoever holds it must prove who they are: until then it gives nobody anything.
+        raise refused("challenged")
     proofs = [one for one in assurance.proofs(session.authentications) if one.method != PAIRING]
     standing = assurance.standing(proofs, since=asked.proved_since or unit.now)
     if standing is None:

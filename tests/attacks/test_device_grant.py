@@ -221,3 +221,27 @@ def test_a_session_that_another_device_let_in_lets_nobody_in(scene: Scene) -> No
     page = open_code(browser, scene.device.user_code)
     response = page.press(browser, "device-allow")
     assert response.headers["location"].startswith("/step-up?pairing=")
+
+
+@pytest.mark.attack("XD-04")
+def test_a_rule_of_proofs_again_and_again_holds_for_devices_from_the_first_token(
+    scene: Scene,
+) -> None:
+    """One who must prove two factors every hour lets nothing in with one, or by an old approval."""
+    page = scene.open(scene.alice)
+    decide(scene.alice.browser, page, "device-allow")
+    with scene.idp.work.begin() as unit:
+        rules.set_rule(unit, "reauthentication", {}, {"every": 3_600, "acr": "aal2"}, ADMIN)
+    assert scene.device.wait()[1]["error"] == "access_denied"
+    assert [one["reason"] for one in scene.idp.events("pairing.denied")] == ["assurance"]
+
+
+@pytest.mark.attack("XD-04")
+def test_tokens_are_withheld_where_the_proof_behind_the_approval_is_too_old(scene: Scene) -> None:
+    with scene.idp.work.begin() as unit:
+        value = {"every": 300, "grace": 0}
+        rules.set_rule(unit, "reauthentication", {"device_type": "terminal"}, value, ADMIN)
+    scene.idp.clock.advance(4 * MINUTE)
+    decide(scene.alice.browser, scene.open(scene.alice), "device-allow")
+    scene.idp.clock.advance(2 * MINUTE)
+    assert scene.device.wait()[1]["error"] == "interaction_required"

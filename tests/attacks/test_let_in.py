@@ -123,6 +123,27 @@ def test_it_is_no_answer_to_an_app_that_wants_somebody_to_prove_themselves(
 
 
 @pytest.mark.attack("MF-02")
+def test_its_apps_cannot_do_what_needs_a_fresh_proof_and_keep_nothing_beyond_it(
+    idp: Idp, alice: Somebody
+) -> None:
+    """The approval is a second old, and a proof for no API: `sessions`, and the management API's."""
+    asked, made = finished(idp, alice)
+    let_in_here = Somebody(idp, alice.user, alice.session, asked.browser)
+    scope = "openid sessions offline_access"
+    tokens = let_in_here.use(idp.register(name="Notes"), scope=scope)
+    assert tokens["scope"] == "openid sessions"
+    headers = {"authorization": f"Bearer {tokens['access_token']}"}
+    paths = ["/revoke-all", f"/{made.id}"]
+    for method, path in zip(("POST", "DELETE"), paths, strict=True):
+        address = f"/api/v1/users/sessions{path}"
+        response = idp.browser().request(method, address, headers=headers)
+        assert response.json()["code"] == "insufficient_user_authentication"
+        assert 'max_age="0"' in response.headers["www-authenticate"]
+    with idp.work.read() as unit:
+        assert len(queries.running_of(unit, alice.user.id)) == 2
+
+
+@pytest.mark.attack("MF-02")
 def test_it_needs_a_whole_proof_of_its_own_for_what_matters(idp: Idp, alice: Somebody) -> None:
     strong = proved(idp, alice, PASSKEY)
     with idp.work.begin() as unit:
@@ -195,6 +216,9 @@ TAKING: dict[str, Taking] = {
         unit, [one.id], reason="signed_out", actor=ADMIN
     ),
     "assurance": lambda unit, one: _suspect(unit, one),
+    "challenged": lambda unit, one: setattr(
+        unit.orm.get_one(Session, one.id), "challenged_at", unit.now
+    ),
 }
 
 

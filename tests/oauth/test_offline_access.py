@@ -4,6 +4,7 @@ import pytest
 
 from idp.clock import DAY, SECOND
 from idp.oauth import authorizations
+from idp.policy.assurance import LADDER, REMEMBERED, Authentication
 from idp.policy.timeouts import ABSOLUTE_DEFAULT, IDLE_DEFAULT
 from idp.sessions import expiry
 from tests.flows.apps import claims_of
@@ -81,3 +82,17 @@ def test_offline_access_is_given_only_when_it_is_asked_for(idp: Idp) -> None:
     app, started = idp.register(), idp.session(idp.person())
     assert "offline_access" not in idp.grant(app, started, scope=None)["scope"]
     assert "offline_access" in idp.grant(app, started, scope=OFFLINE)["scope"]
+
+
+@pytest.mark.parametrize("bound", ["temporary", "remembered"])
+def test_a_session_that_is_bounded_on_purpose_leaves_nothing(idp: Idp, bound: str) -> None:
+    remembered = Authentication(REMEMBERED, (), LADDER[0])
+    user = idp.person()
+    started = idp.session(user, proved=[remembered]) if bound == "remembered" else idp.session(user)
+    if bound == "temporary":
+        idp.execute("UPDATE sessions SET temporary = 1")
+    app = idp.register()
+    tokens = idp.grant(app, started, scope=OFFLINE)
+    assert tokens["scope"] == "openid"
+    idp.clock.advance(ABSOLUTE_DEFAULT)
+    assert idp.refresh(app, tokens["refresh_token"])[0] == 400

@@ -120,6 +120,9 @@ class DeviceCodeGrant(AuthlibDeviceCodeGrant):
             raise ExpiredTokenError("The device code has expired.")
         if standing.refusal(facts, server.now) is not None or facts.user is None:
             raise InvalidGrantError("The authorization is no longer valid.")
+        withheld = standing.withheld(facts, server.provider.rules.current(), server.now)
+        if withheld is not None:
+            raise withheld
         if facts.client is not None and facts.client.check_grant_type("refresh_token"):
             server.refresh_salt = secrets.token_bytes(32)
             server.refresh_generation = 1
