@@ -296,7 +296,7 @@ class Settings(BaseSettings):
         "`redis+cluster://host,host`; empty: each node keeps its own cache",
     )
     trusted_proxies: tuple[str, ...] = Field(
-        (), description="CIDR blocks whose X-Forwarded-For and -Proto are believed"
+        (), description="CIDR blocks whose X-Forwarded-For is believed"
     )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="log level")
     log_format: str = Field(

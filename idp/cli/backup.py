@@ -70,8 +70,14 @@ def restore(file: File, yes: Confirmed = False, as_json: AsJson = False) -> None
             migrations.upgrade(database)
     finally:
         database.close()
-    with product() as work:
+    from idp.app import assemble
+
+    work = assemble(settings)
+    try:
         ended = restored.revoke_everything(work)
+        migrations.finish(work.database)
+    finally:
+        work.database.close()
     data = {"made_at": manifest.made_at, "revision": migrations.head(), "sessions_ended": ended}
     answer(data, [*fields(data), _AS_IT_WAS], as_json=as_json)
 

@@ -18,6 +18,8 @@ def is_behind(database: Database) -> bool:
 
 def problem_with(database: Database) -> str | None:
     """Why this version cannot work with the database, as a sentence; None when it can."""
+    if migrations.is_unfinished(database):
+        return "A backup was put back and not finished. Run again: idp backup restore"
     revision, newest = present(database), migrations.head()
     if revision == newest:
         return None

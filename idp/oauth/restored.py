@@ -6,7 +6,7 @@ by a jump of their generation. What people changed meanwhile (passwords, passkey
 codes, client secrets) is as it was, and only its owner knows: `idp backup restore` says so.
 """
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from idp.events.actor import SYSTEM
 from idp.oauth.model import Authorization, Client
@@ -14,7 +14,7 @@ from idp.sessions import lifecycle
 from idp.sessions.model import RememberedBrowser, Session
 from idp.storage.unit_of_work import Work
 from idp.users import trusted_devices
-from idp.users.model import User
+from idp.users.model import ActionToken, User
 
 # People whose sessions end in one transaction.
 BATCH = 100
@@ -26,6 +26,8 @@ def revoke_everything(work: Work) -> int:
     """Ends every session and grant; gives how many sessions that were. Safe to repeat."""
     ended = 0
     with work.begin() as unit:
+        # Links that were used since would be good again.
+        unit.connection.execute(delete(ActionToken))
         unit.connection.execute(
             update(Client).values(token_generation=Client.token_generation + _JUMP)
         )

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, make_url
 
 from idp.errors import Refused
@@ -30,6 +31,7 @@ FORMAT = 1
 _MANIFEST, _DATABASE = "manifest.json", "database"
 _LONGEST_SECONDS = 3_600
 _CHUNK = 1 << 20
+_MANIFEST_MAXIMUM = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,8 @@ def opened(file: Path) -> Iterator[tuple[Manifest, Path]]:
             zipfile.ZipFile(file) as archive,
             tempfile.TemporaryDirectory(prefix="idp-restore-") as folder,
         ):
-            manifest = Manifest(**json.loads(archive.read(_MANIFEST)))
+            with archive.open(_MANIFEST) as said:
+                manifest = Manifest(**json.loads(said.read(_MANIFEST_MAXIMUM)))
             if manifest.format != FORMAT:
                 raise Refused("backup", f"{file} is of a format that this version does not know.")
             copy = Path(folder) / _DATABASE
@@ -99,7 +102,15 @@ def opened(file: Path) -> Iterator[tuple[Manifest, Path]]:
             if _digest(copy) != manifest.sha256:
                 raise Refused("backup", f"{file} is damaged: its contents are not what it says.")
             yield manifest, copy
-    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+    ) as error:
         raise Refused("backup", f"{file} is no backup of ours.", detail=str(error)) from None
 
 
@@ -121,7 +132,11 @@ def problem_with(manifest: Manifest, copy: Path) -> str | None:
 
 
 def put_back(manifest: Manifest, copy: Path, url: str) -> None:
-    """Puts the database of a backup in the place of the one at `url`; nobody may be using that."""
+    """Puts the database of a backup in the place of the one at `url`; nobody may be using that.
+
+    From its first moment there the database is marked as not finished (`migrations.UNFINISHED`), and
+    no node serves it: whoever was interrupted here must not leave alive what was revoked since.
+    """
     target = make_url(url)
     if target.get_backend_name() != manifest.kind:
         raise Refused(
@@ -130,15 +145,35 @@ def put_back(manifest: Manifest, copy: Path, url: str) -> None:
     if manifest.kind == "sqlite":
         file = Path(target.database or "")
         beside = file.with_name(file.name + ".restored")
-        shutil.copyfile(copy, beside)
-        beside.chmod(0o600)
+        beside.unlink(missing_ok=True)
+        # 0600 from its first byte.
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as out, copy.open("rb") as packed:
+            shutil.copyfileobj(packed, out)
+        with closing(sqlite3.connect(beside)) as connection:
+            connection.execute(f"CREATE TABLE IF NOT EXISTS {migrations.UNFINISHED} (at TEXT)")
+            connection.commit()
+        with beside.open("rb") as written:
+            os.fsync(written.fileno())
         for rest in ("-wal", "-shm"):
             file.with_name(file.name + rest).unlink(missing_ok=True)
         beside.replace(file)
         return
+    # Everything goes, also tables that the backup does not know.
+    engine = create_engine(target, isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            connection.execute(
+                text(
+                    "BEGIN; DROP SCHEMA public CASCADE; CREATE SCHEMA public; "
+                    f"CREATE TABLE public.{migrations.UNFINISHED} (at text); COMMIT"
+                )
+            )
+    finally:
+        engine.dispose()
     _postgres(
-        "pg_restore", "--clean", "--if-exists", "--no-owner", "--no-privileges",
-        "--single-transaction", "--exit-on-error", str(copy),
+        "pg_restore", "--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error",
+        "--schema=public", str(copy),
         into=target,
     )  # fmt: skip
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 _LOCK = 0x1D9_5E55
+# A table that is there while a backup is put back and not everything in it was ended yet.
+UNFINISHED = "restore_unfinished"
 
 
 def folder(name: str) -> Path:
@@ -84,9 +86,21 @@ def head() -> str:
 
 
 def is_current(database: Database) -> bool:
-    """Whether the database has the schema this code was written for."""
+    """Whether the database has the schema this code was written for, and may be served."""
     with database.read() as connection:
-        return current(connection) == head()
+        return current(connection) == head() and not inspect(connection).has_table(UNFINISHED)
+
+
+def is_unfinished(database: Database) -> bool:
+    """Whether a backup was put back and that was not finished."""
+    with database.read() as connection:
+        return inspect(connection).has_table(UNFINISHED)
+
+
+def finish(database: Database) -> None:
+    """A backup was put back, and all that lived in it has ended."""
+    with database.write() as connection:
+        connection.execute(text(f"DROP TABLE IF EXISTS {UNFINISHED}"))
 
 
 def _config(connection: Connection) -> "Config":

@@ -112,7 +112,8 @@ class RedisStore:
                 )
             )
         )
-        return count if answered and count is not None else own
+        # The larger one: whoever deletes keys there must not set our counts back.
+        return max(count, own) if answered and count is not None else own
 
     def publish(self, channel: str, message: bytes) -> None:
         self._copies.publish(channel, message)

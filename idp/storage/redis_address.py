@@ -82,7 +82,9 @@ def connect(address: RedisAddress) -> Any:
         "ssl": address.is_tls,
     }
     if address.kind == "sentinel":
-        watching = redis.Sentinel(list(address.hosts), sentinel_kwargs=waits, **waits)
+        watching = redis.Sentinel(
+            list(address.hosts), sentinel_kwargs=waits | {"ssl": address.is_tls}, **waits
+        )
         return watching.master_for(address.primary, **login, **waits)
     nodes = [redis.cluster.ClusterNode(host, port) for host, port in address.hosts]
     return redis.RedisCluster(startup_nodes=nodes, **login, **waits)

@@ -16,6 +16,7 @@ from idp.events.actor import Actor
 from idp.oauth import restored
 from idp.sessions import lifecycle
 from idp.sessions.model import Session
+from idp.storage import migrations
 from tests.harness.provider import Idp, Templates, settings_for
 from tests.harness.workbench import SECRET, ManualClock
 
@@ -80,6 +81,33 @@ def test_nothing_that_lived_at_the_backup_lives_after_it_was_put_back(
     log.seal(idp.work)
     with idp.work.read() as unit:
         assert log.verify(unit, newest=1_000)[1] is None, "the audit chain holds"
+
+
+@pytest.mark.attack("OP-07")
+def test_a_restore_that_was_interrupted_serves_nobody_until_it_is_done(
+    either_idp: Idp, commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idp = either_idp
+    app = idp.register()
+    lived = idp.grant(app, idp.session(idp.person()))
+    file = tmp_path / "idp.zip"
+    commands("backup", "create", str(file))
+    idp.work.database.close()
+
+    def die(work: object) -> int:
+        raise Refused("died", "The power went.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(restored, "revoke_everything", die)
+        with pytest.raises(Refused, match="died"):
+            commands("backup", "restore", str(file), "--yes")
+    assert not migrations.is_current(idp.work.database)
+    with pytest.raises(Refused, match="not finished"):
+        commands("role", "list")
+    idp.work.database.close()
+    assert commands("backup", "restore", str(file), "--yes")["sessions_ended"] == 1
+    assert migrations.is_current(idp.work.database)
+    assert idp.refresh(app, lived["refresh_token"])[0] == 400
 
 
 @pytest.fixture
