@@ -13,9 +13,11 @@ from idp.admin.operation import Call, Operation
 from idp.admin.schemas import Model, Moment, Reason, moment
 from idp.errors import Refused
 from idp.oauth.model import Client
+from idp.policy import management
 from idp.sessions import simulation
 from idp.sessions.simulation import Proposed
 from idp.users import rules
+from idp.users.model import Role
 from idp.users.model import Rule as RuleRow
 
 Selectors = Annotated[
@@ -98,7 +100,7 @@ def list_rules(call: Call, _: None) -> Rules:
 
 def create_rule(call: Call, new: NewRule) -> Rule:
     """Set a rule where there is none yet."""
-    rule_id = rules.rule_id(new.kind, new.applies_to)
+    rule_id = rules.rule_id(new.kind, new.applies_to, per=new.value.get("per"))
     if call.unit.orm.get(RuleRow, rule_id) is not None:
         raise Refused("rule_exists", "There is such a rule already: change it.", 409)
     client = new.applies_to.get("client")
@@ -134,20 +136,28 @@ def get_rule(call: Call, _: None) -> Rule:
 def change_rule(call: Call, wanted: RuleValue) -> Rule:
     """Replace what a rule says."""
     rule = _held(call)
+    if wanted.value.get("per") != rule.value.get("per"):
+        # It is a part of the rule's id: the change would make another rule, and leave this one.
+        raise Refused(
+            "invalid_rule", "What a limit is per cannot be changed; set another rule.", 400
+        )
     return _set(call, rule.kind, rule.applies_to, wanted.value)
 
 
 def remove_rule(call: Call, _: Removal) -> Rule:
     """Take a rule away, so that a more general one or the default holds again."""
     rule = _held(call)
+    _require_role_below(call, rule.applies_to)
+    _spare_the_administrator(call, Proposed(rule.kind, rule.applies_to, None))
     gone = _described(rule)
-    rules.remove_rule(call.unit, rule.kind, rule.applies_to, call.actor)
+    rules.remove_rule(call.unit, rule.kind, rule.applies_to, call.actor, per=rule.value.get("per"))
     return gone
 
 
 def _set(call: Call, kind: str, applies_to: dict[str, str], value: dict[str, Any]) -> Rule:
     try:
         rules.check(call.unit, kind, applies_to, value)
+        _require_role_below(call, applies_to)
         _spare_the_administrator(call, Proposed(kind, applies_to, value))
         return _described(rules.set_rule(call.unit, kind, applies_to, value, call.actor))
     except Refused as refused:
@@ -160,8 +170,15 @@ def _of_the_body(refused: Refused) -> Refused:
     return Refused(refused.code, refused.sentence, status)
 
 
+def _require_role_below(call: Call, applies_to: dict[str, str]) -> None:
+    """Raises `Refused` (`above_you`) for a rule on people who have rights the caller has not."""
+    role = call.unit.orm.get(Role, applies_to.get("role", ""))
+    if role is not None and management.is_above(role.permissions, call.rights):
+        raise Refused("above_you", "People of this role have rights that you do not have.", 403)
+
+
 def _spare_the_administrator(call: Call, proposed: Proposed) -> None:
-    """Raises `Refused` for a rule that would send away whoever is about to set it."""
+    """Raises `Refused` for a change that would send away whoever is about to make it."""
     person = call.manager.person
     if person is None:
         return
@@ -169,8 +186,8 @@ def _spare_the_administrator(call: Call, proposed: Proposed) -> None:
     if not simulation.LOCKS_OUT.isdisjoint(found):
         raise Refused(
             "locks_you_out",
-            "This rule would end your own session, or keep you from signing in. "
-            "Set it from where it holds for you, or for others only.",
+            "This change would end your own session, or keep you from signing in. "
+            "Make it from where the rules let you in, or for others only.",
             409,
         )
 

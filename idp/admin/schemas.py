@@ -33,7 +33,7 @@ Nothing = SkipJsonSchema[None]
 
 PAGE_DEFAULT = 50
 PAGE_MAXIMUM = 200
-TOKEN_MAXIMUM = 1_024
+TOKEN_MAXIMUM = 2_048
 
 
 class Model(BaseModel):

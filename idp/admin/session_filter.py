@@ -109,7 +109,8 @@ def of_terms(terms: Iterable[tuple[str, str, str]]) -> SessionFilter:
     """The filter of these (key, comparison, value); raises `Refused` (`invalid_filter`)."""
     found: dict[str, Any] = {}
     for key, comparison, value in terms:
-        if len(value) > VALUE_MAXIMUM or not value.isprintable():
+        # The text is read again where it is carried out: a space in a value would begin a new term.
+        if len(value) > VALUE_MAXIMUM or " " in value or not value.isprintable():
             raise _invalid(f"The value of {key} is too long, or cannot be read.")
         if key in MOMENTS:
             found[key] = _narrowed(found.get(key, Range()), key, comparison, value)

@@ -290,7 +290,7 @@ OPERATIONS = (
     ),
     Operation(
         method="POST", path="/users", scope="users:write", carry_out=create_user,
-        takes=NewUser, gives=User, status=201, repeat="keyed",
+        takes=NewUser, gives=User, status=201, proof="fresh", repeat="keyed",
     ),
     Operation(method="GET", path="/users/{id}", scope="users:read", carry_out=get_user, gives=User),
     Operation(

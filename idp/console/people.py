@@ -68,20 +68,13 @@ def ask(context: WebContext, request: PageRequest, visitor: Visitor) -> Response
 
 def create(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
     """POST /admin/users/new"""
-    form = request.form
-    name = form.get("name", "").strip()
-    wanted = {
-        "username": form.get("username", "").strip(),
-        "email": form.get("email", "").strip() or None,
-        "claims": users.Claims(name=name) if name else None,
-        "roles": ticked_roles(request),
-        "invite": "invite" in form,
-    }
+    held = rooms.prove(context, request, visitor, users.create_user)
+    if held is not None:
+        return held
+    key = request.form.get("key") or None
     try:
-        new = rooms.taken(users.NewUser, wanted)
-        made = rooms.carry_out(
-            context, visitor, users.create_user, new, key=form.get("key") or None
-        )
+        new = _new(request, visitor)
+        made = rooms.carry_out(context, visitor, users.create_user, new, key=key)
     except Refused as refused:
         return _form(context, request, visitor, refused)
     return RedirectResponse(f"{PATH}/{made.found.id}?done={made.at}", 303)
@@ -112,6 +105,22 @@ def role_choices(context: WebContext, visitor: Visitor) -> list[RoleChoice]:
         )
         for one in found.items
     ]
+
+
+def _new(request: PageRequest, visitor: Visitor) -> users.NewUser:
+    """Who is to be created, from the fields of the form; raises `Refused`."""
+    form = request.form
+    name, ticked = form.get("name", "").strip(), ticked_roles(request)
+    if ticked and "roles:write" not in rooms.rights(visitor):
+        raise Refused("above_you", "You may not give anybody a role.", 403)
+    wanted = {
+        "username": form.get("username", "").strip(),
+        "email": form.get("email", "").strip() or None,
+        "claims": rooms.taken(users.Claims, {"name": name}) if name else None,
+        "roles": ticked,
+        "invite": "invite" in form,
+    }
+    return rooms.taken(users.NewUser, wanted)
 
 
 def _form(

@@ -148,7 +148,7 @@ def _change(request: PageRequest) -> Model:
     if form.get("email", "").strip() != form.get("email_before", ""):
         wanted["email"] = form.get("email", "").strip() or None
     if form.get("name", "").strip() != form.get("name_before", ""):
-        wanted["claims"] = users.Claims(name=form.get("name", "").strip() or None)
+        wanted["claims"] = rooms.taken(users.Claims, {"name": form.get("name", "").strip() or None})
     if "verified" in form:
         wanted["email_verified"] = True
     return rooms.taken(users.UserChange, wanted)

@@ -51,6 +51,7 @@ class Database:
                 pool_timeout=5,
                 connect_args={"connect_timeout": 5, "options": "-c statement_timeout=10000"},
                 pool_pre_ping=True,
+                hide_parameters=True,
             )
             self.reading = self.writing
 
@@ -331,6 +332,8 @@ def _sqlite_engine(url: str, *, pool_size: int, begin: str) -> Engine:
         pool_size=pool_size,
         max_overflow=64,
         connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000},
+        # An error says which statement failed, and not of whom: it ends up in the log.
+        hide_parameters=True,
     )
     engine.dialect.statement_compiler = _SqliteCompiler
 

@@ -162,7 +162,20 @@ def test_only_a_management_client_registers_these_scopes_and_for_nobody_else(
 # --- fresh proofs ---------------------------------------------------------------------------------
 
 STALE = 301 * SECOND
-DANGEROUS = [one for one in OPERATIONS if one.proof == "fresh"]
+# Written by hand, so that an operation that loses its proof is noticed.
+ASK_FOR_PROOF = {
+    "create_user", "change_user", "delete_user", "enable_user", "set_roles",
+    "remove_factor", "reset_factors", "send_password_link",
+    "define_role",
+    "create_client", "change_client", "disable_client", "enable_client", "rotate_client_secret",
+    "create_rule", "change_rule", "remove_rule",
+    "revoke_sessions", "rotate_keys",
+}  # fmt: skip
+DANGEROUS = [one for one in OPERATIONS if one.name in ASK_FOR_PROOF]
+
+
+def test_what_asks_for_a_proof_is_what_is_dangerous() -> None:
+    assert {one.name for one in OPERATIONS if one.proof == "fresh"} == ASK_FOR_PROOF
 
 
 def test_what_is_dangerous_asks_a_person_for_a_fresh_proof(idp: Idp) -> None:
@@ -215,6 +228,7 @@ def well_formed(operation: Operation) -> dict:
 
 
 EXAMPLES = {
+    "create_user": {"username": "x"},
     "change_user": {"email_verified": True},
     "set_roles": {"roles": []},
     "define_role": {"permissions": []},

@@ -180,6 +180,47 @@ def test_nobody_sends_themselves_away_by_a_rule(root: Caller) -> None:
     assert good(root("POST", "/rules", json=allowed))["version"] == 1
 
 
+def test_a_limit_per_something_is_a_rule_of_its_own(either_idp: Idp) -> None:
+    caller = program(either_idp, "rules:read", "rules:write")
+    total = caller.post("/rules", kind="limits", value={"maximum": 9})
+    made = caller("POST", "/rules", json={"kind": "limits", "value": {"maximum": 1, "per": "ip"}})
+    path, tag = f"/rules/{good(made)['id']}", {"if-match": made.headers["etag"]}
+    again = {"kind": "limits", "value": {"maximum": 2, "per": "ip"}}
+    assert problem(caller("POST", "/rules", json=again)) == (409, "rule_exists")
+    for other in ({"maximum": 1}, {"maximum": 1, "per": "device_type"}):
+        refused = caller("PUT", path, json={"value": other}, headers=tag)
+        assert problem(refused) == (400, "invalid_rule")
+    assert good(caller("DELETE", path, params={"reason": "x"}, headers=tag))["id"] != total["id"]
+    assert caller.get("/rules")["items"] == [total]
+
+
+@pytest.mark.attack("AD-04")
+def test_nobody_makes_rules_for_those_above_them(idp: Idp, call_as: Callable[..., Caller]) -> None:
+    caller = call_as("ruler", "rules:read", "rules:write")
+    rule = {"kind": "limits", "value": {"maximum": 1}, "applies_to": {"role": "administrator"}}
+    assert problem(caller("POST", "/rules", json=rule)) == (403, "above_you")
+    made = program(idp, *management.SCOPES)("POST", "/rules", json=rule)
+    path, tag = f"/rules/{good(made)['id']}", {"if-match": made.headers["etag"]}
+    change = {"json": {"value": {"maximum": 2}}, "headers": tag}
+    assert problem(caller("PUT", path, **change)) == (403, "above_you")
+    removing = {"params": {"reason": "x"}, "headers": tag}
+    assert problem(caller("DELETE", path, **removing)) == (403, "above_you")
+
+
+def test_nobody_takes_away_the_rule_that_lets_them_in(idp: Idp, root: Caller) -> None:
+    for applies_to, allowed in (
+        ({"role": "administrator"}, "192.0.2.0/24"),
+        ({}, "198.51.100.0/24"),
+    ):
+        rule = {"kind": "networks", "applies_to": applies_to, "value": {"allow": [allowed]}}
+        made = root("POST", "/rules", json=rule)
+        if applies_to:
+            path, tag = f"/rules/{good(made)['id']}", {"if-match": made.headers["etag"]}
+    assert good(made)["version"] == 1
+    refused = root("DELETE", path, params={"reason": "x"}, headers=tag)
+    assert problem(refused) == (409, "locks_you_out")
+
+
 # --- events and keys ------------------------------------------------------------------------------
 
 

@@ -125,3 +125,9 @@ levels = st.integers(0, 3).flatmap(
 def test_what_is_written_is_read_again_as_it_was(meant: SessionFilter) -> None:
     assert parse(meant.text) == meant
     assert parse(meant.text).text == meant.text
+
+
+@pytest.mark.parametrize("value", ["usr_x created>2001", " usr_x", "usr_x\u00a0state:all"])
+def test_a_value_begins_no_other_term(value: str) -> None:
+    with pytest.raises(Refused, match="cannot be read"):
+        session_filter.of_values({"user": value})

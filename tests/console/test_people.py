@@ -5,7 +5,7 @@ from html import unescape
 
 import pytest
 
-from idp.clock import HOUR, MINUTE
+from idp.clock import HOUR, MINUTE, SECOND
 from idp.policy import management
 from idp.users import passkeys, queries
 from tests.console.conftest import Enter, send, text_of, token_of
@@ -88,6 +88,35 @@ def test_what_cannot_be_added_says_why_and_keeps_what_was_typed(idp: Idp, enter:
     status, page = send(browser, "/admin/users/new", username="")
     assert status == 400
     assert "Please fill in “username”." in page
+
+
+def test_a_name_that_cannot_be_one_is_told_on_the_page(idp: Idp, enter: Enter) -> None:
+    browser = enter()
+    alice = idp.person("alice")
+    for path in ("/admin/users/new", f"/admin/users/{alice.id}/change"):
+        status, page = send(browser, path, username="long", name="x" * 5_000)
+        assert status == 400, path
+        assert "What stands in “name” is too long." in page
+
+
+@pytest.mark.attack("AD-04")
+def test_who_may_not_give_roles_is_told_so(idp: Idp, enter: Enter) -> None:
+    browser = enter("users:read", "users:write")
+    status, page = send(browser, "/admin/users/new", **{"username": "x", "role.support": "on"})
+    assert status == 403
+    assert "You may not give anybody a role." in page
+
+
+@pytest.mark.attack("MF-02")
+def test_nobody_is_added_from_a_browser_left_alone(
+    idp: Idp, enter: Enter, clock: ManualClock
+) -> None:
+    browser = enter()
+    clock.advance(301 * SECOND)
+    _, page = send(browser, "/admin/users/new", username="puppet")
+    assert 'action="/step-up"' in page
+    with idp.work.read() as unit:
+        assert queries.by_identifier(unit, "puppet") is None
 
 
 @pytest.mark.attack("AD-05")
