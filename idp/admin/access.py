@@ -97,6 +97,7 @@ def client_below(call: Call, client_id: str) -> Client:
     if client is None:
         raise Refused("client_not_found", "There is no such client.", 404)
     require_scopes(call, client.scope)
+    require_insight(call, client)
     return client
 
 
@@ -104,3 +105,16 @@ def require_scopes(call: Call, scope: str) -> None:
     """Refuses to give a client scopes of the management API which the caller has not."""
     if management.is_above(scope.split(), call.rights):
         raise Refused("above_you", "These scopes include rights that you do not have.", 403)
+
+
+def require_insight(call: Call, client: Client) -> None:
+    """Refuses, without the right to them, an app that gets at everybody's sessions or tokens.
+
+    Nobody is asked before an app of one's own may see and end their sessions (`sessions`), and one
+    that introspects all learns whose every token is.
+    """
+    wanted = {"sessions:read"} if client.introspects_all else set()
+    if client.first_party and "sessions" in client.scope.split():
+        wanted |= {"sessions:read", "sessions:revoke"}
+    if management.is_above(wanted, call.rights):
+        raise Refused("above_you", "Such an app needs rights over sessions that you lack.", 403)

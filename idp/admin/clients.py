@@ -166,6 +166,7 @@ def create_client(call: Call, new: NewClient) -> NewlyMade:
     values = _values(changes(new))
     access.require_scopes(call, values.get("scope", ""))
     client, secret = clients.create(call.unit, actor=call.actor, **values)
+    access.require_insight(call, client)
     call.unit.flush()
     return NewlyMade(**dict(_described(client)), client_secret=secret)
 
@@ -185,6 +186,7 @@ def change_client(call: Call, change: ClientChange) -> Client:
     values = _values(changes(change))
     access.require_scopes(call, values.get("scope", ""))
     clients.change(call.unit, client, actor=call.actor, **values)
+    access.require_insight(call, client)
     return _described(client)
 
 

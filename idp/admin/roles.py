@@ -62,7 +62,8 @@ def define_role(call: Call, wanted: Permissions) -> Role:
     Nobody changes a role of their own, nor one that gives or gave more than they have themselves.
     """
     name = call.params["name"]
-    role = call.unit.orm.get(RoleRow, name, with_for_update=True)
+    queries.hold_roles(call.unit, to_define=True)
+    role = call.unit.orm.get(RoleRow, name)
     require_match(call, _described(role) if role is not None else None)
     before = role.permissions if role is not None else []
     if management.is_above([*before, *wanted.permissions], call.rights):

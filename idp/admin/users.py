@@ -232,6 +232,7 @@ def log_out_user(call: Call, _: Because) -> SignedOut:
 
 def set_roles(call: Call, wanted: RolesHeld) -> User:
     """Give a user exactly these roles; nobody changes their own."""
+    queries.hold_roles(call.unit)
     access.grantable_roles(call, wanted.roles)
     user = access.person_below(call, call.params["id"])
     access.require_other(call, user)

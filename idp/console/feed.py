@@ -142,24 +142,29 @@ class _Stream:
         if self._feed.open >= OPEN_MAXIMUM:
             await Response(status_code=503, headers={"Retry-After": "30"})(scope, receive, send)
             return
-        let_in = await anyio.to_thread.run_sync(self._rights, raw, limiter=self._context.limiter)
-        if let_in is None:
-            # Nothing to watch: with this status a browser does not ask again.
-            await Response(status_code=204)(scope, receive, send)
-            return
-        sent = raw.headers.get("last-event-id", "")
-        last = int(sent) if sent.isascii() and sent.isdigit() and len(sent) < 19 else None
+        # Counted before anything is waited for: of many who come at once the last are sent away.
         self._feed.open += 1
         try:
+            let_in = await anyio.to_thread.run_sync(
+                self._rights, raw, limiter=self._context.limiter
+            )
+            if let_in is None:
+                # Nothing to watch: with this status a browser does not ask again.
+                await Response(status_code=204)(scope, receive, send)
+                return
+            sent = raw.headers.get("last-event-id", "")
+            last = int(sent) if sent.isascii() and sent.isdigit() and len(sent) < 19 else None
             await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
             async with anyio.create_task_group() as group:
                 group.start_soon(_until_gone, receive, group.cancel_scope)
-                await self._write(raw, send, last, fully="events:read" in let_in)
+                await self._write(raw, send, last, let_in)
                 group.cancel_scope.cancel()
         finally:
             self._feed.open -= 1
 
-    async def _write(self, raw: Request, send: Send, last: int | None, *, fully: bool) -> None:
+    async def _write(
+        self, raw: Request, send: Send, last: int | None, held: frozenset[str]
+    ) -> None:
         quiet_since = time.monotonic()
         told: set[int] = set()
         checked_at = time.monotonic()
@@ -171,9 +176,11 @@ class _Stream:
                 )
                 if time.monotonic() - checked_at > HEARTBEAT:
                     # Whoever lost the right, or the session, is told no more.
-                    checked_at = time.monotonic()
-                    if await anyio.to_thread.run_sync(self._rights, raw) is None:
+                    now_held = await anyio.to_thread.run_sync(self._rights, raw)
+                    if now_held is None:
                         return
+                    held = now_held
+                    checked_at = time.monotonic()
             except Unavailable:
                 found = []
             if last is None:
@@ -182,6 +189,7 @@ class _Stream:
                 told = {one.id for one in found}
             news = [one for one in found if one.id not in told]
             told = {one.id for one in found}
+            fully = "events:read" in held
             seen = [one for one in news if fully or one.type in _ABOUT_SESSIONS]
             if seen:
                 await _line(send, b"".join(one.told(fully=fully) for one in seen))

@@ -31,6 +31,7 @@ from idp.users.model import ACTIVE, DISABLED, LOCKED, Role, User, UserIdentifier
 STATUSES = (ACTIVE, DISABLED, LOCKED)
 _BATCH = 500
 _SHARED = ForUpdateArg(read=True)
+_NO_KEY = ForUpdateArg(key_share=True)
 # Scopes with a meaning of their own (OpenID Connect Core sections 5.4 and 11, and ours): a role
 # that could give one of these would hand out more than its name says.
 RESERVED_SCOPES = frozenset(
@@ -129,6 +130,9 @@ def set_status(unit: UnitOfWork, user: User, status: str, actor: Actor) -> None:
 
 def set_roles(unit: UnitOfWork, user: User, roles: Iterable[str], actor: Actor) -> None:
     """Gives a user exactly these roles; raises `Refused` (`unknown_role`)."""
+    hold_roles(unit)
+    # As they are now: what a role's change has made of them meanwhile would be kept otherwise.
+    unit.orm.refresh(user, with_for_update=_NO_KEY)
     held = known_roles(unit, roles)
     user.roles = [role.name for role in held]
     user.permissions = _permissions(held)
@@ -239,7 +243,8 @@ def define_role(
             raise Refused("invalid_role", "A permission has 1 to 128 ASCII characters, no spaces.")
         if permission in RESERVED_SCOPES:
             raise Refused("invalid_role", f"{permission!r} is a scope and cannot be a permission.")
-    role = unit.orm.get(Role, name, with_for_update=True)
+    hold_roles(unit, to_define=True)
+    role = unit.orm.get(Role, name)
     before = None if role is None else {"permissions": role.permissions}
     if role is None:
         role = Role(name=name)
@@ -265,6 +270,19 @@ def roles(unit: UnitOfWork, *, after: str = "", limit: int | None = None) -> lis
     return list(unit.orm.scalars(behind))
 
 
+def hold_roles(unit: UnitOfWork, *, to_define: bool = False) -> None:
+    """Keeps every role as it is until the end of this transaction; there are few.
+
+    All of them, in one order, and before any person: with those somebody had, those they get and
+    those of others who hold the same, every other order ends in a deadlock on PostgreSQL.
+    """
+    lock = _NO_KEY if to_define else _SHARED
+    held = (
+        select(Role).order_by(Role.name).with_for_update(read=lock.read, key_share=lock.key_share)
+    )
+    unit.orm.scalars(held.execution_options(populate_existing=True)).all()
+
+
 def known_roles(unit: UnitOfWork, wanted: Iterable[str]) -> list[Role]:
     """These roles, which nobody redefines until the end of this transaction.
 
@@ -281,13 +299,19 @@ def known_roles(unit: UnitOfWork, wanted: Iterable[str]) -> list[Role]:
 
 
 def _carry_to_holders(unit: UnitOfWork, name: str) -> None:
-    defined = {role.name: role for role in roles(unit)}
     # A role name is ASCII without quotes or backslashes, so it stands in the JSON text as it is.
     # As text, because the column's own type would make the pattern a JSON string.
     roles_text = type_coerce(User.roles, Text)
-    for user in unit.orm.scalars(
-        select(User).where(roles_text.contains(f'"{name}"', autoescape=True))
-    ):
+    holders = unit.orm.scalars(
+        select(User)
+        .where(roles_text.contains(f'"{name}"', autoescape=True))
+        .order_by(User.id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    ).all()
+    # Read only now: whoever held one of them up may have been given a role that was new.
+    defined = {role.name: role for role in roles(unit)}
+    for user in holders:
         user.permissions = _permissions(defined[held] for held in user.roles)
 
 

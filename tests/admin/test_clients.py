@@ -112,6 +112,21 @@ def test_nobody_gets_rights_by_way_of_an_app(
     assert management.is_above(["users:read"], frozenset({"clients:read"}))
 
 
+@pytest.mark.attack("AD-04")
+@pytest.mark.parametrize(
+    "more", [{"introspects_all": True}, {"first_party": True, "scope": "openid sessions"}]
+)
+def test_who_may_not_see_sessions_makes_no_app_that_does(idp: Idp, more: dict[str, Any]) -> None:
+    caller = program(idp, "clients:read", "clients:write")
+    assert problem(caller("POST", "/clients", json=NEW | more)) == (403, "above_you")
+    plain = caller.post("/clients", **NEW)
+    assert problem(changed(caller, plain["id"], **more)) == (403, "above_you")
+    assert caller.get(f"/clients/{plain['id']}")["scope"] == plain["scope"]
+    able = program(idp, "clients:read", "clients:write", "sessions:read", "sessions:revoke")
+    assert good(changed(able, plain["id"], **more))["id"] == plain["id"]
+    assert problem(caller("POST", f"/clients/{plain['id']}/secret", json={}))[0] == 403
+
+
 # --- rules ----------------------------------------------------------------------------------------
 
 

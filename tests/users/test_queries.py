@@ -274,3 +274,31 @@ def test_a_deployment_begins_with_roles_and_administrators_get_what_is_new(work:
         roles.ensure(unit)
         # Somebody's own role of that name: its holders are no administrators here.
         assert queries.by_id(unit, anna.id).permissions == ["docs:write"]
+
+
+def test_rights_taken_from_two_roles_at_once_are_all_gone(either_idp: Idp) -> None:
+    """Of two who change roles of one person the later knows what the earlier did."""
+    work = either_idp.work
+    with work.begin() as unit:
+        for name in ("a", "b"):
+            queries.define_role(unit, name, [f"docs:{name}"])
+    user_id = create(work, "anna", roles=["a", "b"])
+    begun = threading.Event()
+
+    def change_the_other() -> None:
+        begun.set()
+        with work.begin() as unit:
+            queries.define_role(unit, "b", [])
+
+    other = threading.Thread(target=change_the_other)
+    with work.begin() as unit:
+        queries.define_role(unit, "a", [])
+        unit.flush()
+        other.start()
+        assert begun.wait(30)
+        # It waits for this transaction, or is about to; whichever it is, nothing may be left over.
+        other.join(0.3)
+        assert other.is_alive()
+    other.join(30)
+    with work.read() as unit:
+        assert found(unit, user_id).permissions == []
