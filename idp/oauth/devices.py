@@ -6,6 +6,8 @@ condition is asked again then (XD-04): between the answer and the next poll an a
 a session ended, a consent revoked, a rule changed.
 """
 
+from dataclasses import replace
+
 from sqlalchemy import select
 
 from idp import ids
@@ -16,15 +18,15 @@ from idp.oauth import consent
 from idp.oauth.model import Authorization, Client, Consent
 from idp.policy import assurance, limits, reauthentication
 from idp.policy.assurance import Demand
+from idp.sessions import admission, beginning, lifecycle, pairing, pairing_details, queries
 from idp.sessions import approval as approvals
-from idp.sessions import beginning, lifecycle, pairing, pairing_details, queries
 from idp.sessions.approval import Approval
 from idp.sessions.beginning import Started
 from idp.sessions.device import Visit, describe
 from idp.sessions.lifecycle import EndReason
 from idp.sessions.model import Pairing, Session
 from idp.sessions.origin import Origin
-from idp.sessions.subject import subject
+from idp.sessions.subject import arriving, subject
 from idp.storage.columns import LOCKED
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.users import rules
@@ -146,6 +148,9 @@ def _session(unit: UnitOfWork, asked: Pairing, client: Client, approval: Approva
     asker = pairing_details.of(unit, asked).asker or Visit()
     proof = approval.proof(approval.standing.acr)
     origin = _origin(unit, client, approval.session, asker)
+    # Whether its person may be where it is, `beginning` asks; here, whether they may with this app.
+    there = arriving(origin.naming(describe(asker)), asker.ip, asker.place, approval.user.roles)
+    admission.require(rules.book(unit), replace(there, client_id=client.id), unit.now)
     started = beginning.start(unit, approval.user, [proof], asker, origin)
     if not isinstance(started, Started):
         # Whoever allowed it was told so before (`at_limit`); the app comes when nobody is there.

@@ -24,6 +24,8 @@ from idp.events.catalogue import (
     SignedOutEverywhere,
     UserChanged,
 )
+from idp.policy.assurance import REMEMBERED
+from idp.sessions import lifecycle
 from idp.sessions.lifecycle import EXPIRY
 from idp.sessions.model import RememberedBrowser, Session
 from idp.storage.database import HotStatement
@@ -150,7 +152,11 @@ def with_factor(unit: UnitOfWork, event: FactorRemoved | FactorSuspended) -> Non
         .order_by(RememberedBrowser.id)
     ).all()
     earned = [row.id for row in rows if event.credential in row.credentials]
-    _each(unit, earned, "factor_removed", Actor(event.actor, event.actor_id))
+    actor = Actor(event.actor, event.actor_id)
+    lifecycle.end(
+        unit, _resting_on(unit, event.user_id, earned), reason="factor_removed", actor=actor
+    )
+    _each(unit, earned, "factor_removed", actor)
 
 
 def forget_past(unit: UnitOfWork) -> int:
@@ -166,6 +172,20 @@ def forget_past(unit: UnitOfWork) -> int:
     return unit.connection.execute(
         delete(RememberedBrowser).where(RememberedBrowser.id.in_(past))
     ).rowcount
+
+
+def _resting_on(unit: UnitOfWork, user_id: str, series_ids: list[str]) -> list[str]:
+    """The running sessions that nothing else began than one of these series."""
+    rows = unit.connection.execute(
+        select(Session.id, Session.authentications).where(
+            Session.user_id == user_id,
+            Session.ended_at.is_(None),
+            Session.remembered_id.in_(series_ids),
+        )
+    )
+    return [
+        row.id for row in rows if {one["method"] for one in row.authentications} == {REMEMBERED}
+    ]
 
 
 def _living_of(unit: UnitOfWork, user_id: str) -> list[str]:

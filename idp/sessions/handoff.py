@@ -26,7 +26,7 @@ from idp.policy.limits import Full
 from idp.policy.proximity import Relation, Terms
 from idp.policy.selection import Subject
 from idp.sessions import approval as approvals
-from idp.sessions import beginning, lifecycle, pairing, pairing_details, user_code
+from idp.sessions import beginning, lifecycle, pairing, pairing_details, remember, user_code
 from idp.sessions.beginning import Started
 from idp.sessions.device import Visit, describe
 from idp.sessions.model import Pairing, Session
@@ -162,10 +162,14 @@ def approve(
     )
 
 
-def fetch(unit: UnitOfWork, asked: Pairing, visit: Visit, *, current: str | None) -> SignedIn:
-    """The session that was approved, for the browser that asked; `current` is its present secret.
+def fetch(
+    unit: UnitOfWork, asked: Pairing, visit: Visit, current: str | None, remembered: str | None
+) -> SignedIn:
+    """The session that was approved, for the browser that asked, with its cookies as they are.
 
-    Raises `Refused` when nothing is given any more; the caller turns the approval into a refusal.
+    `current` is its present secret, `remembered` what it is remembered by: where that is this person's,
+    whoever signs out of this session means it too. Raises `Refused` when nothing is given any more;
+    the caller turns the approval into a refusal.
     """
     approval = approvals.of(unit, asked)
     # How near it was has been decided; what it may get, the rules of this moment say.
@@ -190,6 +194,9 @@ def fetch(unit: UnitOfWork, asked: Pairing, visit: Visit, *, current: str | None
         # Whoever let it in was told so before (`at_limit`).
         raise approvals.refused("session_limit")
     made = started.session
+    shown = remember.read(unit, remembered, visit)
+    if shown is not None and shown.is_good and shown.user.id == approval.user.id:
+        made.remembered_id = shown.series.id
     approvals.record(unit, asked, approval, visit, made=made, name=describe(visit).label)
     if not pairing.consume(unit, asked, new_session_id=made.id):
         raise approvals.refused(approvals.TOO_LATE)

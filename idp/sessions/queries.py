@@ -60,6 +60,20 @@ def details(unit: UnitOfWork, session: Session) -> Details:
     )
 
 
+def let_in_by(unit: UnitOfWork, user_id: str, session_id: str) -> list[str]:
+    """A person's running sessions that this one let in, or that those did, whatever was wished."""
+    approvers = {
+        one.id: details_of(unit, one).get("approver_id") for one in running_of(unit, user_id)
+    }
+    known, waiting = {session_id}, [session_id]
+    while waiting:
+        approver = waiting.pop()
+        found = {one for one, by in approvers.items() if by == approver} - known
+        known |= found
+        waiting += found
+    return sorted(known - {session_id})
+
+
 def running_of(unit: UnitOfWork, user_id: str) -> list[Session]:
     """A person's running sessions, the most recently active first.
 

@@ -56,6 +56,10 @@ _PROBLEMS: dict[str, Callable[[dict[str, Any]], str | None]] = {
     "handoff": proximity.problem_with,
 }
 
+# Decided where a session begins, moves or ends, where no app is in sight: one for an app would be
+# kept and never hold.
+_OF_WHOLE_SESSIONS: frozenset[Kind] = frozenset({"timeouts", "hours", "remember", "handoff"})
+
 _OF_KIND = HotStatement(
     select(Rule.applies_to, Rule.value).where(Rule.kind == bindparam("wanted")).order_by(Rule.id)
 )
@@ -108,6 +112,10 @@ def check(
     problem = selection.problem_with(applies_to) or _PROBLEMS[kind](dict(value))
     if kind == "limits":
         problem = problem or limits.problem_with_selectors(applies_to)
+    if kind in _OF_WHOLE_SESSIONS and "client" in applies_to:
+        problem = problem or (
+            f"A {kind} rule is about a whole session, which is not one app's: leave 'client' out."
+        )
     if problem is not None:
         raise Refused("invalid_rule", problem)
     role = applies_to.get("role")

@@ -17,7 +17,7 @@ from idp.storage.unit_of_work import UnitOfWork
 from idp.users import qr
 from idp.users import queries as users
 from idp.users.throttle import network_of
-from idp.web import csrf, device, entry, errors, visitor
+from idp.web import csrf, device, entry, errors, hold, visitor
 from idp.web.http import PageRequest, WebContext, route
 from idp.web.local_path import local_path
 from idp.web.pending import asks_anew, back_to_authorize, find_pending
@@ -101,9 +101,13 @@ def scanned(context: WebContext, request: PageRequest) -> Response:
         asked = handoff.by_code(unit, request.params["code"])
     if asked is None:
         return device.unknown_code(context, request)
-    present = visitor.find(context, request)
+    present = visitor.recognised(context, request)
     if present is None:
         return visitor.to_sign_in(context, request)
+    held = hold.answer(context, request, present.session, present.hold)
+    if held is not None:
+        # Signing in would lead back here: whoever is held is signed in.
+        return held
     return context.renderer.page(
         "qr.html",
         language=request.language,
@@ -115,9 +119,12 @@ def scanned(context: WebContext, request: PageRequest) -> Response:
 
 def open_code(context: WebContext, request: PageRequest) -> Response:
     """POST /qr/{code}: the first session to open it has it."""
-    present = visitor.find(context, request)
+    present = visitor.recognised(context, request)
     if present is None:
         return visitor.to_sign_in(context, request)
+    if present.hold is not None:
+        # The form is this browser's, not the session's, so it is not kept: the page is shown anew.
+        return RedirectResponse(request.path, 303)
     with context.work.begin() as unit:
         asked = handoff.by_code(unit, request.params["code"])
         if asked is None:
@@ -151,7 +158,9 @@ def _finish(context: WebContext, request: PageRequest) -> Response:
             asked = _own(unit, request)
             if stage_of(asked, unit.now) != "approved":
                 return RedirectResponse(f"{PATH}/{asked.id}", 303)
-            signed_in = handoff.fetch(unit, asked, request.visit, current=request.session_secret)
+            signed_in = handoff.fetch(
+                unit, asked, request.visit, request.session_secret, request.remembered
+            )
             if pending is not None and not asks_anew(pending):
                 pushed.note_authentication(unit, pending.id, signed_in.session_id)
     except Unavailable:

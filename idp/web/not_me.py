@@ -114,7 +114,13 @@ def _disown(unit: UnitOfWork, request: PageRequest, visitor: Visitor) -> str:
         raise Refused(
             "own_session", "This is the session you are in now. You can sign out of it above.", 409
         )
-    lifecycle.end(unit, [session.id], reason="disowned", actor=by(visitor))
+    # Whom a stranger let in is a stranger, also where they were to go on alone.
+    let_in = [
+        one
+        for one in queries.let_in_by(unit, visitor.user.id, session.id)
+        if one != visitor.session.id
+    ]
+    lifecycle.end(unit, [session.id, *let_in], reason="disowned", actor=by(visitor))
     # Of one that had run out before, apps may still have access.
     outlived = unit.connection.scalars(
         select(Authorization.id).where(

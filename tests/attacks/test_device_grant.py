@@ -245,3 +245,13 @@ def test_tokens_are_withheld_where_the_proof_behind_the_approval_is_too_old(scen
     decide(scene.alice.browser, scene.open(scene.alice), "device-allow")
     scene.idp.clock.advance(2 * MINUTE)
     assert scene.device.wait()[1]["error"] == "interaction_required"
+
+
+@pytest.mark.attack("XD-04")
+def test_networks_of_one_app_hold_for_its_devices_too(scene: Scene) -> None:
+    with scene.idp.work.begin() as unit:
+        chosen = {"client": scene.device.client.id}
+        rules.set_rule(unit, "networks", chosen, {"allow": ["203.0.113.0/24"]}, ADMIN)
+    decide(scene.alice.browser, scene.open(scene.alice), "device-allow")
+    assert scene.device.wait()[1]["error"] == "access_denied"
+    assert [one["reason"] for one in scene.idp.events("pairing.denied")] == ["network_not_allowed"]

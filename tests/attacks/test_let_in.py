@@ -318,3 +318,59 @@ def test_it_is_never_a_device_that_was_signed_in_on_before(idp: Idp, alice: Some
     """Else whoever was let in once would be no new device at their next sign-in, with a password."""
     _, made = finished(idp, alice)
     assert made.device_hash is None
+
+
+@pytest.mark.attack("SE-11")
+def test_signing_out_of_it_forgets_the_browser_where_its_person_stayed_signed_in(
+    idp: Idp, alice: Somebody
+) -> None:
+    asked = asker(idp)
+    page = Page(asked.browser.get("/account/sign-in"))
+    page.press(
+        asked.browser, "login-submit", username=alice.user.username, password=PASSWORD, stay="yes"
+    )
+    let_in(alice.browser, asked)
+    assert asked.press("handoff-finish").status_code == 303
+    made = made_by(idp, asked)
+    assert made.remembered_id is not None
+    idp.end(made.id)
+    asked.browser.cookies.delete("idp_session")
+    assert not Page(asked.browser.get("/account/sign-in")).has("go-on")
+
+
+@pytest.mark.attack("XD-01")
+def test_a_phone_whose_session_is_held_is_led_to_the_proof_and_not_round_in_circles(
+    idp: Idp, alice: Somebody
+) -> None:
+    asked = asker(idp)
+    page = Page(alice.browser.get(asked.scanned))
+    idp.execute(
+        "UPDATE sessions SET challenge = 'reauthenticate', challenged_for = 'country', "
+        f"challenged_at = {idp.clock.now()}"
+    )
+    idp.clock.advance(SECOND)
+    response = page.press(alice.browser, "qr-open")
+    assert response.headers["location"] == asked.scanned
+    response = alice.browser.get(asked.scanned)
+    assert response.headers["location"].startswith("/step-up?")
+    proof = Page(alice.browser.get(response.headers["location"]))
+    response = proof.press(alice.browser, "factor-submit", password=PASSWORD)
+    assert response.headers["location"] == asked.scanned
+    assert scan(alice.browser, asked.scanned).has("device-deny")
+
+
+@pytest.mark.attack("XD-10")
+def test_whom_a_disowned_session_let_in_goes_with_it_also_where_they_were_to_go_on_alone(
+    idp: Idp, alice: Somebody
+) -> None:
+    asked = asker(idp)
+    answer(alice.browser, scan(alice.browser, asked.scanned), asked.number, together=False)
+    asked.press("handoff-finish")
+    assert asked.is_signed_in
+    owner = idp.session(alice.user, ip=HOME)
+    browser = idp.signed_in_browser(owner, ip=HOME)
+    page = Page(browser.get(f"/account/security/not-me?session={alice.id}"))
+    assert page.press(browser, "end-it").status_code == 303
+    assert not asked.is_signed_in
+    with idp.work.read() as unit:
+        assert [one.id for one in queries.running_of(unit, alice.user.id)] == [owner.session.id]

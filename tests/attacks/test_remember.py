@@ -456,6 +456,20 @@ def test_what_a_passkey_earned_dies_with_it(
     assert left == ["[]"]
 
 
+@pytest.mark.attack("SE-11")
+def test_a_session_that_only_the_cookie_began_ends_with_the_code_that_earned_it(
+    idp: Idp, owner: TestClient
+) -> None:
+    go_on(owner)
+    idp.execute("UPDATE remembered_browsers SET credentials = '[\"totp_1\"]'")
+    with idp.work.begin() as unit:
+        user = unit.orm.query(User).one()
+        unit.record(FactorRemoved(user_id=user.id, credential="totp_1", kind="totp", name="App"))
+    assert not is_in(owner)
+    assert [one["reason"] for one in idp.events("session.ended")][-1] == "factor_removed"
+    assert not is_greeted(owner)
+
+
 def remembered(idp: Idp, user: User, proof: Authentication, number: str) -> None:
     """A browser of this number in which somebody stays signed in."""
     visit = Visit(device_hash=ids.digest(number))

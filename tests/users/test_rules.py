@@ -102,6 +102,27 @@ def test_selectors_that_select_nothing_are_refused_with_a_sentence(
     assert refused.value.sentence.endswith(".")
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("timeouts", {"idle": 600}),
+        ("hours", {"timezone": "UTC", "from": "08:00", "to": "18:00"}),
+        ("remember", {"days": 1}),
+        ("handoff", {"acr": "aal1"}),
+        ("limits", {"maximum": 3}),
+    ],
+)
+def test_a_rule_about_whole_sessions_is_for_no_app(
+    work: Work, kind: str, value: dict[str, object]
+) -> None:
+    with work.begin() as unit:
+        rules.set_rule(unit, kind, {"country": "FR"}, value, ADMIN)
+        with pytest.raises(Refused) as refused:
+            rules.set_rule(unit, kind, {"client": "cli_1"}, value, ADMIN)
+    assert refused.value.code == "invalid_rule"
+    assert "leave 'client' out" in refused.value.sentence
+
+
 def test_one_thing_has_one_rule_in_whatever_order_its_selectors_come(work: Work) -> None:
     forth = {"country": "FR", "device_type": "phone"}
     back = {"device_type": "phone", "country": "FR"}
