@@ -31,10 +31,15 @@ class _Forms(HTMLParser):
         given = {name: value or "" for name, value in attrs}
         if tag == "form":
             self.found.append(Form(given.get("action", "")))
-        elif tag == "input" and self.found and given.get("name"):
+        elif tag == "input" and self.found and given.get("name") and _is_sent(given):
             self.found[-1].fields[given["name"]] = given.get("value", "")
         elif tag == "button" and self.found and given.get("id"):
             self.found[-1].buttons[given["id"]] = (given.get("name", ""), given.get("value", ""))
+
+
+def _is_sent(given: dict[str, str]) -> bool:
+    """A box that is not ticked is not sent."""
+    return given.get("type") not in ("checkbox", "radio") or "checked" in given
 
 
 class Person:
