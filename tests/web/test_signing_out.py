@@ -1,6 +1,7 @@
 """Signing out from the account page: one, several, others, everywhere; and the truth about it."""
 
 from collections.abc import Callable
+from urllib.parse import urlencode
 
 import pytest
 
@@ -262,4 +263,6 @@ def test_a_form_of_an_expired_session_leads_to_signing_in(idp: Idp, alice: Someb
     page = alice.sessions()
     idp.clock.advance(2 * HOUR)
     response = page.press(alice.browser, "end-everywhere")
-    assert response.headers["location"] == "/account/sign-in?next=%2Faccount%2Fsessions"
+    # By way of the page that explains the end and offers the form again.
+    kept = f"/account/session/form?of={alice.session.session.id}"
+    assert response.headers["location"] == "/account/sign-in?" + urlencode({"next": kept})
