@@ -9,6 +9,7 @@ from idp.console import (
     people,
     person,
     reports,
+    rules,
     session_list,
     session_page,
     sign_out,
@@ -17,7 +18,7 @@ from idp.web.http import WebContext
 
 # Fixed addresses before those with an id in them.
 _MODULES = (
-    home, session_list, sign_out, session_page, people, person, new_app, apps, reports,
+    home, session_list, sign_out, session_page, people, person, new_app, apps, rules, reports,
 )  # fmt: skip
 
 

@@ -10,8 +10,9 @@ from idp.console import charts
 from idp.events import log
 from idp.events.catalogue import LoginFailed, ReuseDetected
 from idp.policy import management
+from idp.users import rules
 from tests.console.conftest import Enter
-from tests.harness.provider import Idp
+from tests.harness.provider import ADMIN, Idp
 from tests.harness.workbench import ManualClock
 
 PAGES = {
@@ -26,6 +27,9 @@ PAGES = {
     "/admin/apps/new": "clients:write",
     "/admin/apps/new?kind=web": "clients:write",
     "/admin/apps/{app}": "clients:read",
+    "/admin/rules": "rules:read",
+    "/admin/rules/new?kind=limits": "rules:write",
+    "/admin/rules/{rule}": "rules:read",
     "/admin/users": "users:read",
     "/admin/users/new": "users:write",
     "/admin/users/{alice}": "users:read",
@@ -44,7 +48,11 @@ def test_a_page_is_for_people_with_its_right_and_nothing_is_there_for_others(
 ) -> None:
     needed = PAGES[path]
     alice = idp.person("alice")
-    path = path.format(alice=alice.id, session=idp.session(alice).session.id, app=idp.register().id)
+    with idp.work.begin() as unit:
+        rule = rules.set_rule(unit, "limits", {}, {"maximum": 9}, ADMIN).id
+    path = path.format(
+        rule=rule, alice=alice.id, session=idp.session(alice).session.id, app=idp.register().id
+    )
     others = [one for one in management.SCOPES if one != needed]
     assert enter(*others, username="nearly").get(path).status_code == 404
     assert enter("payments", username="nobody").get(path).status_code == 404
