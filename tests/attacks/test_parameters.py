@@ -161,7 +161,9 @@ TOKEN: dict[str, dict[str, str | None]] = {
     "grant_type": {
         "": INVALID, "x": "unsupported_grant_type", "password": "unsupported_grant_type",
         "implicit": "unsupported_grant_type", "ü": "unsupported_grant_type",
-        "urn:ietf:params:oauth:grant-type:device_code": "unsupported_grant_type",
+        "urn:ietf:params:oauth:grant-type:token-exchange": "unsupported_grant_type",
+        # Supported, but its code is missing.
+        "urn:ietf:params:oauth:grant-type:device_code": "invalid_request",
         "AUTHORIZATION_CODE": "unsupported_grant_type", "authorization_code": INVALID,
         "refresh_token": INVALID, "client_credentials": None, "client_credentials ":
         "unsupported_grant_type",

@@ -51,7 +51,8 @@ def test_every_kind_has_a_form_and_words() -> None:
 
 def test_the_page_says_what_holds_for_whom(idp: Idp, enter: Enter) -> None:
     app = idp.register(name="Payroll")
-    made(idp, "timeouts", {"idle": 1_800, "absolute": 86_400}, client=app.id)
+    made(idp, "timeouts", {"idle": 1_800, "absolute": 86_400})
+    made(idp, "assurance", {"acr": "aal2"}, client=app.id)
     made(idp, "networks", {"deny": ["198.51.100.0/24", "AS64496"]})
     made(idp, "assurance", {"scopes": {"payments": "aal2"}})
     page = text_of(enter().get("/admin/rules").text)
