@@ -14,6 +14,8 @@ from httpx2 import Response
 
 from idp.clock import DAY, MINUTE
 from idp.events.actor import Actor
+from idp.policy.assurance import Authentication
+from idp.sessions.prove import PASSWORD as BY_PASSWORD
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import factors, passkeys
 from idp.web.factor_changes import changing
@@ -151,7 +153,9 @@ def served(templates: Templates, clock: ManualClock) -> Iterator[Idp]:
 def test_an_app_need_not_wait_for_a_change_of_factors(served: Idp, holding: str) -> None:
     """OP-10: whoever keeps a change of factors open keeps every app of that person waiting."""
     user, app = served.person("alice"), served.register()
-    started = served.session(user)
+    # Proved enough for changing factors also while there is a passkey.
+    proved = [BY_PASSWORD, Authentication("totp", ("otp",), "aal1")]
+    started = served.session(user, proved=proved)
     visitor: Any = SimpleNamespace(user=user, session=started.session)
     hold: dict[str, Callable[[UnitOfWork], Any]] = {
         "changing": lambda unit: changing(unit, visitor, "change_factors"),
@@ -178,7 +182,9 @@ def test_an_app_need_not_wait_for_a_change_of_factors(served: Idp, holding: str)
 def test_factors_and_apps_do_not_lock_each_other_out(served: Idp) -> None:
     """OP-10: factors are changed while apps are signed in to, and one of the two is refused."""
     user, app = served.person("alice"), served.register()
-    started = served.session(user)
+    # Proved enough for changing factors also while there is a passkey.
+    proved = [BY_PASSWORD, Authentication("totp", ("otp",), "aal1")]
+    started = served.session(user, proved=proved)
     visitor: Any = SimpleNamespace(user=user, session=started.session)
     until, seen = time.monotonic() + 3, Counter[str]()
 

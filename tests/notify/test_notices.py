@@ -8,6 +8,7 @@ import pytest
 from idp.clock import MINUTE
 from idp.events.actor import Actor
 from idp.events.catalogue import (
+    AccountSecured,
     DeviceTrusted,
     EmailChangeAsked,
     EmailChanged,
@@ -226,7 +227,12 @@ def test_a_request_that_was_reported_is_told_with_its_address_and_no_device(
 
 
 def test_every_told_event_has_a_notice() -> None:
-    told = {kind for kind, _, _, _ in NOTICES} | {EmailChanged, LimitReached, PairingReported}
+    told = {kind for kind, _, _, _ in NOTICES} | {
+        AccountSecured,
+        EmailChanged,
+        LimitReached,
+        PairingReported,
+    }
     assert told == set(notices.TOLD)
 
 
