@@ -50,7 +50,7 @@ def test_somebody_stays_signed_in_and_is_asked_where_it_matters(
     close(alice)
     # Back at an app: greeted, one button, and in.
     page = alice.open_app(world.app_one)
-    expect(page.locator("h1")).to_have_text("Welcome back, Alice Martin")
+    expect(page.get_by_role("heading", name="Welcome back, Alice Martin")).to_be_visible()
     require_accessible(page)
     page.locator("#go-on").click()
     is_signed_in(page)
@@ -64,7 +64,7 @@ def test_somebody_stays_signed_in_and_is_asked_where_it_matters(
     page.get_by_role("link", name="Security", exact=True).click()
     expect(page.locator("#remembered li")).to_have_count(1)
     page.locator("#change-password").click()
-    expect(page.locator("h1")).to_have_text("Enter your password")
+    expect(page.get_by_role("heading", name="Enter your password")).to_be_visible()
     page.locator("#password").fill(PASSWORD)
     page.locator("#factor-submit").click()
     expect(page).to_have_url(f"{world.issuer}/account/security/password")
