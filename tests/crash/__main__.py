@@ -1,4 +1,7 @@
-"""`python -m tests.crash --kills 200`: the storm at full length, against real server processes."""
+"""`python -m tests.crash --kills 200`: the storm at full length, against real server processes.
+
+`--nodes 2 --kills 300` is two nodes on one PostgreSQL and one Redis. `--victim any` kills those, too.
+"""
 
 import argparse
 import sys
@@ -6,8 +9,11 @@ import tempfile
 import time
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import get_args
 
 from tests.crash.storm import storm
+from tests.crash.victims import Kind
+from tests.harness import redis_server
 from tests.harness.deployment import prepare
 from tests.harness.history import shown
 from tests.harness.postgres_outage import own_postgres
@@ -18,23 +24,32 @@ from tests.harness.server_process import Forking, Launch, Spawning
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--nodes", type=int, default=1, help="several share PostgreSQL and Redis")
     parser.add_argument("--clients", type=int, default=6)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument(
-        "--victim", choices=("server", "database"), default="server", help="database: PostgreSQL"
+        "--victim",
+        choices=(*get_args(Kind), "any"),
+        default="server",
+        help="database: PostgreSQL; any: each time one of all there are",
     )
     parser.add_argument("--fork", action="store_true", help="fork servers: starts take less time")
     chosen = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="idp-crash-")))
         templates = Templates(folder)
-        postgres = None
-        if chosen.victim == "database":
+        victims: tuple[Kind, ...] = (chosen.victim,)
+        if chosen.victim == "any":
+            victims = get_args(Kind)
+        postgres = redis = None
+        if chosen.nodes > 1 or "redis" in victims:
+            redis = stack.enter_context(redis_server.running())
+        if "database" in victims:
             postgres = stack.enter_context(own_postgres())
             url = postgres.url
             prepare(url)
-        elif chosen.database == "sqlite":
+        elif chosen.database == "sqlite" and chosen.nodes == 1:
             url = templates.sqlite(folder / "idp.db")
         else:
             url = stack.enter_context(templates.postgres())
@@ -47,15 +62,19 @@ def main() -> None:
             if number % 10 == 0:
                 say(f"{number} kills, {time.monotonic() - begun:.0f} s")
 
-        say(f"{chosen.database}, killing the {chosen.victim}, seed {chosen.seed}")
+        kind = "SQLite" if url.startswith("sqlite") else "PostgreSQL"
+        say(f"nodes {chosen.nodes}, {kind}, victim {chosen.victim}, seed {chosen.seed}")
         report = storm(
             url,
             folder,
             launch,
             kills=chosen.kills,
+            nodes=chosen.nodes,
             clients=chosen.clients,
             seed=chosen.seed,
+            victims=victims,
             postgres=postgres,
+            redis=redis,
             progress=progress,
         )
     for line in report.lines():

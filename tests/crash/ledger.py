@@ -27,6 +27,7 @@ def contradictions(
         *_nothing_acknowledged_is_missing(world, sessions, authorizations),
         *_deadlines_are_as_defined(sessions),
         *_every_app_was_told(deployment, world, sessions, authorizations, receivers),
+        *limits_held(sessions, {world.people[name]: n for name, n in world.limits.items()}),
     ]
 
 
@@ -102,6 +103,22 @@ def _deadlines_are_as_defined(sessions: Rows) -> list[str]:
         if row["idle_at"] != row["last_active_at"] + row["idle_timeout"]
     ]
     return wrong + (["I6: absolute deadlines were moved"] if len(absolute) > 1 else [])
+
+
+def limits_held(sessions: Rows, limits: Mapping[str, int]) -> list[str]:
+    """I7: at no instant a person had more sessions than they may have; `limits` by their id."""
+    wrong = []
+    for user_id, most in limits.items():
+        theirs = [row for row in sessions if row["user_id"] == user_id]
+        # The one that gives way and the one that takes its place do so in one transaction.
+        changes = [(row["created_at"], 1) for row in theirs]
+        changes += [(row["ended_at"], -1) for row in theirs if row["ended_at"]]
+        running = 0
+        for at, change in sorted(changes):
+            running += change
+            if running > most:
+                wrong.append(f"I7: {user_id} had {running} sessions at {at}, of {most}")
+    return wrong
 
 
 def _every_app_was_told(

@@ -6,6 +6,7 @@ it does not know it treats as unknown, and does again as a good client would.
 """
 
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -30,6 +31,7 @@ from tests.harness.provider import PASSWORD, Flow
 API = "/api/v1/users/sessions"
 # Seconds between two operations of one client.
 THINKING = (0.005, 0.04)
+_SIGNED_IN_AS = re.compile(r"Signed in as </span>([^<]*)<")
 
 
 class TurnedAway(Exception):
@@ -43,11 +45,12 @@ class Client(threading.Thread):
         super().__init__(name=f"client {number}")
         self.world = world
         self.history = world.history
-        self.name_ = world.people[number % len(world.people)]
+        self.name_ = list(world.people)[number % len(world.people)]
         self.person: Subject = f"person:{self.name_}"
         self.random = random.Random(f"{seed} {number}")
-        self.wire = Wire(world.port)
-        self.browser = Browser(world.port)
+        # Where there are several nodes they take turns: what one did the next must know.
+        self.wire = Wire(*world.ports)
+        self.browser = Browser(*world.ports)
         self.session: Subject | None = None
         self.session_id: str | None = None
         self.mine: list[Held] = []
@@ -101,9 +104,11 @@ class Client(threading.Thread):
 
     def sign_in(self) -> None:
         self.browser.close()
-        self.browser = Browser(self.world.port)
+        self.browser = Browser(*self.world.ports)
         form = self.browser.sign_in_form()
-        op = self.begin("sign in")
+        # At the limit another session of this person gives way.
+        pushed_out = [self.person] if self.name_ in self.world.limits else []
+        op = self.begin("sign in", may_end=pushed_out)
         answer = self.noted(
             op, self.browser.wire.exchange(self.browser.signing_in(self.name_, PASSWORD, form))
         )
@@ -113,15 +118,25 @@ class Client(threading.Thread):
             op.answered("refused")
             return
         self.session, self.session_id = f"session:{digest(secret)}", None
+        self.world.secrets.add(secret)
         self.mine = []
         self.history.hangs_on(self.session, self.person, since=op.invoked)
         self.world.signed_in[self.person].append(self.session)
         op.facts["session"] = self.session
         op.answered("ok", alive=[self.session])
 
+    def sign_in_anew(self) -> None:
+        """With another browser; the session in this one goes on, and nobody comes back to it."""
+        self.session = None
+        self.sign_in()
+
     def page(self) -> None:
-        op = self.begin("page")
-        self.saw_session(op, self.noted(op, self.browser.get("/account/sessions")).status == 200)
+        op = self.begin("page", belongs_to=self.name_)
+        answer = self.noted(op, self.browser.get("/account/sessions"))
+        shown = _SIGNED_IN_AS.search(answer.body.decode())
+        if answer.status == 200 and shown is not None:
+            op.facts["sub"] = shown[1]
+        self.saw_session(op, answer.status == 200)
 
     def saw_session(self, op: Op, is_alive: bool) -> None:
         """Notes that the browser's session was alive, or that it is over and a new one is due."""
@@ -168,16 +183,19 @@ class Client(threading.Thread):
             found = {"dead": [grant]} if op.may_end else {"found_dead": [grant]}
             op.answered("refused", **found)
             return None
+        claims = claims_of(str(said["id_token"]))
+        op.facts |= {"sub": claims["sub"], "belongs_to": self.world.people[self.name_]}
         held = Held(
             app,
             self.person,
             self.session,
-            str(claims_of(str(said["id_token"]))["sid"]),
+            str(claims["sid"]),
             grant,
             str(said["access_token"]),
             str(said["refresh_token"]),
             str(said["id_token"]),
         )
+        self.world.secrets.update(held.tokens(), [held.id_token, code])
         for token in held.tokens():
             self.history.hangs_on(token_subject(token), grant, since=begun)
         op.answered("ok", alive=[grant])
@@ -219,6 +237,7 @@ class Client(threading.Thread):
                 self.history.hangs_on(made, held.subject, since=op.invoked)
             held.access_token = str(said["access_token"])
             held.refresh_token = str(said["refresh_token"])
+            self.world.secrets.update(held.tokens())
             held.tried_at = None
             op.facts["successor"] = token_subject(held.refresh_token)
             op.answered("ok", alive=[held.subject])
@@ -249,12 +268,13 @@ class Client(threading.Thread):
             # The last ones mostly, and any of all that ever were.
             recent = self.random.random() < 0.7
             held = self.random.choice(self.world.grants[-40:] if recent else self.world.grants)
-            self.introspect_this(self.random.choice(held.tokens()))
+            self.introspect_this(held, self.random.choice(held.tokens()))
 
-    def introspect_this(self, token: str) -> None:
-        op = self.begin("introspect", token=token_subject(token))
-        answer = self.noted(op, self.wire.exchange(self.world.resource.introspecting(token)))
-        if json_of(answer).get("active"):
+    def introspect_this(self, held: Held, token: str) -> None:
+        op = self.begin("introspect", token=token_subject(token), belongs_to=self.world.owner(held))
+        said = json_of(self.noted(op, self.wire.exchange(self.world.resource.introspecting(token))))
+        if said.get("active"):
+            op.facts["sub"] = said["sub"]
             op.answered("ok", alive=[token_subject(token)])
         else:
             op.answered("ok", found_dead=[token_subject(token)])
@@ -263,9 +283,12 @@ class Client(threading.Thread):
         if self.world.grants:
             held = self.random.choice(self.world.grants[-40:])
             token = held.access_token
-            op = self.begin("userinfo", token=token_subject(token))
+            op = self.begin(
+                "userinfo", token=token_subject(token), belongs_to=self.world.owner(held)
+            )
             answer = self.noted(op, self.wire.exchange(held.app.asking("GET", "/userinfo", token)))
             if answer.status == 200:
+                op.facts["sub"] = json_of(answer)["sub"]
                 op.answered("ok", alive=[token_subject(token)])
             else:
                 op.answered("refused", found_dead=[token_subject(token)])
@@ -323,7 +346,7 @@ class Client(threading.Thread):
         if held is None:
             return
         op = self.begin("end by app", may_end=[held.session], session=held.session_id)
-        request = Browser(self.world.port).getting(f"/logout?id_token_hint={held.id_token}")
+        request = Browser(*self.world.ports).getting(f"/logout?id_token_hint={held.id_token}")
         answer = self.noted(op, self.wire.exchange(request))
         op.answered("ok" if answer.status == 303 else "refused", dead=[held.session])
 
@@ -356,6 +379,7 @@ _TABLE = (
     (Client.userinfo, 8),
     (Client.new_grant, 9),
     (Client.page, 4),
+    (Client.sign_in_anew, 1),
     (Client.revoke, 6),
     (Client.end_by_page, 2),
     (Client.end_by_api, 2),

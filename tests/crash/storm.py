@@ -1,5 +1,8 @@
-"""Killing a server again and again under load, and judging what clients, receivers and the database
-say afterwards (FT-01, FT-04).
+"""Killing servers again and again under load, and judging what clients, receivers and the database
+say afterwards (FT-01, FT-04, FT-05, FT-07).
+
+With several nodes clients go from one to the other at every request, and to the next when one is
+gone. What is killed stands in `victims`.
 """
 
 import random
@@ -7,29 +10,34 @@ import statistics
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tests.crash import ledger
 from tests.crash.load import Client
+from tests.crash.victims import DatabaseVictim, Kind, RedisVictim, ServerVictim, Victim
 from tests.crash.world import World
 from tests.harness import history
 from tests.harness.deployment import Deployment, deployment
-from tests.harness.load_clients import Browser, Lost, NotSent
+from tests.harness.load_clients import Lost, NotSent
 from tests.harness.postgres_outage import OwnPostgres
+from tests.harness.provider import PASSWORD
 from tests.harness.receivers import Receiver, Receivers, late, listening, saying
+from tests.harness.redis_server import RedisServer
 from tests.harness.server_process import Launch, Server, environment, reserved_port, until
+from tests.harness.workbench import SECRET
 
-# Seconds between readiness and the next kill, what must have been answered in between even on a
-# slow machine, and how often a server is killed before it is ready.
+# Seconds between readiness and the next kill, and what must have been answered in between even on a
+# slow machine.
 BETWEEN = (0.2, 1.0)
 LEAST_DONE = 25
-KILLED_WHILE_STARTING = 0.1
 GRACE = 10
 PEOPLE = ("alice", "bob", "carol")
+# One of them may not have as many sessions as they like.
+LIMITS = {"carol": 2}
 # A claim whose holder was killed is sent again when its lease has run out.
 DRAINING = 90.0
 
@@ -43,6 +51,7 @@ class Report:
     operations: Counter[tuple[str, history.Outcome]]
     answers: Counter[str]
     ready_after: list[float]
+    struck: Counter[str]
     sessions_ended: int
     logouts_told: int
     logouts_repeated: int
@@ -57,16 +66,25 @@ class Report:
             by_kind[kind] += n if outcome != "not sent" else 0
         ready = sorted(self.ready_after)
         return [
-            f"kills {self.kills}, {self.seconds:.0f} s, {done} operations "
+            f"kills {self.kills} ({', '.join(f'{what} {n}' for what, n in self.struck.items())}), "
+            f"{self.seconds:.0f} s, {done} operations "
             f"({done / self.seconds:.0f} a second), {unknown} of unknown outcome",
             f"violations {len(self.violations)}",
-            f"ready again after (s): median {statistics.median(ready):.2f}, "
-            f"95 % {ready[int(0.95 * (len(ready) - 1))]:.2f}, most {ready[-1]:.2f}",
+            *_times(ready),
             "operations: " + ", ".join(f"{kind} {n}" for kind, n in by_kind.most_common()),
             "answers: " + ", ".join(f"{what} {n}" for what, n in self.answers.most_common()),
             f"sessions ended {self.sessions_ended}, logouts told {self.logouts_told}, "
             f"of them again {self.logouts_repeated}",
         ]
+
+
+def _times(ready: list[float]) -> list[str]:
+    if not ready:
+        return []
+    return [
+        f"ready again after (s): median {statistics.median(ready):.2f}, "
+        f"95 % {ready[int(0.95 * (len(ready) - 1))]:.2f}, most {ready[-1]:.2f}"
+    ]
 
 
 def storm(
@@ -75,43 +93,58 @@ def storm(
     launch: Launch,
     *,
     kills: int,
+    nodes: int = 1,
     clients: int = 6,
     seed: int = 0,
     doom: Mapping[str, Any] | None = None,
+    victims: Sequence[Kind] = ("server",),
     postgres: OwnPostgres | None = None,
+    redis: RedisServer | None = None,
     after_kill: Callable[[], object] = lambda: None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Report:
-    """Runs a load, kills the server `kills` times, and gives what came of it.
+    """Runs a load, kills one of `victims` `kills` times, and gives what came of it.
 
-    With `postgres` the database is killed instead. `after_kill` is done while the victim is dead;
-    `progress` is told the number of each kill.
+    `postgres` is the server behind `url`, where it is to be killed; nodes share `redis`, if given.
+    `after_kill` is done while the victim is dead; `progress` is told the number of each kill.
     """
     # Tokens outlive the storm, so that one found dead was ended by somebody.
     settings = environment(
         url, IDP_TOKENS__ACCESS_LIFETIME="86400", IDP_TOKENS__REFRESH_GRACE=str(GRACE)
     )
+    if redis is not None:
+        settings["IDP_REDIS_URL"] = redis.url
     with ExitStack() as stack:
-        server = Server(launch, stack.enter_context(reserved_port()), folder, settings)
+        servers = [
+            Server(launch, stack.enter_context(reserved_port()), folder, settings)
+            for _ in range(nodes)
+        ]
+        # What stands before the nodes would make them one.
+        settings["IDP_URL"] = servers[0].issuer
         receivers = stack.enter_context(listening())
-        made = deployment(url, [server])
+        made = deployment(url, servers)
         stack.callback(made.close)
         world, told = _populate(made, receivers)
         # So that a restart is the first to open the database after the kill, and recovers it.
         made.work.database.close()
-        stack.callback(server.stop)
-        server.start(doom=doom)
+        for server in servers:
+            stack.callback(server.stop)
+            server.start(doom=doom)
         world.up.set()
         threads = [Client(world, number, seed) for number in range(clients)]
         begun = time.monotonic()
+        struck: Counter[str] = Counter()
         try:
             for thread in threads:
                 thread.start()
             drawn = random.Random(seed)
-            victim: Victim = ServerVictim(server, doom, drawn)
+            able: dict[Kind, Victim] = {"server": ServerVictim(servers, doom, drawn)}
             if postgres is not None:
-                victim = DatabaseVictim(postgres, server)
-            for number in _kill(victim, world, kills, drawn, after_kill):
+                able["database"] = DatabaseVictim(postgres, servers)
+            if redis is not None:
+                able["redis"] = RedisVictim(redis, drawn)
+            chosen = [able[kind] for kind in victims]
+            for number in _kill(chosen, world, kills, drawn, struck, after_kill):
                 progress(number)
         finally:
             world.over.set()
@@ -124,15 +157,20 @@ def storm(
                 raise thread.problem
         _look_once_more(world)
         until(lambda: _owed(made) == 0, "every logout is delivered", within=DRAINING)
-        server.stop()
-        return _judged(made, world, told, server, kills=kills, seconds=seconds)
+        for server in servers:
+            server.stop()
+        return _judged(made, world, told, struck, kills=kills, seconds=seconds)
 
 
 def _populate(made: Deployment, receivers: Receivers) -> tuple[World, dict[str, Receiver]]:
-    for name in PEOPLE:
-        made.person(name)
-    # Nobody has to go for want of room: a session found ended was ended by somebody.
+    made.role("limited")
+    people = {
+        name: made.person(name, roles=["limited"] if name in LIMITS else []) for name in PEOPLE
+    }
+    # Nobody else has to go for want of room: a session found ended was ended by somebody.
     made.limit_sessions(1_000)
+    for most in LIMITS.values():
+        made.limit_sessions(most, role="limited")
     told: dict[str, Receiver] = {}
     apps = []
     flaky = _now_and_then(saying("200 OK"), saying("500 Internal Server Error"))
@@ -143,7 +181,8 @@ def _populate(made: Deployment, receivers: Receivers) -> tuple[World, dict[str, 
     apps.append(made.app("An app that takes no messages"))
     apps.append(made.app("An app with JWTs", access_token_format="jwt"))
     resource = made.app("API", introspects_all=1)
-    world = World(made.port, list(PEOPLE), apps, resource, grace=float(GRACE))
+    world = World(made.ports, people, LIMITS, apps, resource, grace=float(GRACE))
+    world.secrets.update([PASSWORD, SECRET])
     return world, told
 
 
@@ -160,62 +199,13 @@ def _now_and_then(usual: Any, seldom: Any) -> Any:
     return answer
 
 
-class Victim(Protocol):
-    """What is killed and comes back."""
-
-    def kill(self) -> None: ...
-
-    def revive(self) -> None:
-        """Gives control back when requests are answered again."""
-
-
-@dataclass
-class ServerVictim:
-    """The provider's own process; now and then it dies again before it is ready."""
-
-    server: Server
-    doom: Mapping[str, Any] | None
-    drawn: random.Random
-
-    def kill(self) -> None:
-        self.server.kill()
-
-    def revive(self) -> None:
-        if self.drawn.random() < KILLED_WHILE_STARTING:
-            self.server.begin(doom=self.doom)
-            usual = statistics.median(self.server.ready_after)
-            threading.Event().wait(self.drawn.uniform(0, 1.2 * usual))
-            self.server.kill()
-        self.server.start(doom=self.doom)
-
-
-@dataclass
-class DatabaseVictim:
-    """PostgreSQL under the provider, which stays up and says 503 meanwhile."""
-
-    postgres: OwnPostgres
-    server: Server
-
-    def kill(self) -> None:
-        self.postgres.crash()
-
-    def revive(self) -> None:
-        self.postgres.start()
-        begun = time.monotonic()
-        until(lambda: _is_well(self.server.port), "the database is used again", within=30)
-        self.server.ready_after.append(time.monotonic() - begun)
-
-
-def _is_well(port: int) -> bool:
-    browser = Browser(port)
-    try:
-        return browser.get("/healthz").status == 200
-    finally:
-        browser.close()
-
-
 def _kill(
-    victim: Victim, world: World, kills: int, drawn: random.Random, after: Callable[[], object]
+    victims: Sequence[Victim],
+    world: World,
+    kills: int,
+    drawn: random.Random,
+    struck: Counter[str],
+    after: Callable[[], object],
 ) -> Iterator[int]:
     """Kills and revives, so many times; gives the number of each once all is well."""
     calm = threading.Event()  # never set: waited on for its time alone
@@ -223,8 +213,8 @@ def _kill(
         enough = world.done() + LEAST_DONE
         calm.wait(drawn.uniform(*BETWEEN))
         until(lambda enough=enough: world.done() >= enough, "the clients go on", within=60)
-        world.up.clear()
-        victim.kill()
+        victim = drawn.choice(victims)
+        struck[victim.kill(world.up)] += 1
         after()
         victim.revive()
         world.up.set()
@@ -238,7 +228,7 @@ def _look_once_more(world: World) -> None:
     try:
         for held in world.grants:
             for token in held.tokens():
-                after.introspect_this(token)
+                after.introspect_this(held, token)
         ended = {subject for op in world.history.ops for subject in op.may_end}
         for held in world.grants:
             if ended.isdisjoint(world.history.lineage(held.subject)):
@@ -257,7 +247,7 @@ def _judged(
     made: Deployment,
     world: World,
     told: dict[str, Receiver],
-    server: Server,
+    struck: Counter[str],
     *,
     kills: int,
     seconds: float,
@@ -267,6 +257,7 @@ def _judged(
     if world.answers["500"]:
         violations.append(f"I9: {world.answers['500']} answers were 500")
     violations += _integrity(made)
+    violations += _said_in_logs(made, world)
     arrived = sum(len(receiver.requests) for receiver in told.values())
     deliveries = int(made.scalar("SELECT count(*) FROM deliveries"))
     return Report(
@@ -274,7 +265,8 @@ def _judged(
         seconds=seconds,
         operations=world.history.count(),
         answers=world.answers,
-        ready_after=server.ready_after[1:],
+        ready_after=[one for server in made.servers for one in server.ready_after[1:]],
+        struck=struck,
         sessions_ended=int(made.scalar("SELECT count(*) FROM sessions WHERE ended_at IS NOT NULL")),
         logouts_told=arrived,
         logouts_repeated=arrived - deliveries,
@@ -287,3 +279,10 @@ def _integrity(made: Deployment) -> list[str]:
         return []
     found = made.scalar("PRAGMA integrity_check")
     return [] if found == "ok" else [f"the database is damaged: {found}"]
+
+
+def _said_in_logs(made: Deployment, world: World) -> list[str]:
+    """I12: nothing that was anybody's secret stands in a log."""
+    said = "".join(server.log.read_text(errors="replace") for server in made.servers)
+    found = [secret for secret in world.secrets if secret in said]
+    return [f"I12: {len(found)} secrets are in the logs"] if found else []

@@ -117,6 +117,14 @@ def test_a_refresh_token_that_is_honoured_after_the_grace_is_seen() -> None:
     assert _wrong(history) == ["I2"]
 
 
+def test_a_token_that_is_said_to_be_of_somebody_else_is_seen() -> None:
+    history = _history()
+    _op(history, "introspect", 1, 2, facts={"sub": "alice", "belongs_to": "alice"})
+    assert _wrong(history) == []
+    _op(history, "introspect", 3, 4, facts={"sub": "bob", "belongs_to": "alice"})
+    assert _wrong(history) == ["I8"]
+
+
 def test_a_code_that_is_redeemed_twice_is_seen() -> None:
     history = _history()
     for at in (1, 3):

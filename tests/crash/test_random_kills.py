@@ -1,9 +1,10 @@
-"""SIGKILL at random moments under load (FT-01, FT-04): nothing acknowledged is undone or lost.
+"""SIGKILL at random moments under load (FT-01, FT-04, FT-05, FT-07): nothing acknowledged is undone
+or lost.
 
-By default twenty kills on SQLite and a few on PostgreSQL; `CRASH_KILLS=200` for more, or
-`python -m tests.crash --kills 200`. A kill of the process is not a loss of power: what the operating
-system had taken is written. That SQLite and PostgreSQL also ask the disk is a setting, which is
-looked at here as well.
+By default twenty kills of one node on SQLite, and a few of two nodes on PostgreSQL, of their Redis and
+of PostgreSQL itself; `CRASH_KILLS=200` for more, or `python -m tests.crash --kills 200`. A kill of the
+process is not a loss of power: what the operating system had taken is written. That SQLite and
+PostgreSQL also ask the disk is a setting, which is looked at here as well.
 """
 
 import os
@@ -16,6 +17,7 @@ import pytest
 from tests.crash.conftest import MORTAL, Say
 from tests.crash.forgetful_disk import forget_newest_commits
 from tests.crash.storm import storm
+from tests.harness import redis_server
 from tests.harness.deployment import deployment, prepare
 from tests.harness.history import shown
 from tests.harness.postgres_outage import own_postgres
@@ -41,15 +43,35 @@ def test_nothing_acknowledged_is_undone_or_lost_by_kills_on_sqlite(
 
 @pytest.mark.crash
 @pytest.mark.postgres
+@pytest.mark.redis
 @pytest.mark.timeout(60 + 10 * KILLS)
-def test_nothing_acknowledged_is_undone_or_lost_by_kills_on_postgresql(
+def test_nothing_acknowledged_is_undone_or_lost_by_kills_of_either_of_two_nodes(
     tmp_path: Path, templates: Templates, forking: Forking, say: Say
 ) -> None:
-    with templates.postgres() as url:
-        report = storm(url, tmp_path, forking, kills=KILLS_POSTGRES, doom=MORTAL)
+    """No request sticks to a node: what one did the other knows at the next request."""
+    with templates.postgres() as url, redis_server.running() as redis:
+        kills = KILLS_POSTGRES + 2
+        report = storm(url, tmp_path, forking, nodes=2, kills=kills, doom=MORTAL, redis=redis)
     for line in report.lines():
         say(line)
     assert not report.violations, shown(report.violations)
+
+
+@pytest.mark.crash
+@pytest.mark.postgres
+@pytest.mark.redis
+@pytest.mark.timeout(60 + 10 * KILLS)
+def test_nobody_notices_that_redis_is_killed_or_emptied_under_two_nodes(
+    tmp_path: Path, templates: Templates, forking: Forking, say: Say
+) -> None:
+    with templates.postgres() as url, redis_server.running() as redis:
+        kills = KILLS_POSTGRES
+        report = storm(url, tmp_path, forking, nodes=2, kills=kills, victims=["redis"], redis=redis)
+    for line in report.lines():
+        say(line)
+    assert not report.violations, shown(report.violations)
+    unanswered = {"lost", "not sent", "500", "503"} & set(report.answers)
+    assert not unanswered, report.answers
 
 
 @pytest.mark.crash
@@ -61,7 +83,16 @@ def test_nothing_acknowledged_is_undone_or_lost_by_crashes_of_postgresql_itself(
     with own_postgres() as postgres:
         prepare(postgres.url)
         kills = max(3, KILLS_POSTGRES // 2)
-        report = storm(postgres.url, tmp_path, forking, kills=kills, doom=MORTAL, postgres=postgres)
+        report = storm(
+            postgres.url,
+            tmp_path,
+            forking,
+            nodes=2,
+            kills=kills,
+            doom=MORTAL,
+            victims=["database"],
+            postgres=postgres,
+        )
     for line in report.lines():
         say(line)
     assert not report.violations, shown(report.violations)

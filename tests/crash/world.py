@@ -33,8 +33,12 @@ class Held:
 class World:
     """What all clients share."""
 
-    port: int
-    people: list[str]
+    # Of every node; the first is the one whose name stands in addresses.
+    ports: list[int]
+    # Their ids, by name.
+    people: dict[str, str]
+    # Who may have so many sessions; the others have room for all.
+    limits: dict[str, int]
     apps: list[AppAt]
     resource: AppAt
     # Seconds in which a refresh may be asked for again.
@@ -51,6 +55,12 @@ class World:
         default_factory=lambda: defaultdict(list)
     )
     answers: Counter[str] = field(default_factory=Counter)
+    # What was given to somebody and is nobody else's: it may stand in no log.
+    secrets: set[str] = field(default_factory=set)
+
+    def owner(self, held: Held) -> str:
+        """The id of the person whose grant this is."""
+        return self.people[held.person.removeprefix("person:")]
 
     def done(self) -> int:
         """How many requests were answered well so far."""

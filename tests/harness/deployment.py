@@ -90,10 +90,18 @@ class Deployment:
             client, secret = clients.create(unit, **(wanted | values), actor=ADMIN)
             return AppAt(self.port, Registered(client.id, secret, CALLBACK))
 
-    def limit_sessions(self, maximum: int, at_limit: AtLimit = "end_oldest") -> None:
+    def role(self, name: str) -> None:
+        """A role that gives no rights, for rules to select people by."""
+        with self.work.begin() as unit:
+            queries.define_role(unit, name, [])
+
+    def limit_sessions(
+        self, maximum: int, at_limit: AtLimit = "end_oldest", **selecting: str
+    ) -> None:
+        """For everybody, or for those that `selecting` means (`role="nurse"`)."""
         value = {"maximum": maximum, "at_limit": at_limit}
         with self.work.begin() as unit:
-            rules.set_rule(unit, "limits", {}, value, ADMIN)
+            rules.set_rule(unit, "limits", selecting, value, ADMIN)
 
     def rows(self, statement: str, **values: Any) -> list[Mapping[str, Any]]:
         """The rows of a query, as they stand now."""

@@ -171,6 +171,15 @@ def codes_are_used_once(history: History) -> list[str]:
     return [f"I3: {code} was redeemed {n} times" for code, n in successes.items() if n > 1]
 
 
+def nobody_is_taken_for_another(history: History) -> list[str]:
+    """I8: whoever a token or cookie was said to be of, it was its own person."""
+    return [
+        f"I8: {op} was of somebody else"
+        for op in history.ops
+        if "sub" in op.facts and op.facts["sub"] != op.facts["belongs_to"]
+    ]
+
+
 def contradictions(history: History, *, grace: float) -> list[str]:
     """Everything in a history that cannot be true of a correct provider; `grace` in seconds."""
     return [
@@ -178,6 +187,7 @@ def contradictions(history: History, *, grace: float) -> list[str]:
         *nothing_ends_by_itself(history),
         *refreshes_never_fork(history, grace=grace),
         *codes_are_used_once(history),
+        *nobody_is_taken_for_another(history),
     ]
 
 

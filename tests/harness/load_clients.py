@@ -10,6 +10,7 @@ import re
 import selectors
 import socket
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,37 +36,55 @@ class Lost(Exception):
 
 
 class Wire:
-    """One keep-alive connection, opened when it is needed."""
+    """A keep-alive connection to each node of a deployment, opened when it is needed.
 
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self._socket: socket.socket | None = None
+    The nodes take turns, request by request: nothing may stick to one of them. Where nobody takes
+    the connection the next node is asked, and it is its turn after a lost answer, too.
+    """
+
+    def __init__(self, *ports: int) -> None:
+        self._turns = deque(ports)
+        self._sockets: dict[int, socket.socket] = {}
 
     def exchange(self, request: bytes) -> Answer:
         """The answer to a request; raises `NotSent` or `Lost`."""
-        if self._socket is None:
-            self._socket = connect(self.port)
-        reader = Reader()
+        port = self._taken()
+        connection, reader = self._sockets[port], Reader()
         try:
-            self._socket.sendall(request)
+            connection.sendall(request)
             while True:
-                data = self._socket.recv(262_144)
+                data = connection.recv(262_144)
                 if not data:
                     raise ConnectionResetError("the server hung up")
                 answer = reader.feed(data)
                 if answer is not None:
                     break
         except OSError as problem:
-            self.close()
+            self._hang_up(port)
             raise Lost(str(problem)) from None
         if b"\r\nconnection: close" in answer.head.lower():
-            self.close()
+            self._hang_up(port)
         return answer
 
     def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        for port in tuple(self._sockets):
+            self._hang_up(port)
+
+    def _taken(self) -> int:
+        """The node whose turn it is, and that has taken a connection."""
+        for _ in range(len(self._turns)):
+            port = self._turns[0]
+            self._turns.rotate(-1)
+            try:
+                if port not in self._sockets:
+                    self._sockets[port] = connect(port)
+            except NotSent:
+                continue
+            return port
+        raise NotSent(f"nobody at {sorted(self._turns)}")
+
+    def _hang_up(self, port: int) -> None:
+        self._sockets.pop(port).close()
 
 
 def connect(port: int) -> socket.socket:
@@ -127,11 +146,14 @@ def burst(ports: Sequence[int], requests: Sequence[bytes], *, within: float = 60
 
 
 class Browser:
-    """A person's browser: cookies, the sign-in form, the account page."""
+    """A person's browser: cookies, the sign-in form, the account page.
 
-    def __init__(self, port: int) -> None:
+    It speaks to `port` by name, and to the nodes at `others` in turn with it.
+    """
+
+    def __init__(self, port: int, *others: int) -> None:
         self.port = port
-        self.wire = Wire(port)
+        self.wire = Wire(port, *others)
         self.cookies = Cookies()
 
     def get(self, path: str) -> Answer:
