@@ -94,6 +94,7 @@ class Idp:
         return TestClient(self.app, base_url=ISSUER, client=(ip, 4711), follow_redirects=False)
 
     def close(self) -> None:
+        self.app.provider.store.close()
         self.app.provider.outbound.close()
         self.app.provider.atlas.close()
         self.work.database.close()
