@@ -17,6 +17,7 @@ from idp.cli import (
     geo,
     keys,
     openapi,
+    registration,
     role,
     rules,
     serve,
@@ -43,6 +44,7 @@ app.command()(openapi.openapi)
 app.add_typer(user.app, name="user")
 app.add_typer(role.app, name="role")
 app.add_typer(client.app, name="client")
+app.add_typer(registration.app, name="registration")
 app.add_typer(factors.app, name="factors")
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(rules.app, name="rules")

@@ -24,6 +24,7 @@ Prefix = Literal[
     "par",
     "rem",
     "blk",
+    "ini",
 ]
 
 

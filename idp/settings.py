@@ -305,6 +305,10 @@ class Settings(BaseSettings):
     history_days: int = Field(
         90, ge=1, le=3_650, description="days that ended sessions stay visible"
     )
+    registration: bool = Field(
+        False,
+        description="apps may register themselves at `/register`, with a token from an administrator",
+    )
     tokens: TokenSettings = TokenSettings()
     password: PasswordSettings = PasswordSettings()
     throttle: ThrottleSettings = ThrottleSettings()

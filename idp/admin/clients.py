@@ -7,7 +7,7 @@ the management API are given only by whoever has them (AD-04), and only to a cli
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
-from sqlalchemy import or_, select
+from sqlalchemy import not_, or_, select
 
 from idp.admin import access, paging
 from idp.admin.answering import require_match
@@ -99,6 +99,10 @@ class Client(Model):
     introspects_all: bool
     enabled: bool
     created_at: Moment
+    registered_with: Annotated[
+        str | None,
+        Field(description="The initial access token that it registered itself with, if it did."),
+    ]
 
 
 class NewlyMade(Client):
@@ -119,6 +123,13 @@ class ClientQuery(PageQuery):
     q: (
         Annotated[
             str, Field(min_length=1, max_length=120, description="A part of a name, or an id.")
+        ]
+        | Nothing
+    ) = None
+    origin: (
+        Annotated[
+            Literal["registered", "administrator"],
+            Field(description="Those that registered themselves, or those that did not."),
         ]
         | Nothing
     ) = None
@@ -150,6 +161,9 @@ def list_clients(call: Call, query: ClientQuery) -> ClientPage:
         wanted = wanted.where(
             or_(ClientRow.id == query.q, ClientRow.name.contains(query.q, autoescape=True))
         )
+    if query.origin is not None:
+        is_own = ClientRow.registered_with.is_not(None)
+        wanted = wanted.where(is_own if query.origin == "registered" else not_(is_own))
     if after is not None:
         wanted = wanted.where(paging.above((ClientRow.name, ClientRow.id), after))
     found = list(call.unit.orm.scalars(wanted.limit(query.page_size + 1)))

@@ -10,6 +10,7 @@ from idp.admin import (
     clients,
     credentials,
     events,
+    initial_access,
     roles,
     rules,
     sessions,
@@ -20,7 +21,17 @@ from idp.admin.operation import ROOT, Operation
 from idp.web import json_api
 from idp.web.http import WebContext
 
-_MODULES = (users, credentials, roles, sessions, bulk_sessions, clients, rules, events)
+_MODULES = (
+    users,
+    credentials,
+    roles,
+    sessions,
+    bulk_sessions,
+    clients,
+    initial_access,
+    rules,
+    events,
+)
 OPERATIONS: tuple[Operation, ...] = tuple(one for module in _MODULES for one in module.OPERATIONS)
 
 

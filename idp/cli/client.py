@@ -353,4 +353,5 @@ def _described(client: Client) -> dict[str, Any]:
     data["require_pkce"] = bool(client.require_pkce)
     data["enabled"] = client.disabled_at is None
     data["created_at"] = moment(client.created_at)
+    data["registered_with"] = client.registered_with
     return data

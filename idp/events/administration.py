@@ -8,9 +8,10 @@ from idp.events.event import Event
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientCreated(Event):
-    """A client was registered."""
+    """A client was created; `registered_with` is the initial access token if it registered itself."""
 
     type: ClassVar[str] = "client.created"
+    registered_with: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,26 @@ class ClientChanged(Event):
 
     type: ClassVar[str] = "client.changed"
     changed: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InitialAccessAllowed(Event):
+    """An administrator made an initial access token, with which apps may register themselves."""
+
+    type: ClassVar[str] = "initial_access.allowed"
+    token: str
+    scope: str
+    grant_types: list[str]
+    redirect_hosts: list[str]
+    uses: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InitialAccessRevoked(Event):
+    """An administrator took an initial access token back; what registered with it stays."""
+
+    type: ClassVar[str] = "initial_access.revoked"
+    token: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,8 @@ from idp.events.administration import BulkSignOutAsked as BulkSignOutAsked
 from idp.events.administration import BulkSignOutDone as BulkSignOutDone
 from idp.events.administration import ClientChanged as ClientChanged
 from idp.events.administration import ClientCreated as ClientCreated
+from idp.events.administration import InitialAccessAllowed as InitialAccessAllowed
+from idp.events.administration import InitialAccessRevoked as InitialAccessRevoked
 from idp.events.administration import KeysRotated as KeysRotated
 from idp.events.administration import RuleChanged as RuleChanged
 from idp.events.administration import RulesApplied as RulesApplied

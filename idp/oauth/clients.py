@@ -73,6 +73,7 @@ def create(
     client_uri: str | None = None,
     minimum_acr: str | None = None,
     client_id: str | None = None,
+    registered_with: str | None = None,
     actor: Actor,
 ) -> tuple[Client, str | None]:
     """Registers a client; gives it and, for secret-based methods, the secret, shown only now.
@@ -110,17 +111,29 @@ def create(
         minimum_acr=minimum_acr,
         token_generation=1,
         created_at=unit.now,
+        registered_with=registered_with,
     )
     _check(unit, client)
     if unit.orm.get(Client, client.id) is not None:
         raise Refused("client_exists", "A client with this identifier exists already.", 409)
     unit.orm.add(client)
-    unit.record(ClientCreated(actor=actor.kind, actor_id=actor.id, client_id=client.id))
+    unit.record(
+        ClientCreated(
+            actor=actor.kind,
+            actor_id=actor.id,
+            client_id=client.id,
+            registered_with=registered_with,
+        )
+    )
     return client, secret
 
 
 def change(unit: UnitOfWork, client: Client, *, actor: Actor, **values: Any) -> None:
-    """Changes metadata of a client; refuses what may not be changed or is not valid."""
+    """Changes metadata of a client; refuses what may not be changed or is not valid.
+
+    An app that registered itself and was changed by an administrator changes itself no more: it
+    would take back what they did.
+    """
     unknown = set(values) - CHANGEABLE
     if unknown:
         raise Refused("invalid_client_metadata", f"Cannot be changed: {', '.join(sorted(unknown))}")
@@ -129,6 +142,8 @@ def change(unit: UnitOfWork, client: Client, *, actor: Actor, **values: Any) -> 
         setattr(client, name, values[name])
     _check(unit, client)
     if changed:
+        if actor.kind == "admin":
+            client.registration_hash = client.previous_registration_hash = None
         unit.record(_changed(client, changed, actor))
 
 
@@ -267,6 +282,11 @@ def _problems(client: Client) -> list[str | None]:
         None
         if client.management or not rights.rights_in(client.scope.split())
         else "Only a management client may have scopes of the management API.",
+        None
+        if client.registered_with is None
+        or not (client.first_party or client.management or client.introspects_all)
+        else "An app that registered itself stays a stranger: people are asked before it gets "
+        "anything, it manages nothing, and it checks only its own tokens.",
         None
         if not client.management or not client.audience
         else "The tokens of a management client are for this server alone: leave audience out.",

@@ -10,6 +10,7 @@ from idp.oauth.client_auth import ASSERTION_ALGORITHMS, METHODS
 from idp.oauth.keys import ALGORITHMS
 from idp.oauth.server import GRANT_TYPES
 from idp.policy.assurance import LADDER
+from idp.settings import Settings
 
 SCOPES = (
     "openid", "profile", "email", "address", "phone", "offline_access", "roles", "sessions",
@@ -17,8 +18,10 @@ SCOPES = (
 LOCALES = ("en",)
 
 
-def document(issuer: str) -> dict[str, Any]:
+def document(settings: Settings) -> dict[str, Any]:
     """The metadata for both well-known locations."""
+    issuer = settings.issuer
+    registering = {"registration_endpoint": f"{issuer}/register"} if settings.registration else {}
     confidential = [method for method in METHODS if method != "none"]
     return {
         "issuer": issuer,
@@ -30,6 +33,7 @@ def document(issuer: str) -> dict[str, Any]:
         "revocation_endpoint": f"{issuer}/revoke",
         "end_session_endpoint": f"{issuer}/logout",
         "device_authorization_endpoint": f"{issuer}/device_authorization",
+        **registering,
         "scopes_supported": list(SCOPES),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],

@@ -63,6 +63,33 @@ class Client(Base):
     token_generation: Mapped[int] = mapped_column(Integer, default=1)
     created_at: Mapped[Instant] = mapped_column(Microseconds)
     disabled_at: Mapped[Instant | None] = mapped_column(Microseconds)
+    # The initial access token an app registered itself with (RFC 7591); NULL: administrators did.
+    registered_with: Mapped[str | None] = mapped_column(String(40))
+    # SHA-256 of the tokens by which it manages its registration (RFC 7592): the newest, and the one
+    # before until the newest is seen. None left: only administrators change it.
+    registration_hash: Mapped[str | None] = mapped_column(String(64))
+    previous_registration_hash: Mapped[str | None] = mapped_column(String(64))
+
+
+class InitialAccessToken(Base):
+    """Leave for apps to register themselves, so many times, within bounds (RFC 7591 section 3)."""
+
+    __tablename__ = "initial_access_tokens"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    # For administrators: whom it was given to.
+    name: Mapped[str] = mapped_column(String(120))
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    # The most that apps registered with it may have; it holds for their later changes as well.
+    scope: Mapped[str] = mapped_column(Text)
+    grant_types: Mapped[list[str]] = mapped_column(Json)
+    redirect_hosts: Mapped[list[str]] = mapped_column(Json)
+    uses: Mapped[int] = mapped_column(Integer)
+    uses_left: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[Instant] = mapped_column(Microseconds)
+    created_by: Mapped[str] = mapped_column(String(64))
+    expires_at: Mapped[Instant] = mapped_column(Microseconds)
+    revoked_at: Mapped[Instant | None] = mapped_column(Microseconds)
 
 
 class Authorization(Base):

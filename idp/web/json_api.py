@@ -22,8 +22,7 @@ MEDIA_TYPE = "application/json"
 
 def api_route(context: WebContext, path: str, handlers: Mapping[str, Handler]) -> Route:
     """A route of an API, by method; whatever is refused there is answered as a problem."""
-    # A bearer token is never sent by a browser on its own: there is no forgery to guard against.
-    kind = Kind(MEDIA_TYPE, _no_guard, refuse)
+    kind = Kind(MEDIA_TYPE, no_guard, refuse)
     return route(context, path, kind, {name: _challenging(one) for name, one in handlers.items()})
 
 
@@ -66,7 +65,8 @@ def _challenging(handler: Handler) -> Handler:
     return answer
 
 
-def _no_guard(context: WebContext, request: PageRequest) -> None:
+def no_guard(context: WebContext, request: PageRequest) -> None:
+    """The guard of what takes bearer tokens: no browser sends one on its own, so nothing is forged."""
     del context, request
 
 

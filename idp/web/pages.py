@@ -22,6 +22,7 @@ from idp.web import (
     password,
     recover,
     recovery_codes,
+    register,
     remembered,
     second_factor,
     security,
@@ -63,6 +64,7 @@ _MODULES = (
     signed_out,
     dev_mail,
     well_known,
+    register,
 )
 
 

@@ -67,7 +67,7 @@ class ProtocolEndpoints:
         self.shell = Shell(provider)
         self.settings = provider.settings
         self._trusted_proxies = networks(provider.settings.trusted_proxies)
-        metadata = orjson.dumps(discovery.document(self.settings.issuer))
+        metadata = orjson.dumps(discovery.document(self.settings))
         etag = f'"{hashlib.sha256(metadata).hexdigest()[:32]}"'
         self._metadata = (metadata, etag)
         self.by_path: dict[str, Callable[[Scope, Receive, Send], Awaitable[None]]] = {

@@ -168,6 +168,7 @@ ASK_FOR_PROOF = {
     "remove_factor", "reset_factors", "send_password_link",
     "define_role",
     "create_client", "change_client", "disable_client", "enable_client", "rotate_client_secret",
+    "allow_registration",
     "create_rule", "change_rule", "remove_rule",
     "revoke_sessions", "rotate_keys",
 }  # fmt: skip
@@ -233,6 +234,7 @@ EXAMPLES = {
     "set_roles": {"roles": []},
     "define_role": {"permissions": []},
     "create_client": {"name": "x"},
+    "allow_registration": {"name": "x"},
     "change_client": {"name": "x"},
     "rotate_client_secret": {},
     "create_rule": {"kind": "limits", "value": {"maximum": 3}},

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from idp.oauth import initial_access, registration
 from idp.policy import management
 from tests.admin.conftest import Caller, good, problem, program
-from tests.harness.provider import CALLBACK, Idp, Registered
+from tests.harness.provider import ADMIN, CALLBACK, Idp, Registered
 
 NEW = {"name": "Notes", "redirect_uris": [CALLBACK]}
 
@@ -289,3 +290,47 @@ def test_keys_are_seen_and_rotated(idp: Idp, robot: Caller) -> None:
     published = idp.browser().get("/jwks").json()["keys"]
     assert {one["kid"] for one in published} == set(after)
     assert "private" not in str(robot.get("/keys"))
+
+
+# --- apps that register themselves ----------------------------------------------------------------
+
+
+def test_leave_to_register_is_given_seen_and_taken_back(either_idp: Idp) -> None:
+    caller = program(either_idp, "clients:read", "clients:write")
+    body = {"name": "Partners", "redirect_hosts": [".partner.example"], "uses": 3}
+    key = {"Idempotency-Key": "partners-0123456789"}
+    made = good(caller("POST", "/initial-access", json=body, headers=key))
+    assert made["initial_access_token"].startswith("idp_ini_")
+    assert good(caller("POST", "/initial-access", json=body, headers=key)) == made
+    shown = {name: one for name, one in made.items() if name != "initial_access_token"}
+    assert caller.get("/initial-access")["items"] == [shown]
+    assert (shown["uses_left"], shown["is_good"], shown["scope"]) == (
+        3,
+        True,
+        "openid profile email",
+    )
+    gone = caller.post(f"/initial-access/{made['id']}/revoke", reason="done")
+    assert gone["is_good"] is False
+    kinds = [one["type"] for one in either_idp.events() if one["type"].startswith("initial_access")]
+    assert kinds == ["initial_access.allowed", "initial_access.revoked"]
+    unknown = caller("POST", "/initial-access/ini_none/revoke", json={"reason": "x"})
+    assert problem(unknown) == (404, "initial_access_not_found")
+    wide = caller("POST", "/initial-access", json={"name": "All", "redirect_hosts": ["*"]})
+    assert problem(wide) == (400, "invalid_initial_access")
+
+
+def test_apps_that_registered_themselves_are_told_apart(idp: Idp, robot: Caller) -> None:
+    ours = robot.post("/clients", **NEW)
+    assert ours["registered_with"] is None
+    with idp.work.begin() as unit:
+        leave = initial_access.allow(
+            unit, name="x", scope="openid", grant_types=["authorization_code"],
+            redirect_hosts=["notes.example"], uses=1, seconds=60, actor=ADMIN,
+        )  # fmt: skip
+        said = {"redirect_uris": ["https://notes.example/"]}
+        stranger = registration.register(unit, said, initial_token=leave[1]).client.id
+    (found,) = robot.get("/clients", origin="registered")["items"]
+    assert (found["id"], found["registered_with"]) == (stranger, leave[0].id)
+    others = [one["id"] for one in robot.get("/clients", origin="administrator")["items"]]
+    assert ours["id"] in others
+    assert stranger not in others

@@ -788,3 +788,16 @@ def test_sessions_of_anybody_are_searched_and_ended(ready: Terminal, idp: Idp) -
     assert event["session_id"] == far.session.id
     assert '"because":"left"' in event["data"]
     assert ready.ok("sessions", "revoke", "--all", "--reason", "drill", "--yes")["ended"] == 1
+
+
+def test_leave_to_register_is_shown_once_and_taken_back(ready: Terminal) -> None:
+    host = ("--redirect-host", "notes.example")
+    made = ready("registration", "allow", "Notes team", *host, "--uses", "2", "--json").json
+    assert made["initial_access_token"].startswith("idp_ini_")
+    listed = ready("registration", "list", "--json")
+    assert made["initial_access_token"] not in listed.out
+    assert [one["uses_left"] for one in listed.json] == [2]
+    assert "notes.example" in ready("registration", "list").out
+    assert ready("registration", "revoke", made["id"], "--json").json["is_good"] is False
+    assert ready("registration", "revoke", "ini_none").code == 1
+    assert ready("registration", "allow", "Everybody").code == 1

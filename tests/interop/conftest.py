@@ -8,6 +8,8 @@ import pytest
 
 from tests.interop import processes, provider, registrations
 
+CONTROL_TOKEN = "control-initial-access-0123456789"
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -17,6 +19,7 @@ class Stage:
     issuer: str
     app_port: int
     clients: dict[str, dict[str, Any]]
+    initial_access_token: str
     user: dict[str, str] = field(
         default_factory=lambda: {"username": "alice", "password": provider.PASSWORD}
     )
@@ -31,6 +34,7 @@ class Stage:
             "api": registrations.API,
             "service_scope": provider.API_SCOPE,
             "clients": self.clients,
+            "initial_access_token": self.initial_access_token,
             **more,
         }
 
@@ -41,8 +45,9 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     port, app_port = processes.free_port(), processes.free_port()
     wanted = registrations.clients(app_port)
     registered = provider.prepare(folder, port, people=["alice"], registrations=wanted)
-    with processes.ours(folder, port):
-        yield Stage("idp", provider.issuer(port), app_port, _told(wanted, registered))
+    token = provider.initial_access(folder, port)
+    with processes.ours(folder, port, IDP_REGISTRATION="true"):
+        yield Stage("idp", provider.issuer(port), app_port, _told(wanted, registered), token)
 
 
 @pytest.fixture(scope="session")
@@ -56,9 +61,11 @@ def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         "api": registrations.API,
         "interactions": "development",
         "clients": list(registered.values()),
+        "initial_access_token": CONTROL_TOKEN,
     }
     with processes.control(folder, configuration):
-        yield Stage("control", provider.issuer(port), app_port, _told(wanted, registered))
+        told = _told(wanted, registered)
+        yield Stage("control", provider.issuer(port), app_port, told, CONTROL_TOKEN)
 
 
 def _told(

@@ -2,7 +2,7 @@
 // what the benchmark is compared with. Everything is kept in memory unless OIDC_REDIS is set.
 //
 // Reads one JSON configuration from standard input: {port, clients: [RFC 7591 metadata], api,
-// interactions: "development" | "minimal"}; prints one line when it listens.
+// interactions: "development" | "minimal", initial_access_token?}; prints one line when it listens.
 
 import * as jose from 'jose';
 import { Provider } from 'oidc-provider';
@@ -57,6 +57,10 @@ const provider = new Provider(issuer, {
     rpInitiatedLogout: { enabled: true },
     backchannelLogout: { enabled: true },
     userinfo: { enabled: true },
+    ...(options.initial_access_token && {
+      registration: { enabled: true, initialAccessToken: options.initial_access_token },
+      registrationManagement: { enabled: true, rotateRegistrationAccessToken: () => true },
+    }),
     resourceIndicators: {
       enabled: true,
       useGrantedResource: () => true,

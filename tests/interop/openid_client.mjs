@@ -2,7 +2,8 @@
 //
 // Reads one JSON configuration from standard input:
 //   {provider: "idp" | "control", issuer, user: {username, password}, redirect_uri,
-//    post_logout_redirect_uri, clients: {name: {client_id, client_secret?, jwk?}}, api, features?}
+//    post_logout_redirect_uri, clients: {name: {client_id, client_secret?, jwk?}}, api,
+//    initial_access_token, features?}
 // and prints one JSON line per feature: {feature, ok, detail}. The same script is run against our
 // provider and against npm `oidc-provider`; only drivers.mjs knows the difference.
 
@@ -325,6 +326,49 @@ const features = {
       client.pollDeviceAuthorizationGrant(config, { ...asked, interval: 1 }),
     );
     assert.equal(error.error, 'access_denied');
+  },
+
+  async dynamic_registration() {
+    const metadata = {
+      client_name: 'A stranger',
+      redirect_uris: [options.redirect_uri],
+      grant_types: ['authorization_code', 'refresh_token'],
+      response_types: ['code'],
+      // What it does with the secret it gets, unless told otherwise; RFC 7591 has another default.
+      token_endpoint_auth_method: 'client_secret_post',
+    };
+    const register = (token) =>
+      client.dynamicClientRegistration(new URL(options.issuer), metadata, undefined, {
+        initialAccessToken: token,
+        execute: [client.allowInsecureRequests],
+      });
+    await assert.rejects(register('not-a-token'));
+    const config = await register(options.initial_access_token);
+    configurations.set('registered', config);
+    const { tokens, claims } = await signIn('registered');
+    assert.equal(jose.decodeProtectedHeader(tokens.id_token).alg, 'RS256');
+    const registered = config.clientMetadata();
+    assert.ok([claims.aud].flat().includes(registered.client_id));
+    const manage = (method, token, body) =>
+      fetch(registered.registration_client_uri, {
+        method,
+        headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+        body: body && JSON.stringify(body),
+      });
+    const changed = await manage('PUT', registered.registration_access_token, {
+      ...metadata,
+      client_id: registered.client_id,
+      client_secret: registered.client_secret,
+      client_name: 'A friend',
+    });
+    const answer = await changed.json();
+    assert.equal(changed.status, 200, JSON.stringify(answer));
+    assert.equal(answer.client_name, 'A friend');
+    const read = await manage('GET', answer.registration_access_token);
+    assert.equal((await read.json()).client_name, 'A friend');
+    assert.equal((await manage('GET', registered.registration_access_token)).status, 401);
+    assert.equal((await manage('DELETE', answer.registration_access_token)).status, 204);
+    await assert.rejects(client.refreshTokenGrant(config, tokens.refresh_token), { status: 401 });
   },
 
   async rp_initiated_logout() {

@@ -13,6 +13,7 @@ from idp import settings as deployment
 from idp.app import assemble
 from idp.events.actor import Actor
 from idp.oauth import clients
+from idp.oauth import initial_access as initial_access_tokens
 from idp.settings import OutboundSettings
 from idp.storage import migrations
 from idp.users import queries as users
@@ -94,3 +95,22 @@ def prepare(
     finally:
         work.database.close()
     return registered
+
+
+def initial_access(folder: Path, port: int) -> str:
+    """A token with which a stranger's app may register itself, once, at localhost."""
+    work = assemble(settings_of(folder, port))
+    try:
+        with work.begin() as unit:
+            return initial_access_tokens.allow(
+                unit,
+                name="strangers",
+                scope="openid profile email",
+                grant_types=["authorization_code", "refresh_token"],
+                redirect_hosts=["localhost"],
+                uses=1,
+                seconds=3_600,
+                actor=_TESTS,
+            )[1]
+    finally:
+        work.database.close()

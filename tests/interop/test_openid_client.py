@@ -32,6 +32,7 @@ FEATURES = [
     "jwt_access_token",
     "device_grant",
     "device_grant_denied",
+    "dynamic_registration",
     "rp_initiated_logout",
 ]
 
