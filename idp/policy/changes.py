@@ -2,9 +2,10 @@
 
 Pure. A session is compared with where and on what it was used last: its address, the network and the
 country of that address, and the device (browser and system by name, and the number we gave the
-browser). What is not known on one side is not a change. Phones roam and addresses are handed out
-anew, so a new address or network goes on by default; another country within one session, or another
-device with one cookie, is answered by asking for a proof.
+browser). What is not known on one side is not a change, but for that number: whoever has a session's
+cookie without it took one cookie and not the browser. Phones roam and addresses are handed out anew,
+so a new address or network goes on by default; another country within one session, or another device
+with one cookie, is answered by asking for a proof.
 """
 
 import re
@@ -65,7 +66,7 @@ def changed(before: Surroundings, now: Surroundings) -> tuple[Change, ...]:
     differs: dict[Change, bool] = {
         "device": _is_another(before.browser, now.browser)
         or _is_another(before.os, now.os)
-        or _differ(before.device_hash, now.device_hash),
+        or _left_behind(before.device_hash, now.device_hash),
         "country": _differ(before.country, now.country),
         "network": _differ(before.asn, now.asn),
         "ip": _differ(before.address, now.address),
@@ -105,3 +106,11 @@ def _is_another(before: str | None, now: str | None) -> bool:
 
 def _differ(before: object, now: object) -> bool:
     return before is not None and now is not None and before != now
+
+
+def _left_behind(before: str | None, now: str | None) -> bool:
+    """Whether a session that has a browser is used without it: it comes from another, or says nothing.
+
+    One without (on a shared device, or let in by another) is not tied to the first that shows up.
+    """
+    return before is not None and before != now

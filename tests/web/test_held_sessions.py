@@ -274,6 +274,32 @@ def test_a_cookie_carried_into_another_browser_of_the_same_kind_is_noticed(
     held(thief.get("/account/sessions"))
 
 
+@pytest.mark.attack("SE-16")
+def test_a_session_cookie_alone_is_worth_nothing_at_its_first_request(
+    idp: Idp, alice: Traveller, app: Registered
+) -> None:
+    """Same browser by name, same address, and no number of the browser: it was simply left out."""
+    thief = Traveller(idp, alice.user)
+    for path in ("/account/sessions", "/account/apps"):
+        thief.jar = {"idp_session": alice.jar["idp_session"]}
+        held(thief.get(path))
+    thief.jar = {"idp_session": alice.jar["idp_session"]}
+    assert thief.authorize(app, prompt="none")["error"] == "login_required"
+    [challenged] = idp.events("session.challenged")
+    assert challenged["reason"] == "device"
+
+
+def test_a_browser_that_lost_its_number_proves_itself_once_and_goes_on(
+    idp: Idp, alice: Traveller
+) -> None:
+    del alice.jar["idp_device"]
+    page = Page(alice.get(held(alice.get("/account/sessions"))))
+    idp.clock.advance(SECOND)
+    assert alice.press(page, "factor-submit", password=PASSWORD).status_code == 303
+    assert alice.get("/account/sessions").status_code == 200
+    assert alice.get("/account/apps").status_code == 200
+
+
 @pytest.mark.parametrize("prompt", [None, "none", "login"])
 def test_an_app_gets_no_code_from_a_held_session_and_one_after_the_proof(
     idp: Idp, alice: Traveller, app: Registered, prompt: str | None
