@@ -72,7 +72,8 @@ class SignedOutEverywhere(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitReached(Event):
-    """A sign-in met a limit of sessions; so many `ended`, or nothing began (`at_limit` says why)."""
+    """A sign-in met a limit of sessions; so many `ended`, or nothing began, as `at_limit` says or for
+    want of a proof."""
 
     type: ClassVar[str] = "session.limit_reached"
     limit: int

@@ -5,11 +5,12 @@ type, in a network, in a country. It is met when a session of its kind begins, a
 that kind give way; `per` makes it hold for each address, device type or country by itself. Limits
 that count different things hold side by side; a rule for a role takes the place of the one that
 counts the same for everybody. What is not known (an address, a country) is counted by no limit that
-asks for it.
+asks for it. A session that proves nothing (a browser that stays signed in) pushes out nobody who did:
+else a cookie in a drawer would sign its owner out where they work.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -22,6 +23,8 @@ MAXIMUM_DEFAULT = 15
 AtLimit = Literal["end_oldest", "ask", "block"]
 # From the mildest to the strictest.
 BEHAVIOURS: tuple[AtLimit, ...] = get_args(AtLimit)
+# What a session that begins has proved.
+Proving = Literal["something", "nothing"]
 Per = Literal["ip", "device_type", "country"]
 PERS: tuple[Per, ...] = get_args(Per)
 
@@ -58,6 +61,7 @@ class Running:
     last_active_at: Instant
     created_at: Instant
     is_kept: bool = False
+    is_proved: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +132,17 @@ def used(limit: Limit, running: Sequence[Running]) -> int:
     return max(Counter(one for one in values if one is not None).values(), default=0)
 
 
-def decide(limits: Iterable[Limit], running: Sequence[Running], newcomer: Subject) -> Decision:
+def decide(
+    limits: Iterable[Limit],
+    running: Sequence[Running],
+    newcomer: Subject,
+    *,
+    proving: Proving = "something",
+) -> Decision:
     """What the beginning of `newcomer` beside `running` leads to.
 
-    Of several limits that are met at once the strictest behaviour counts.
+    Of several limits that are met at once the strictest behaviour counts. For one that proves nothing
+    only sessions give way in which nothing is proved either; where that is not enough, it is blocked.
     """
     met = [one for one in limits if one.concerns(newcomer) and _excess(one, running, newcomer) > 0]
     if not met:
@@ -141,7 +152,11 @@ def decide(limits: Iterable[Limit], running: Sequence[Running], newcomer: Subjec
     # What people are told: of several the one that lets them have least.
     limit = min(deciding, key=lambda one: one.maximum)
     if at_limit == "end_oldest":
-        return Ends(limit, _give_way(met, running, newcomer))
+        spared = () if proving == "something" else [one for one in running if one.is_proved]
+        leaving = _give_way(met, running, newcomer, sparing=spared)
+        left = [one for one in running if one.id not in leaving]
+        if not any(_excess(one, left, newcomer) > 0 for one in met):
+            return Ends(limit, leaving)
     counted = tuple(
         one.id
         for one in _in_order(running)
@@ -188,12 +203,19 @@ def _excess(limit: Limit, running: Iterable[Running], newcomer: Subject) -> int:
 
 
 def _give_way(
-    limits: Sequence[Limit], running: Sequence[Running], newcomer: Subject
+    limits: Sequence[Limit],
+    running: Sequence[Running],
+    newcomer: Subject,
+    *,
+    sparing: Collection[Running] = (),
 ) -> tuple[str, ...]:
-    """Who goes so that each of the limits holds: in the order of giving way, and nobody in vain."""
+    """Who goes so that each of the limits holds: in the order of giving way, and nobody in vain.
+
+    Nobody in `sparing` goes, so that there may be too few.
+    """
     over = [_excess(limit, running, newcomer) for limit in limits]
     leaving: list[tuple[Running, list[int]]] = []
-    for one in _in_order(running):
+    for one in _in_order(one for one in running if one not in sparing):
         counting = [at for at, each in enumerate(limits) if each.counts(one.subject, newcomer)]
         if any(over[at] > 0 for at in counting):
             leaving.append((one, counting))

@@ -12,8 +12,8 @@ from idp import ids
 from idp.errors import Refused
 from idp.events.actor import SYSTEM, Actor
 from idp.events.catalogue import LimitReached, SessionStarted
-from idp.policy import deadlines, limits, network
-from idp.policy.assurance import Authentication
+from idp.policy import assurance, deadlines, limits, network
+from idp.policy.assurance import LADDER, Authentication
 from idp.policy.deadlines import Deadlines, Ownership
 from idp.sessions import admission, expiry, lifecycle, place, queries, room
 from idp.sessions.device import Visit, describe
@@ -47,7 +47,8 @@ def start(
     """Begins a session for `user`, who `proved` it, where there is room for it.
 
     At a limit room is made as the rule says: those that rested longest end, or those of `giving_way`
-    if they are enough. Else nothing begins or ends, and what comes back says why. `instead_of` is a
+    if they are enough; for whom nothing was proved for, nobody ends who proved something. Else nothing
+    begins or ends, and what comes back says why. `instead_of` is a
     session that the caller ends if this one begins: it takes no place any more. On a device that
     others use too (`ownership`) the session is temporary, and the device is not known for it.
     Raises `Refused`: `user_not_active`, or what `admission` says.
@@ -61,11 +62,13 @@ def start(
     over = [instead_of] if instead_of is not None else []
     # They take no place, and end for the reason they have.
     expiry.end_expired_of(unit, user.id)
-    met = decision = room.decide(unit, book, user, subject, without=over)
+    earned = assurance.earned((one.method, one.acr) for one in proved)
+    proving: limits.Proving = "nothing" if earned == LADDER[0] else "something"
+    met = decision = room.decide(unit, book, user, subject, proving=proving, without=over)
     chosen: list[str] = []
     if isinstance(met, limits.MustChoose) and giving_way:
         chosen = [one for one in met.candidates if one in giving_way]
-        decision = room.decide(unit, book, user, subject, without=[*over, *chosen])
+        decision = room.decide(unit, book, user, subject, proving=proving, without=[*over, *chosen])
     if isinstance(decision, limits.MustChoose | limits.Blocked):
         # All that was met, not only what is still missing: nothing of the choice is carried out.
         full = met if isinstance(met, limits.MustChoose) else decision
@@ -98,7 +101,8 @@ def foreseen(
     Decided anew when it begins.
     """
     subject = arriving(origin.naming(describe(visit)), visit.ip, visit.place, user.roles)
-    decision = room.decide(unit, rules.book(unit), user, subject)
+    # Whoever lets it in has proved enough for it.
+    decision = room.decide(unit, rules.book(unit), user, subject, proving="something")
     return decision if isinstance(decision, limits.MustChoose | limits.Blocked) else None
 
 

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from sqlalchemy import and_, bindparam, null, or_, select
 
 from idp.policy import limits
+from idp.policy.assurance import LADDER
 from idp.policy.limits import Running
 from idp.policy.selection import Book, Subject
 from idp.sessions.model import Session
@@ -28,6 +29,7 @@ _RUNNING = HotStatement(
         Session.last_active_at,
         Session.created_at,
         or_(Session.kept == 1, TrustedDevice.id != null()),
+        Session.acr,
     )
     .outerjoin(
         TrustedDevice,
@@ -56,9 +58,12 @@ def running(unit: UnitOfWork, user_id: str) -> list[Running]:
             last_active_at=last_active_at,
             created_at=created_at,
             is_kept=bool(is_kept),
+            is_proved=acr != LADDER[0],
         )
-        for session_id, kind, address, asn, country, last_active_at, created_at, is_kept in rows
-    ]
+        for (
+            session_id, kind, address, asn, country, last_active_at, created_at, is_kept, acr,
+        ) in rows
+    ]  # fmt: skip
 
 
 def decide(
@@ -67,8 +72,10 @@ def decide(
     user: User,
     newcomer: Subject,
     *,
+    proving: limits.Proving,
     without: Collection[str] = (),
 ) -> limits.Decision:
     """What the beginning of a session leads to, once those in `without` are over."""
     beside = [one for one in running(unit, user.id) if one.id not in without]
-    return limits.decide(limits.possible(book["limits"], user.roles), beside, newcomer)
+    possible = limits.possible(book["limits"], user.roles)
+    return limits.decide(possible, beside, newcomer, proving=proving)

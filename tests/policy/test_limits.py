@@ -133,10 +133,11 @@ def test_which_sessions_a_limit_counts(
 
 
 def running(text: str) -> list[Running]:
-    """Sessions such as "a1 b2* c3/phone d4@office": id, last active, kept, device type, address."""
+    """Sessions such as "a1 b2* c3/phone d4@office e5?": id, last active, kept, device type, address,
+    nothing proved."""
     made = []
     for one in text.split():
-        name, _, place = one.partition("@")
+        name, _, place = one.rstrip("?").partition("@")
         name, _, device_type = name.partition("/")
         made.append(
             Running(
@@ -147,6 +148,7 @@ def running(text: str) -> list[Running]:
                 last_active_at=int(name[1:].rstrip("*")),
                 created_at=0,
                 is_kept=name.endswith("*"),
+                is_proved=not one.endswith("?"),
             )
         )
     return made
@@ -185,6 +187,26 @@ def test_who_gives_way(found: list[Limit], beside: str, leaving: str) -> None:
     decision = limits.decide(found, running(beside), PHONE_HERE)
     assert (decision.ids if isinstance(decision, Ends) else ()) == tuple(leaving)
     assert isinstance(decision, Ends if leaving else Room)
+
+
+@pytest.mark.parametrize(
+    "found, beside, decision",
+    [
+        ([Limit(2)], "a1", Room()),
+        # Where somebody works who proved who they are, a cookie signs nobody out.
+        ([Limit(2)], "a1 b2", Blocked(Limit(2), ("a", "b"))),
+        # Two of its own kind: as ever, and past those who are spared.
+        ([Limit(2)], "a1? b2?", Ends(Limit(2), ("a",))),
+        ([Limit(2)], "a1 b2?", Ends(Limit(2), ("b",))),
+        # Not enough of them: nobody goes at all.
+        ([Limit(2)], "a1 b2? c3", Blocked(Limit(2), ("a", "b", "c"))),
+        ([Limit(3), PHONES], "a1? b2/phone c3/phone", Blocked(PHONES, ("a", "b", "c"))),
+    ],
+)
+def test_who_proves_nothing_pushes_out_nobody_who_did(
+    found: list[Limit], beside: str, decision: limits.Decision
+) -> None:
+    assert limits.decide(found, running(beside), PHONE_HERE, proving="nothing") == decision
 
 
 ASK, BLOCK = Limit(2, "ask"), Limit(2, "block")
@@ -254,6 +276,7 @@ sessions = st.lists(
         last_active_at=st.integers(0, 9),
         created_at=st.integers(0, 9),
         is_kept=st.booleans(),
+        is_proved=st.booleans(),
     ),
     max_size=12,
     unique_by=lambda one: one.id,
@@ -308,6 +331,17 @@ def test_nobody_goes_in_vain(found: list[Limit], beside: list[Running], newcomer
     for spared in gone(decision):
         left = [one for one in beside if one.id not in gone(decision) or one.id == spared]
         assert not all(holds(limit, left, newcomer) for limit in asking)
+
+
+@given(some_limits, sessions, subjects)
+def test_who_proves_nothing_is_let_in_by_no_end_of_somebody_who_did(
+    found: list[Limit], beside: list[Running], newcomer: Subject
+) -> None:
+    decision = limits.decide(found, beside, newcomer, proving="nothing")
+    if isinstance(decision, Ends):
+        assert not [one for one in beside if one.id in decision.ids and one.is_proved]
+        left = [one for one in beside if one.id not in decision.ids]
+        assert all(holds(limit, left, newcomer) for limit in found)
 
 
 @given(st.integers(1, 6), st.sampled_from(BEHAVIOURS), sessions, subjects)

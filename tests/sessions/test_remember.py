@@ -14,6 +14,7 @@ from idp.clock import DAY, HOUR, MINUTE
 from idp.errors import Refused
 from idp.events.actor import SYSTEM
 from idp.policy import remember as policy
+from idp.policy.limits import Blocked
 from idp.sessions import (
     beginning,
     forgetting,
@@ -27,7 +28,7 @@ from idp.sessions import (
 from idp.sessions.device import Visit
 from idp.sessions.model import RememberedBrowser, Session
 from idp.sessions.sign_in import SignedIn
-from idp.users import queries
+from idp.users import queries, rules
 from idp.users.model import User
 from tests.harness.provider import ADMIN, Idp
 
@@ -287,6 +288,47 @@ def lifecycle_of(idp: Idp, user: User, number: int) -> str:
         started = beginning.start(unit, fresh, [prove.PASSWORD], visit)
         remembering.make(unit, fresh, started.session, [prove.PASSWORD], visit)
         return started.session.id
+
+
+# --- At a limit -------------------------------------------------------------------------------
+
+
+@pytest.mark.attack("SE-13")
+def test_a_cookie_alone_signs_its_owner_out_nowhere(either_idp: Idp) -> None:
+    """One session at a time, and a browser in a drawer: whoever opens it must sign in."""
+    idp = either_idp
+    user, cookie = stays(idp)
+    with idp.work.begin() as unit:
+        rules.set_rule(unit, "limits", {}, {"maximum": 1}, ADMIN)
+    at_work = idp.session(user).session.id
+    outcome = sign_in.with_cookie(idp.work, cookie=cookie, visit=HERE)
+    assert isinstance(outcome, Blocked)
+    assert outcome.counted == (at_work,)
+    with idp.work.read() as unit:
+        assert unit.orm.get_one(Session, at_work).ended_at is None
+    # Nothing was used up: once there is room, the button works.
+    idp.end(at_work)
+    assert enter(idp, cookie) is not None
+
+
+def test_of_two_browsers_that_stay_signed_in_the_later_has_the_place(idp: Idp) -> None:
+    user, cookie = stays(idp)
+    with idp.work.begin() as unit:
+        rules.set_rule(unit, "limits", {}, {"maximum": 1}, ADMIN)
+    there = Visit(ip="192.0.2.9", device_hash=ids.digest("there"))
+    with idp.work.begin() as unit:
+        fresh = unit.orm.get_one(User, user.id)
+        started = beginning.start(unit, fresh, [prove.PASSWORD], there)
+        assert isinstance(started, beginning.Started)
+        kept = remembering.make(unit, fresh, started.session, [prove.PASSWORD], there)
+        lifecycle.end(unit, [started.session.id], reason="idle_timeout", actor=SYSTEM)
+    assert kept is not None
+    first = enter(idp, cookie)
+    second = enter(idp, kept.cookie, there)
+    assert first is not None
+    assert second is not None
+    with idp.work.read() as unit:
+        assert unit.orm.get_one(Session, first.session_id).end_reason == "limit"
 
 
 # --- What is kept -----------------------------------------------------------------------------
