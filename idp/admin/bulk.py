@@ -25,7 +25,7 @@ from idp.events.catalogue import BulkSignOutAsked, BulkSignOutDone, SignedOutEve
 from idp.events.model import DELIVERED, GIVEN_UP, OWED, Delivery
 from idp.oauth.model import Authorization, Client
 from idp.policy import management
-from idp.sessions import lifecycle
+from idp.sessions import lifecycle, locks
 from idp.sessions.model import RememberedBrowser
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.users.model import User
@@ -229,6 +229,7 @@ def _end_outlived(unit: UnitOfWork, order: BulkSignOut) -> None:
         user = unit.orm.get_one(User, user_id)
         if management.is_above(user.permissions, frozenset(order.rights)):
             continue
+        locks.person(unit, user_id)
         unit.record(
             SignedOutEverywhere(
                 actor=order.actor,

@@ -15,7 +15,7 @@ from idp.events.catalogue import LimitReached, SessionStarted
 from idp.policy import assurance, deadlines, limits, network
 from idp.policy.assurance import LADDER, Authentication
 from idp.policy.deadlines import Deadlines, Ownership
-from idp.sessions import admission, expiry, lifecycle, place, queries, room
+from idp.sessions import admission, expiry, lifecycle, locks, place, queries, room
 from idp.sessions.device import Visit, describe
 from idp.sessions.model import Session
 from idp.sessions.origin import BROWSER, Origin
@@ -53,7 +53,7 @@ def start(
     others use too (`ownership`) the session is temporary, and the device is not known for it.
     Raises `Refused`: `user_not_active`, or what `admission` says.
     """
-    if lifecycle.lock_person(unit, user.id) != ACTIVE:
+    if locks.person(unit, user.id) != ACTIVE:
         raise Refused("user_not_active", "This account cannot sign in.", 403)
     book = rules.book(unit)
     device = origin.naming(describe(visit))

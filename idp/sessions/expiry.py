@@ -81,10 +81,9 @@ def end_soon(
 
 
 def _end(unit: UnitOfWork, due: Iterable[Sequence[Any]]) -> int:
-    count = 0
+    reasons: dict[str, lifecycle.EndReason] = {}
     for session_id, idle_at, expires_at, expiry_reason in due:
         ran = timeouts.ran_out(idle_at=idle_at, expires_at=expires_at, now=unit.now)
         if ran is not None:
-            why = lifecycle.why_over(ran, expiry_reason)
-            count += len(lifecycle.end(unit, [session_id], reason=why, actor=SYSTEM))
-    return count
+            reasons[session_id] = lifecycle.why_over(ran, expiry_reason)
+    return len(lifecycle.end_each(unit, reasons, actor=SYSTEM))

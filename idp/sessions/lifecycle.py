@@ -14,7 +14,8 @@ Invariants kept here: an ended session never lives again (every change is condit
 change of identity or strength, and the old one is dead at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from sqlalchemy import ColumnElement, and_, bindparam, null, or_, select, update
@@ -32,12 +33,11 @@ from idp.events.catalogue import (
 )
 from idp.policy import assurance, timeouts
 from idp.policy.assurance import Authentication as Authentication
-from idp.sessions import challenge, offspring
+from idp.sessions import challenge, locks, offspring
 from idp.sessions.device import Visit
 from idp.sessions.model import Session
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
-from idp.users.model import User
 
 # A touch is written only when the last one is this old: browsing costs no disk.
 TOUCH_EVERY: Duration = 30 * SECOND
@@ -223,19 +223,15 @@ _END = HotStatement(
 _RUNNING = HotStatement(
     select(Session.id).where(Session.user_id == bindparam("person"), Session.ended_at == null())
 )
-_LOCK_PERSON = HotStatement(
-    select(User.status).where(User.id == bindparam("person")).with_for_update(key_share=True)
-)
 
 
-def lock_person(unit: UnitOfWork, user_id: str) -> str | None:
-    """Locks somebody until this transaction is over; gives their status, None of nobody.
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """A session that ended just now, whose it was, and why."""
 
-    What keeps parallel sign-ins from exceeding a limit (row L8), and from being missed by whoever
-    ends all sessions.
-    """
-    rows = unit.run(_LOCK_PERSON, {"person": user_id})
-    return str(rows[0][0]) if rows else None
+    session_id: str
+    user_id: str
+    reason: EndReason
 
 
 def end(
@@ -251,39 +247,40 @@ def end(
     The update is the decision: of two that end one session, one gets its id back. Those they let in
     end with them (`offspring`), but for `sparing`.
     """
-    reasons: dict[str, EndReason] = dict.fromkeys(session_ids, reason)
-    if reason not in EXPIRY:
-        for let_in in offspring.of(unit, session_ids) - {sparing}:
-            reasons.setdefault(let_in, "parent_ended")
-    ended: list[str] = []
-    for session_id in sorted(reasons):  # one order for all: no deadlock on PostgreSQL
-        rows = unit.run(
-            _END,
-            {
-                "session_id": session_id,
-                "now": unit.now,
-                "why": reasons[session_id],
-                "who": actor.kind,
-                "which": actor.id,
-            },
-        )
-        if not rows:
-            continue
-        _forget_read(unit, session_id)
-        ended.append(session_id)
+    return end_each(unit, dict.fromkeys(session_ids, reason), actor=actor, sparing=sparing)
+
+
+def end_each(
+    unit: UnitOfWork,
+    reasons: Mapping[str, EndReason],
+    *,
+    actor: Actor,
+    sparing: str | None = None,
+) -> list[str]:
+    """The same, of sessions that end for a reason each."""
+    waiting, ended = dict(reasons), list[_Ended]()
+    for let_in in _let_in_by(unit, reasons, sparing):
+        waiting.setdefault(let_in, "parent_ended")
+    if len(waiting) > 1:
+        locks.people_of(unit, waiting)
+    while waiting:
+        over = [found for one in sorted(waiting) if (found := _end_one(unit, one, waiting, actor))]
+        ended += over
+        # Let in while this waited for the session that did it.
+        late = _let_in_by(unit, {one.session_id: one.reason for one in over}, sparing)
+        waiting = dict.fromkeys(late, "parent_ended")
+    # Told when all are over: whoever hears of one locks what hangs on it, which is behind the sessions.
+    for one in ended:
         unit.record(
             SessionEnded(
                 actor=actor.kind,
                 actor_id=actor.id,
-                user_id=rows[0][0],
-                session_id=session_id,
-                reason=reasons[session_id],
+                user_id=one.user_id,
+                session_id=one.session_id,
+                reason=one.reason,
             )
         )
-    late = offspring.of(unit, ended) - {sparing} if reason not in EXPIRY else set()
-    if late:  # let in while this waited for the session that did it
-        ended += end(unit, list(late), reason="parent_ended", actor=actor, sparing=sparing)
-    return ended
+    return [one.session_id for one in ended]
 
 
 def end_all_of(
@@ -296,7 +293,7 @@ def end_all_of(
 ) -> list[str]:
     """Ends every running session of a user but `keeping`, and what has outlived older ones."""
     # The person is the lock, so that no session that is being begun slips through.
-    lock_person(unit, user_id)
+    locks.person(unit, user_id)
     running = [row[0] for row in unit.run(_RUNNING, {"person": user_id})]
     leaving = [one for one in running if one != keeping]
     ended = end(unit, leaving, reason=reason, actor=actor, sparing=keeping)
@@ -306,6 +303,32 @@ def end_all_of(
         )
     )
     return ended
+
+
+def _let_in_by(unit: UnitOfWork, reasons: Mapping[str, EndReason], sparing: str | None) -> set[str]:
+    """The running sessions that end with these, for the reasons they end for."""
+    taking_along = [one for one, reason in reasons.items() if reason not in EXPIRY]
+    return offspring.of(unit, taking_along) - {sparing}
+
+
+def _end_one(
+    unit: UnitOfWork, session_id: str, reasons: Mapping[str, EndReason], actor: Actor
+) -> _Ended | None:
+    """Ends one session; None when it was over, or there is none."""
+    rows = unit.run(
+        _END,
+        {
+            "session_id": session_id,
+            "now": unit.now,
+            "why": reasons[session_id],
+            "who": actor.kind,
+            "which": actor.id,
+        },
+    )
+    if not rows:
+        return None
+    _forget_read(unit, session_id)
+    return _Ended(session_id, rows[0][0], reasons[session_id])
 
 
 def _forget_read(unit: UnitOfWork, session_id: str) -> None:

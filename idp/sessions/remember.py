@@ -22,7 +22,7 @@ from sqlalchemy import bindparam, null, select, update
 from idp import ids
 from idp.clock import Duration, Instant
 from idp.errors import Refused
-from idp.events.actor import SYSTEM
+from idp.events.actor import SYSTEM, Actor
 from idp.events.catalogue import RememberCopied, RememberUsed
 from idp.policy import limits
 from idp.policy import remember as policy
@@ -191,14 +191,7 @@ def end_copied(unit: UnitOfWork, shown: Shown, visit: Visit) -> None:
     """Ends a series whose cookie was copied, with every session of its browser, and says so once."""
     series = shown.series
     unit.orm.get(User, series.user_id, with_for_update=LOCKED, populate_existing=True)
-    running = unit.connection.scalars(
-        select(Session.id).where(
-            Session.user_id == series.user_id,
-            Session.remembered_id == series.id,
-            Session.ended_at.is_(None),
-        )
-    ).all()
-    lifecycle.end(unit, running, reason="remember_copied", actor=SYSTEM)
+    lifecycle.end(unit, _running_in(unit, series), reason="remember_copied", actor=SYSTEM)
     if forgetting.revoke(unit, series.id, reason="copied", actor=SYSTEM):
         unit.record(
             RememberCopied(
@@ -209,6 +202,33 @@ def end_copied(unit: UnitOfWork, shown: Shown, visit: Visit) -> None:
                 browser=series.name,
             )
         )
+
+
+def forget(unit: UnitOfWork, cookie: str | None, visit: Visit) -> None:
+    """ "Forget this device", said by whoever has its cookie: its series is over, and with it every
+    session of its browser, which nobody there could reach any more."""
+    known = read(unit, cookie, visit)
+    if known is None:
+        return
+    # As in `enter`: of the two buttons of one page the later sees what the earlier did.
+    unit.orm.get(User, known.user.id, with_for_update=LOCKED, populate_existing=True)
+    shown = read(unit, cookie, visit)
+    if shown is None or not shown.is_good:
+        return
+    series, actor = shown.series, Actor("user", shown.user.id)
+    lifecycle.end(unit, _running_in(unit, series), reason="signed_out", actor=actor)
+    forgetting.revoke(unit, series.id, reason="forgotten", actor=actor)
+
+
+def _running_in(unit: UnitOfWork, series: RememberedBrowser) -> Sequence[str]:
+    """The running sessions of its browser."""
+    return unit.connection.scalars(
+        select(Session.id).where(
+            Session.user_id == series.user_id,
+            Session.remembered_id == series.id,
+            Session.ended_at.is_(None),
+        )
+    ).all()
 
 
 def _state(

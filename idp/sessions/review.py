@@ -16,6 +16,7 @@ from idp.clock import Duration, Instant
 from idp.events.catalogue import RuleChanged, RulesApplied, UserChanged
 from idp.policy import deadlines
 from idp.policy.selection import Book, Subject
+from idp.sessions import locks
 from idp.sessions.model import Review, Session
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import rules
@@ -60,6 +61,7 @@ def go_on(unit: UnitOfWork, *, batch: int = BATCH) -> int:
         .order_by(Session.expires_at, Session.id)
         .limit(batch)
     ).all()
+    locks.people_of(unit, [row.id for row in found])
     due.nearer += _apply(unit, found)
     if len(found) < batch:
         unit.orm.delete(due)

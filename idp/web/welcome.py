@@ -9,16 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import urlencode
 
-from sqlalchemy import select
 from starlette.responses import RedirectResponse, Response
 
-from idp.events.actor import Actor
 from idp.oauth import demands, id_token
 from idp.oauth.pushed import Pending
 from idp.policy.assurance import LADDER
 from idp.policy.limits import Blocked, MustChoose
-from idp.sessions import forgetting, lifecycle, remember, sign_in
-from idp.sessions.model import Session
+from idp.sessions import remember, sign_in
 from idp.sessions.prove import Rejected
 from idp.sessions.remember import Shown
 from idp.sessions.subject import visiting
@@ -173,20 +170,9 @@ def _go_on(context: WebContext, request: PageRequest, pending: Pending | None) -
 
 
 def _forget(context: WebContext, request: PageRequest, pending: Pending | None) -> Response:
-    """ "Forget this device": also what was begun by it and can be reached no more."""
+    """ "Forget this device"."""
     with context.work.begin() as unit:
-        shown = remember.read(unit, request.remembered, request.visit)
-        if shown is not None and shown.is_good:
-            series, actor = shown.series, Actor("user", shown.user.id)
-            running = unit.connection.scalars(
-                select(Session.id).where(
-                    Session.user_id == series.user_id,
-                    Session.remembered_id == series.id,
-                    Session.ended_at.is_(None),
-                )
-            ).all()
-            lifecycle.end(unit, running, reason="signed_out", actor=actor)
-            forgetting.revoke(unit, series.id, reason="forgotten", actor=actor)
+        remember.forget(unit, request.remembered, request.visit)
     response = entry.begin_again(request, pending)
     cookies.forget_remembered(response, context.settings)
     return response

@@ -1,5 +1,7 @@
 """Staying signed in, as a person sees it: the tick, the greeting, one button, and the ways out."""
 
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -7,6 +9,7 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from idp.clock import DAY, HOUR, MINUTE
+from idp.sessions import lifecycle
 from idp.users import queries
 from idp.users.rules import set_rule
 from tests.harness.enrolled import with_passkey, with_totp
@@ -256,6 +259,36 @@ def test_forget_this_device_forgets_it(idp: Idp, browser: TestClient, app: Regis
     browser.cookies.set("idp_remember", cookie or "", domain="localhost.local", path="/")
     assert Page(browser.get(SIGN_IN)).has("login-submit")
     assert [one["reason"] for one in idp.events("remember.forgotten")] == ["signed_out"]
+
+
+def test_of_both_buttons_at_once_no_session_outlives_the_forgetting(
+    either_idp: Idp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ "Continue" in one tab, as "Forget this device" in another knows what there is to end."""
+    idp = either_idp
+    idp.person("alice")
+    browser, other_tab = idp.browser(), idp.browser()
+    stay(browser)
+    close(browser)
+    page = greeting(browser)
+    for name in ("idp_remember", "idp_device"):
+        value = browser.cookies.get(name) or ""
+        other_tab.cookies.set(name, value, domain="localhost.local", path="/")
+    end, pool = lifecycle.end, ThreadPoolExecutor(1)
+    pressed: list[Future[Response]] = []
+
+    def end_later(*given: Any, **named: Any) -> list[str]:
+        if not pressed:
+            pressed.append(pool.submit(page.press, other_tab, "go-on"))
+            wait(pressed, timeout=0.5)
+        return end(*given, **named)
+
+    monkeypatch.setattr(lifecycle, "end", end_later)
+    page.press(browser, "forget")
+    assert pressed[0].result(30).status_code == 303
+    assert sessions(idp) == []
+    assert other_tab.get(SESSIONS).headers["location"].startswith(SIGN_IN)
+    pool.shutdown()
 
 
 @pytest.mark.parametrize(
