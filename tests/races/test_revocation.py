@@ -1,17 +1,15 @@
 """Refreshes and introspections while the grant or its session is being ended (FT-12)."""
 
 from collections.abc import Callable
-from typing import Literal, get_args
 
 import pytest
 
-from tests.harness.deployment import SCOPE, Deployment, Grant
+from tests.harness.deployment import SCOPE, Deployment
 from tests.harness.load_clients import burst, json_of
 from tests.races.conftest import LONGER
+from tests.races.ends import ENDS, ending
 
 ROUNDS = 3 * LONGER
-End = Literal["revoke", "session_by_api", "session_by_page", "session_by_app"]
-ENDS: tuple[End, ...] = get_args(End)
 
 
 @pytest.mark.attack("RT-02")
@@ -27,7 +25,7 @@ def test_nothing_survives_an_end_that_refreshes_and_introspections_run_against(
         requests = [
             *[app.refreshing(grant.refresh_token)] * 12,
             *[resource.introspecting(grant.access_token)] * 8,
-            _ending(deployment, grant, end),
+            ending(grant, end),
             *[app.refreshing(grant.refresh_token)] * 6,
             *[resource.introspecting(grant.refresh_token)] * 6,
         ]
@@ -61,17 +59,3 @@ def test_an_access_token_revoked_twenty_times_at_once_is_recorded_once(
     assert not deployment.is_active(app, grant.access_token)
     assert deployment.is_active(app, grant.refresh_token)
     assert deployment.count_events("token.revoked") == 1
-
-
-def _ending(deployment: Deployment, grant: Grant, end: End) -> bytes:
-    app, browser = grant.app, grant.browser
-    if end == "revoke":
-        return app.revoking(grant.refresh_token)
-    form = browser.session_form()
-    assert form is not None
-    fields, listed = form
-    if end == "session_by_api":
-        return app.asking("DELETE", f"/api/v1/users/sessions/{listed[0]}", grant.access_token)
-    if end == "session_by_page":
-        return browser.posting(f"/account/sessions/{listed[0]}/end", fields)
-    return browser.getting(f"/logout?id_token_hint={grant.id_token}")
