@@ -49,8 +49,8 @@ class Client(threading.Thread):
         self.person: Subject = f"person:{self.name_}"
         self.random = random.Random(f"{seed} {number}")
         # Where there are several nodes they take turns: what one did the next must know.
-        self.wire = Wire(*world.ports)
-        self.browser = Browser(*world.ports)
+        self.wire = Wire(*world.ports, leaving=world.leaving)
+        self.browser = self.new_browser()
         self.session: Subject | None = None
         self.session_id: str | None = None
         self.mine: list[Held] = []
@@ -104,7 +104,7 @@ class Client(threading.Thread):
 
     def sign_in(self) -> None:
         self.browser.close()
-        self.browser = Browser(*self.world.ports)
+        self.browser = self.new_browser()
         form = self.browser.sign_in_form()
         # At the limit another session of this person gives way.
         pushed_out = [self.person] if self.name_ in self.world.limits else []
@@ -346,7 +346,7 @@ class Client(threading.Thread):
         if held is None:
             return
         op = self.begin("end by app", may_end=[held.session], session=held.session_id)
-        request = Browser(*self.world.ports).getting(f"/logout?id_token_hint={held.id_token}")
+        request = self.new_browser().getting(f"/logout?id_token_hint={held.id_token}")
         answer = self.noted(op, self.wire.exchange(request))
         op.answered("ok" if answer.status == 303 else "refused", dead=[held.session])
 
@@ -355,6 +355,9 @@ class Client(threading.Thread):
     def begin(self, kind: str, *, may_end: Iterable[Subject] = (), **facts: object) -> Op:
         self.last = self.history.begin(kind, may_end=may_end, **facts)
         return self.last
+
+    def new_browser(self) -> Browser:
+        return Browser(*self.world.ports, leaving=self.world.leaving)
 
     def one_of_mine(self) -> Held | None:
         held = [one for one in self.mine if not one.is_over]

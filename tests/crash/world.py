@@ -55,6 +55,8 @@ class World:
         default_factory=lambda: defaultdict(list)
     )
     answers: Counter[str] = field(default_factory=Counter)
+    # Nodes that said they are leaving: whoever balances between nodes sends them nobody.
+    leaving: set[int] = field(default_factory=set)
     # What was given to somebody and is nobody else's: it may stand in no log.
     secrets: set[str] = field(default_factory=set)
 

@@ -11,7 +11,7 @@ import selectors
 import socket
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -39,11 +39,13 @@ class Wire:
     """A keep-alive connection to each node of a deployment, opened when it is needed.
 
     The nodes take turns, request by request: nothing may stick to one of them. Where nobody takes
-    the connection the next node is asked, and it is its turn after a lost answer, too.
+    the connection the next node is asked, and it is its turn after a lost answer, too. Nodes in
+    `leaving` are sent nothing, as by a proxy that they told.
     """
 
-    def __init__(self, *ports: int) -> None:
+    def __init__(self, *ports: int, leaving: Collection[int] = ()) -> None:
         self._turns = deque(ports)
+        self._leaving = leaving
         self._sockets: dict[int, socket.socket] = {}
 
     def exchange(self, request: bytes) -> Answer:
@@ -75,6 +77,8 @@ class Wire:
         for _ in range(len(self._turns)):
             port = self._turns[0]
             self._turns.rotate(-1)
+            if port in self._leaving:
+                continue
             try:
                 if port not in self._sockets:
                     self._sockets[port] = connect(port)
@@ -151,9 +155,9 @@ class Browser:
     It speaks to `port` by name, and to the nodes at `others` in turn with it.
     """
 
-    def __init__(self, port: int, *others: int) -> None:
+    def __init__(self, port: int, *others: int, leaving: Collection[int] = ()) -> None:
         self.port = port
-        self.wire = Wire(port, *others)
+        self.wire = Wire(port, *others, leaving=leaving)
         self.cookies = Cookies()
 
     def get(self, path: str) -> Answer:

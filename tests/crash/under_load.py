@@ -1,0 +1,267 @@
+"""A deployment under the load of people and apps who go on through whatever is done to it.
+
+While the block runs clients log what they do and are told (`load`); at its end what should live is
+used once more, what is owed is waited for, and one checker judges clients, receivers, database and
+logs (`history`, `ledger`).
+"""
+
+import random
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.crash import ledger
+from tests.crash.load import Client
+from tests.crash.world import World
+from tests.harness import history
+from tests.harness.deployment import Deployment, deployment
+from tests.harness.load_clients import Lost, NotSent
+from tests.harness.provider import PASSWORD
+from tests.harness.receivers import Receiver, Receivers, late, listening, saying
+from tests.harness.redis_server import RedisServer
+from tests.harness.server_process import Launch, Server, environment, reserved_port, until
+from tests.harness.workbench import SECRET
+
+GRACE = 10
+PEOPLE = ("alice", "bob", "carol")
+# One of them may not have as many sessions as they like.
+LIMITS = {"carol": 2}
+# A claim whose holder was killed is sent again when its lease has run out.
+DRAINING = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the time under load showed."""
+
+    seconds: float
+    struck: Counter[str]
+    operations: Counter[tuple[str, history.Outcome]]
+    answers: Counter[str]
+    ready_after: list[float]
+    sessions_ended: int
+    logouts_told: int
+    logouts_repeated: int
+    violations: list[str]
+
+    @property
+    def kills(self) -> int:
+        return self.struck.total()
+
+    def lines(self) -> list[str]:
+        """The report as people read it."""
+        done = sum(n for (_, outcome), n in self.operations.items() if outcome != "not sent")
+        unknown = sum(n for (_, outcome), n in self.operations.items() if outcome == "unknown")
+        by_kind = Counter[str]()
+        for (kind, outcome), n in self.operations.items():
+            by_kind[kind] += n if outcome != "not sent" else 0
+        kinds = ", ".join(f"{what} {n}" for what, n in self.struck.items())
+        return [
+            f"kills {self.kills}{f' ({kinds})' if kinds else ''}, {self.seconds:.0f} s, {done} "
+            f"operations ({done / self.seconds:.0f} a second), {unknown} of unknown outcome",
+            f"violations {len(self.violations)}",
+            *_times(sorted(self.ready_after)),
+            "operations: " + ", ".join(f"{kind} {n}" for kind, n in by_kind.most_common()),
+            "answers: " + ", ".join(f"{what} {n}" for what, n in self.answers.most_common()),
+            f"sessions ended {self.sessions_ended}, logouts told {self.logouts_told}, "
+            f"of them again {self.logouts_repeated}",
+        ]
+
+
+def _times(ready: list[float]) -> list[str]:
+    if not ready:
+        return []
+    return [
+        f"ready again after (s): median {statistics.median(ready):.2f}, "
+        f"95 % {ready[int(0.95 * (len(ready) - 1))]:.2f}, most {ready[-1]:.2f}"
+    ]
+
+
+@dataclass
+class UnderLoad:
+    """What is under load; `report` is there when the block has ended."""
+
+    made: Deployment
+    world: World
+    told: dict[str, Receiver]
+    # What was done to it that it should survive.
+    struck: Counter[str] = field(default_factory=Counter)
+    _report: Report | None = None
+
+    @property
+    def report(self) -> Report:
+        assert self._report is not None, "the block has not ended"
+        return self._report
+
+    def goes_on(self, requests: int) -> None:
+        """Waits until so many more requests were answered well."""
+        enough = self.world.done() + requests
+        until(lambda: self.world.done() >= enough, "the clients go on", within=60)
+
+    def judge(self, seconds: float) -> None:
+        made, world = self.made, self.world
+        violations = history.contradictions(world.history, grace=world.grace)
+        violations += ledger.contradictions(made, world, self.told)
+        if world.answers["500"]:
+            violations.append(f"I9: {world.answers['500']} answers were 500")
+        violations += _integrity(made)
+        violations += _said_in_logs(made, world)
+        arrived = sum(len(receiver.requests) for receiver in self.told.values())
+        ended = made.scalar("SELECT count(*) FROM sessions WHERE ended_at IS NOT NULL")
+        self._report = Report(
+            seconds=seconds,
+            struck=self.struck,
+            operations=world.history.count(),
+            answers=world.answers,
+            ready_after=[one for server in made.servers for one in server.ready_after[1:]],
+            sessions_ended=int(ended),
+            logouts_told=arrived,
+            logouts_repeated=arrived - int(made.scalar("SELECT count(*) FROM deliveries")),
+            violations=violations,
+        )
+
+
+@contextmanager
+def under_load(
+    url: str,
+    folder: Path,
+    launch: Launch,
+    *,
+    nodes: int = 1,
+    clients: int = 6,
+    seed: int = 0,
+    doom: Mapping[str, Any] | None = None,
+    redis: RedisServer | None = None,
+    **settings: str,
+) -> Iterator[UnderLoad]:
+    """So many nodes on a prepared database, in use until the block ends; they share `redis`."""
+    # Tokens outlive the load, so that one found dead was ended by somebody.
+    known = environment(
+        url,
+        IDP_TOKENS__ACCESS_LIFETIME="86400",
+        IDP_TOKENS__REFRESH_GRACE=str(GRACE),
+        IDP_REDIS_URL=redis.url if redis is not None else "",
+        **settings,
+    )
+    with ExitStack() as stack:
+        servers = []
+        for _ in range(nodes):
+            port, side = stack.enter_context(reserved_port()), stack.enter_context(reserved_port())
+            own = {**known, "IDP_MANAGEMENT__PORT": str(side)}
+            servers.append(Server(launch, port, folder, own))
+            # What stands before the nodes makes them one.
+            own["IDP_URL"] = servers[0].issuer
+        receivers = stack.enter_context(listening())
+        made = deployment(url, servers)
+        stack.callback(made.close)
+        world, told = _populate(made, receivers)
+        # So that a restart is the first to open the database after a kill, and recovers it.
+        made.work.database.close()
+        for server in servers:
+            stack.callback(server.stop)
+            server.start(doom=doom)
+        loaded = UnderLoad(made, world, told)
+        begun = time.monotonic()
+        with _clients(world, clients, seed):
+            yield loaded
+        seconds = time.monotonic() - begun
+        _look_once_more(world)
+        until(lambda: _owed(made) == 0, "every logout is delivered", within=DRAINING)
+        for server in servers:
+            server.stop()
+        loaded.judge(seconds)
+
+
+@contextmanager
+def _clients(world: World, count: int, seed: int) -> Iterator[None]:
+    threads = [Client(world, number, seed) for number in range(count)]
+    world.up.set()
+    try:
+        for thread in threads:
+            thread.start()
+        yield
+    finally:
+        world.over.set()
+        world.up.set()
+        for thread in threads:
+            thread.join(60)
+    for thread in threads:
+        if thread.problem is not None:
+            raise thread.problem
+
+
+def _populate(made: Deployment, receivers: Receivers) -> tuple[World, dict[str, Receiver]]:
+    made.role("limited")
+    people = {
+        name: made.person(name, roles=["limited"] if name in LIMITS else []) for name in PEOPLE
+    }
+    # Nobody else has to go for want of room: a session found ended was ended by somebody.
+    made.limit_sessions(1_000)
+    for most in LIMITS.values():
+        made.limit_sessions(most, role="limited")
+    told: dict[str, Receiver] = {}
+    apps = []
+    flaky = _now_and_then(saying("200 OK"), saying("500 Internal Server Error"))
+    for number, answering in enumerate((saying("200 OK"), saying("204 No Content"), flaky)):
+        receiver = receivers.add(answering)
+        apps.append(made.app(f"App {number}", receiver=receiver))
+        told[apps[-1].registered.id] = receiver
+    apps.append(made.app("An app that takes no messages"))
+    apps.append(made.app("An app with JWTs", access_token_format="jwt"))
+    resource = made.app("API", introspects_all=1)
+    world = World(made.ports, people, LIMITS, apps, resource, grace=float(GRACE))
+    world.secrets.update([PASSWORD, SECRET])
+    return world, told
+
+
+def _now_and_then(usual: Any, seldom: Any) -> Any:
+    """Answers one way, and one time in four the other, slowly."""
+    drawn = random.Random(4)
+
+    async def answer(reader: Any, writer: Any) -> None:
+        if drawn.random() < 0.25:
+            await late(0.2, seldom)(reader, writer)
+        else:
+            await usual(reader, writer)
+
+    return answer
+
+
+def _look_once_more(world: World) -> None:
+    """After the storm: what should live is used, what should be dead is looked at."""
+    after = Client(world, len(world.people), seed=0)
+    try:
+        for held in world.grants:
+            for token in held.tokens():
+                after.introspect_this(held, token)
+        ended = {subject for op in world.history.ops for subject in op.may_end}
+        for held in world.grants:
+            if ended.isdisjoint(world.history.lineage(held.subject)):
+                after.refresh_this(held)
+    except (Lost, NotSent) as problem:
+        raise RuntimeError("the server went away after the storm") from problem
+    finally:
+        after.wire.close()
+
+
+def _owed(made: Deployment) -> int:
+    return int(made.scalar("SELECT count(*) FROM deliveries WHERE state = 'owed'"))
+
+
+def _integrity(made: Deployment) -> list[str]:
+    if not made.is_sqlite:
+        return []
+    found = made.scalar("PRAGMA integrity_check")
+    return [] if found == "ok" else [f"the database is damaged: {found}"]
+
+
+def _said_in_logs(made: Deployment, world: World) -> list[str]:
+    """I12: nothing that was anybody's secret stands in a log."""
+    said = "".join(server.log.read_text(errors="replace") for server in made.servers)
+    found = [secret for secret in world.secrets if secret in said]
+    return [f"I12: {len(found)} secrets are in the logs"] if found else []
