@@ -139,6 +139,8 @@ def prepare(work: Work) -> Keyring:
     if not migrations.is_current(work.database):
         raise NotReady("The database schema is not current. Run: idp db upgrade")
     with work.begin() as unit:
+        # Of nodes that start together on a new database one makes the keys, and all sign with them.
+        migrations.one_at_a_time(unit.connection)
         keys.ensure(unit)
         roles.ensure(unit)
     return Keyring(work)

@@ -24,10 +24,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from joserfc import jws, jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet, RSAKey
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from idp.clock import DAY, SECOND, Clock, Duration, Instant
-from idp.errors import Unavailable
+from idp.errors import Refused, Unavailable
 from idp.events.catalogue import KeysRotated
 from idp.oauth.model import SigningKey
 from idp.storage.unit_of_work import UnitOfWork, Work
@@ -39,8 +39,10 @@ RSA_BITS = 3_072
 RETIRED_PUBLISHED = 2 * DAY
 # We ourselves accept an ID token as a hint for as long as its session may last.
 RETIRED_VERIFIES = 31 * DAY
-# Another process may rotate: the ring is read again this often.
+# Another process may rotate: the ring is read again this often. A ring in use is at most twice as old.
 RELOAD_EVERY = 15 * SECOND
+# A key signs when it was there for so long: then every node and its JWKS have it, whatever its clock.
+KNOWN_AFTER = 3 * RELOAD_EVERY
 JWT_MAXIMUM = 16_384
 _SHA256 = SHA256()
 _ECDSA = ECDSA(_SHA256)
@@ -141,9 +143,14 @@ class Keyring:
 
     def _fresh(self) -> _Ring:
         ring = self._ring
-        if abs(self._clock.now() - ring.read_at) > RELOAD_EVERY and self._lock.acquire(False):
+        age = abs(self._clock.now() - ring.read_at)
+        # Whoever comes while another reads goes on with the ring at hand, unless it is from long ago:
+        # a node that rested for an hour must not refuse what was signed meanwhile.
+        if age > RELOAD_EVERY and self._lock.acquire(blocking=age > 2 * RELOAD_EVERY):
             try:
-                self._ring = ring = self._read()
+                if self._ring is ring:  # else somebody read while we waited
+                    self._ring = self._read()
+                ring = self._ring
             except Unavailable:
                 # The keys at hand are still ours. Not asked again at once: this may be the event
                 # loop, and a database that is gone takes seconds to say so.
@@ -186,17 +193,25 @@ def ensure(unit: UnitOfWork) -> None:
 
 
 def rotate(unit: UnitOfWork, *, actor: str = "admin", actor_id: str | None = None) -> list[str]:
-    """Retires the active keys, activates the next ones, makes new next ones; gives the new kids."""
+    """Retires the active keys, activates the next ones, makes new next ones; gives the new kids.
+
+    Raises `Refused` (`too_soon`, 409) while other nodes may not know the next ones.
+    """
+    # Locked before anything is looked at: of two who rotate at once the second one is too soon.
+    usable = list(
+        unit.orm.scalars(select(SigningKey).where(SigningKey.state != "retired").with_for_update())
+    )
+    latest = unit.orm.scalar(select(func.max(SigningKey.retired_at)))
+    if latest is not None and (left := latest + KNOWN_AFTER - unit.now) > 0:
+        raise Refused(
+            "too_soon",
+            "The keys were rotated just now, and not every node knows the next ones yet. "
+            f"Try again in {-(-left // SECOND)} seconds.",
+            409,
+        )
     activated: list[str] = []
     for alg in ALGORITHMS:
-        keys = {
-            row.state: row
-            for row in unit.orm.scalars(
-                select(SigningKey)
-                .where(SigningKey.alg == alg, SigningKey.state != "retired")
-                .with_for_update()
-            )
-        }
+        keys = {row.state: row for row in usable if row.alg == alg}
         if "active" in keys:
             keys["active"].state = "retired"
             keys["active"].retired_at = unit.now

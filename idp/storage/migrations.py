@@ -34,7 +34,7 @@ def upgrade(database: Database, revision: str = "head") -> str | None:
     from alembic import command
 
     with database.write() as connection:
-        _lock(connection)
+        one_at_a_time(connection)
         before = current(connection)
         command.upgrade(_config(connection), revision)
     return before
@@ -45,7 +45,7 @@ def downgrade(database: Database, revision: str) -> None:
     from alembic import command
 
     with database.write() as connection:
-        _lock(connection)
+        one_at_a_time(connection)
         command.downgrade(_config(connection), revision)
 
 
@@ -112,6 +112,8 @@ def _config(connection: Connection) -> "Config":
     return config
 
 
-def _lock(connection: Connection) -> None:
+def one_at_a_time(connection: Connection) -> None:
+    """Waits until no other node migrates or makes what a deployment begins with; until the commit."""
+    # SQLite has one writer anyway.
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})

@@ -1,14 +1,16 @@
 """Signing keys: published before they sign, verified after they stopped (RFC 7517)."""
 
+import threading
 from typing import Any
 
 import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from idp.clock import DAY, SECOND
+from idp.clock import DAY, HOUR, SECOND
+from idp.errors import Refused
 from idp.oauth import keys
-from idp.oauth.keys import RELOAD_EVERY, RETIRED_PUBLISHED
+from idp.oauth.keys import KNOWN_AFTER, RELOAD_EVERY, RETIRED_PUBLISHED
 from tests.attacks.forge import parts_of
 from tests.harness.provider import Flow, Idp
 
@@ -74,6 +76,20 @@ def test_a_rotation_disturbs_no_token_and_no_app(idp: Idp, alg: str) -> None:
     assert [event["type"] for event in idp.events("keys.rotated")] == ["keys.rotated"] * 2
 
 
+@pytest.mark.attack("OP-06")
+def test_a_key_signs_only_when_every_node_had_the_time_to_learn_of_it(either_idp: Idp) -> None:
+    idp = either_idp
+    rotate(idp)
+    idp.clock.advance(KNOWN_AFTER - 1)
+    with pytest.raises(Refused) as refused:
+        rotate(idp)
+    assert refused.value.code == "too_soon"
+    assert refused.value.sentence.endswith("Try again in 1 seconds.")
+    assert len(idp.events("keys.rotated")) == 2, "one for each algorithm, of the first time"
+    idp.clock.advance(1)
+    assert set(rotate(idp)) <= {key["kid"] for key in published(idp)}
+
+
 def test_a_retired_key_goes_when_nothing_it_signed_can_be_alive(idp: Idp) -> None:
     app = idp.register()
     kid = kid_of(idp.grant(app, idp.session(idp.person()))["id_token"])
@@ -83,6 +99,38 @@ def test_a_retired_key_goes_when_nothing_it_signed_can_be_alive(idp: Idp) -> Non
     assert kid in {key["kid"] for key in published(idp)}
     idp.clock.advance(RELOAD_EVERY + 2 * SECOND)
     assert kid not in {key["kid"] for key in published(idp)}
+
+
+def test_a_node_that_rested_refuses_nobody_while_it_reads_the_keys_again(
+    idp: Idp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several requests at once, the first after an hour: only one of them reads."""
+    rested = keys.Keyring(idp.work)
+    for _ in range(2):
+        rotate(idp)
+        idp.clock.advance(HOUR)
+    idp.app.provider.keyring.reload()
+    token = idp.app.provider.keyring.sign("ES256", {"sub": "x"})
+    read, reads, both = rested._read, [], threading.Barrier(2)
+
+    def slowly() -> object:
+        reads.append(both.wait(20))
+        return read()
+
+    monkeypatch.setattr(rested, "_read", slowly)
+    found: list[object] = []
+
+    def verify() -> None:
+        found.append(rested.verify(token, typ=None))
+
+    threads = [threading.Thread(target=verify) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    both.wait(20)
+    for thread in threads:
+        thread.join()
+    assert found == [{"sub": "x"}] * 2
+    assert len(reads) == 1
 
 
 def test_another_node_knows_a_key_before_it_is_used(idp: Idp) -> None:
