@@ -364,7 +364,7 @@ class SecondFactorAsked(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairingClaimed(Event):
-    """A person opened the code of another device; `kind` is device, sign_in or move."""
+    """The code of another device was opened; `kind` is device, sign_in or move."""
 
     type: ClassVar[str] = "pairing.claimed"
     pairing: str

@@ -6,15 +6,12 @@ the answer an account may have been locked, a session ended, a passkey lost.
 
 from dataclasses import dataclass
 
-from sqlalchemy import select
-
 from idp.errors import Refused
 from idp.events.catalogue import PairingConsumed
 from idp.policy import assurance
 from idp.policy.assurance import PAIRING, Authentication, Standing
-from idp.sessions import queries
+from idp.sessions import lifecycle, queries
 from idp.sessions.device import Visit
-from idp.sessions.lifecycle import alive
 from idp.sessions.model import Pairing, Session
 from idp.storage.columns import LOCKED
 from idp.storage.unit_of_work import UnitOfWork
@@ -59,7 +56,7 @@ def of(unit: UnitOfWork, asked: Pairing) -> Approval:
     session = unit.orm.get(Session, asked.session_id, with_for_update=LOCKED)
     if user is None or user.status != ACTIVE:
         raise refused("user_not_active")
-    if session is None or not _lives(unit, session):
+    if session is None or not lifecycle.is_alive(unit, session.id):
         raise refused("session_ended")
     if session.challenged_at is not None:
         # Whoever holds it must prove who they are: until then it gives nobody anything.
@@ -94,8 +91,3 @@ def record(
 def refused(reason: str) -> Refused:
     """The refusal of what was approved; `reason` is for the log."""
     return Refused(reason, "This device cannot be let in any more. Please start again.", 403)
-
-
-def _lives(unit: UnitOfWork, session: Session) -> bool:
-    found = unit.orm.scalar(select(Session.id).where(Session.id == session.id, alive(unit.now)))
-    return found is not None

@@ -94,15 +94,21 @@ def start(
 
 
 def foreseen(
-    unit: UnitOfWork, user: User, visit: Visit, origin: Origin = BROWSER
+    unit: UnitOfWork,
+    user: User,
+    visit: Visit,
+    origin: Origin = BROWSER,
+    *,
+    instead_of: str | None = None,
 ) -> limits.Full | None:
     """What would keep such a session from beginning as things stand, for a page that asks before.
 
-    Decided anew when it begins.
+    Decided anew when it begins. `instead_of` is as for `start`.
     """
     subject = arriving(origin.naming(describe(visit)), visit.ip, visit.place, user.roles)
+    over = [instead_of] if instead_of is not None else []
     # Whoever lets it in has proved enough for it.
-    decision = room.decide(unit, rules.book(unit), user, subject, proving="something")
+    decision = room.decide(unit, rules.book(unit), user, subject, proving="something", without=over)
     return decision if isinstance(decision, limits.MustChoose | limits.Blocked) else None
 
 

@@ -126,6 +126,7 @@ ENDINGS: dict[EndReason, Ending] = {
         "You moved this session",
         "You moved this session to another device, and are signed out here.",
         "Its person went on on another device, in a session of its own.",
+        "You moved this session to “%(by)s”, and are signed out here.",
     ),
     "restored": Ending(
         "Please sign in again",

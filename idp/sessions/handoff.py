@@ -1,12 +1,18 @@
 """Letting another browser in: "Sign in with another device", and "Move this session".
 
+They differ in who shows the code. A browser that asks shows it, and a session that opens it answers;
+or a session shows it, and the browser that opens it asks by that. Of the second whoever has the code
+may ask, so that a code which was sent to somebody is worth a question to its sender, and no more: from
+there on both are the same, and nothing is given before the person of the session has answered.
+
 Owns the codes that are shown (a QR code and one to type, good for a minute and then replaced), the
 number that ties the two screens together, and the session that comes of it. That is a session of its
 own, never a copy: with a secret of its own, no stronger than what was proved for it and than the rules
 allow, temporary, and without a say in how its person signs in (`assurance.PAIRING`).
 
-The number is made of who opened the code, so a picture of the code cannot show it. It is asked for on
-the device that approves: whoever was sent a code has no screen to read it from.
+The number is made of who opened the code, so a picture of the code cannot show it. It is shown where
+somebody asks and asked for where somebody answers: whoever was sent a code, or sent one away, has no
+screen to read it from.
 Specs: RFC 10027 (BCP 247), NIST SP 800-63B-4 section 5.1.
 """
 
@@ -26,7 +32,7 @@ from idp.policy.limits import Full
 from idp.policy.proximity import Relation, Terms
 from idp.policy.selection import Subject
 from idp.sessions import approval as approvals
-from idp.sessions import beginning, lifecycle, pairing, pairing_details, remember, user_code
+from idp.sessions import beginning, lifecycle, locks, pairing, pairing_details, remember, user_code
 from idp.sessions.beginning import Started
 from idp.sessions.device import Visit, describe
 from idp.sessions.model import Pairing, Session
@@ -50,6 +56,11 @@ FETCHING: Duration = 2 * MINUTE
 # What becomes of the two sessions: the new one goes on by itself, it ends with the one that let it in,
 # or it takes that one's place.
 Wish = Literal["alone", "together", "instead"]
+# What may be wished, by the kind of pairing; the last is meant where nothing is said.
+WISHES: dict[str, tuple[Wish, ...]] = {
+    "sign_in": ("together", "alone"),
+    "move": ("instead", "together"),
+}
 
 
 def ask_here(
@@ -64,6 +75,15 @@ def ask_here(
             network_hash=pairing.network_hash(unit.vault, visit.ip),
         ),
         Details("", asker=visit, onward=onward),
+    )
+
+
+def offer(unit: UnitOfWork, session: Session) -> str:
+    """A session shows a code by which another browser may go on; gives the pairing's id."""
+    return _begin(
+        unit,
+        Pairing(kind="move", session_id=session.id, user_id=session.user_id),
+        Details(""),
     )
 
 
@@ -113,6 +133,35 @@ def open_for(unit: UnitOfWork, asked: Pairing, session: Session, *, from_browser
             409,
         )
     return pairing.claim(unit, asked, session, expires_at=unit.now + DECIDING)
+
+
+def take(
+    unit: UnitOfWork, asked: Pairing, *, browser_hash: str, visit: Visit, current: str | None
+) -> bool:
+    """A browser opens the code that a session shows, and asks by that; see `pairing.take`.
+
+    `current` is its session's secret. Raises `Refused` where that is the very session that shows it.
+    """
+    present = lifecycle.resume(unit, current)
+    if present is not None and present.id == asked.session_id:
+        raise Refused(
+            "same_browser",
+            "This is the very browser that shows the code. Please open it on the device on which "
+            "you want to go on.",
+            409,
+        )
+    if asked.session_id is None or not lifecycle.is_alive(unit, asked.session_id):
+        return False
+    found = replace(pairing_details.of(unit, asked), asker=visit)
+    return pairing.take(
+        unit,
+        asked,
+        browser_hash=browser_hash,
+        network=pairing.network_hash(unit.vault, visit.ip),
+        ip=visit.ip,
+        details=pairing_details.sealed(unit.vault, asked.id, found),
+        expires_at=unit.now + DECIDING,
+    )
 
 
 def number(vault: Vault, asked: Pairing) -> int:
@@ -171,12 +220,15 @@ def fetch(
     whoever signs out of this session means it too. Raises `Refused` when nothing is given any more;
     the caller turns the approval into a refusal.
     """
+    present = lifecycle.resume(unit, current)
+    touched = [asked.session_id, present.id if present is not None else None]
+    locks.people_of(unit, [one for one in touched if one is not None])
     approval = approvals.of(unit, asked)
     # How near it was has been decided; what it may get, the rules of this moment say.
     there = _asker(unit, asked, approval.user)
     terms = proximity.terms(in_force(unit, "handoff", there), "same_network")
     wish = pairing_details.of(unit, asked).wish
-    present = lifecycle.resume(unit, current)
+    instead_of = approval.session.id if wish == "instead" else None
     if present is not None:
         lifecycle.end(unit, [present.id], reason="replaced", actor=Actor("user", present.id))
     origin = Origin(
@@ -188,7 +240,12 @@ def fetch(
     )
     # Not a device that somebody signed in on before: nothing was proved here.
     started = beginning.start(
-        unit, approval.user, [approval.proof(terms.acr)], replace(visit, device_hash=None), origin
+        unit,
+        approval.user,
+        [approval.proof(terms.acr)],
+        replace(visit, device_hash=None),
+        origin,
+        instead_of=instead_of,
     )
     if not isinstance(started, Started):
         # Whoever let it in was told so before (`at_limit`).
@@ -200,13 +257,16 @@ def fetch(
     approvals.record(unit, asked, approval, visit, made=made, name=describe(visit).label)
     if not pairing.consume(unit, asked, new_session_id=made.id):
         raise approvals.refused(approvals.TOO_LATE)
+    if instead_of is not None:
+        lifecycle.end(unit, [instead_of], reason="moved", actor=Actor("user", made.id))
     return SignedIn(made.id, approval.user.id, started.secret, is_new_session=True)
 
 
-def at_limit(unit: UnitOfWork, asked: Pairing, user: User) -> Full | None:
+def at_limit(unit: UnitOfWork, asked: Pairing, user: User, wish: Wish) -> Full | None:
     """The limit of sessions that keeps the browser out until its person signed out elsewhere."""
     asker = pairing_details.of(unit, asked).asker or Visit()
-    return beginning.foreseen(unit, user, asker, Origin(kind="handoff"))
+    instead_of = asked.session_id if wish == "instead" else None
+    return beginning.foreseen(unit, user, asker, Origin(kind="handoff"), instead_of=instead_of)
 
 
 def _asker(unit: UnitOfWork, asked: Pairing, user: User) -> Subject:

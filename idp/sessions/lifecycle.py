@@ -81,6 +81,12 @@ def alive(now: Instant) -> ColumnElement[bool]:
     return and_(Session.ended_at.is_(None), Session.idle_at > now, Session.expires_at > now)
 
 
+def is_alive(unit: UnitOfWork, session_id: str) -> bool:
+    """Whether a session lives now, as its row says."""
+    found = unit.orm.scalar(select(Session.id).where(Session.id == session_id, alive(unit.now)))
+    return found is not None
+
+
 # The new secret was seen: the old one dies at `until`.
 CONFIRMED = (
     update(Session)

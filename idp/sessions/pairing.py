@@ -2,17 +2,18 @@
 
 One primitive for three things. `device`: an app asks and shows a code, a browser opens it (RFC 8628).
 `sign_in`: a browser asks and shows a QR code, a signed-in device opens it. `move`: the signed-in
-device shows the QR code, the browser that opens it asks.
+device shows the QR code, and the browser that opens it asks by that.
 
     pending ──claim──▶ claimed ──approve──▶ approved ──consume──▶ consumed
                           │                    │
                           └──── deny, report ──┴──▶ denied, reported
 
 Each arrow is one conditional UPDATE, so that of two who take it one does; denied, reported and
-consumed are final. A pairing that ran out takes no arrow. The first to open a code has it: nobody
-else approves or denies, and a second try by others is told to the first (XD-01, XD-07). What a code
-is worth ends there: a session is made by `consume`, in the transaction of whoever makes it, and goes
-to the device that asked, which proves itself by its device code or its browser's cookie.
+consumed are final. A pairing that ran out takes no arrow. The first to open a code has it (`claim`,
+where a session opens it; `take`, where a browser that wants one does): nobody else approves, denies
+or comes for it, and a second try by others is told to the first (XD-01, XD-07). What a code is worth
+ends there: a session is made by `consume`, in the transaction of whoever makes it, and goes to the
+device that asked, which proves itself by its device code or its browser's cookie.
 
 What becomes of an approval is decided in `idp.sessions.handoff` (browsers) and `idp.oauth.devices`
 (apps). Specs: RFC 8628, RFC 10027 (BCP 247).
@@ -113,6 +114,53 @@ def claim(unit: UnitOfWork, pairing: Pairing, session: Session, **values: Any) -
         contest(unit, pairing)
         return False
     unit.record(PairingClaimed(**_about(pairing), **_by(session), kind=pairing.kind))
+    return True
+
+
+def take(
+    unit: UnitOfWork,
+    pairing: Pairing,
+    *,
+    browser_hash: str,
+    network: str,
+    ip: str | None,
+    **values: Any,
+) -> bool:
+    """Ties a code that a session shows to the first browser that opens it; False when it has another.
+
+    Also when the person who shows it reported the network of that browser of late: a stranger is not
+    told so. `values` come with it, unless the code was replaced since it was read.
+    """
+    if pairing.browser_hash == browser_hash:
+        return True
+    if pairing.user_id is None or _is_blocked(unit, pairing.user_id, network):
+        return False
+    taken = _become(
+        unit,
+        pairing,
+        "claimed",
+        Pairing.state == "pending",
+        Pairing.code_hash == pairing.code_hash,
+        browser_hash=browser_hash,
+        network_hash=network,
+        **values,
+    )
+    if not taken:
+        # The same button pressed twice is no contest.
+        unit.orm.refresh(pairing)
+        if pairing.browser_hash == browser_hash:
+            return True
+        contest(unit, pairing)
+        return False
+    unit.record(
+        PairingClaimed(
+            **_about(pairing),
+            user_id=pairing.user_id,
+            session_id=pairing.session_id,
+            ip=ip,
+            kind=pairing.kind,
+        )
+    )
     return True
 
 

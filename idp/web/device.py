@@ -7,40 +7,27 @@ be decided when is `idp.sessions.pairing`.
 """
 
 import re
-from dataclasses import dataclass
+from functools import partial
 
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from idp.errors import Refused
-from idp.events.catalogue import CodesGuessed
 from idp.oauth import devices
 from idp.policy import assurance
 from idp.policy.assurance import Demand
 from idp.policy.limits import Full
 from idp.sessions import handoff, pairing, user_code
+from idp.sessions.handoff import WISHES, Wish
 from idp.sessions.model import Pairing
 from idp.storage.unit_of_work import UnitOfWork
-from idp.users import throttle
-from idp.users.throttle import Refusal
-from idp.web import device_view, elevation, errors, headers
+from idp.web import device_view, elevation, errors, typed_code
 from idp.web.http import PageRequest, WebContext
+from idp.web.typed_code import Problem
 from idp.web.visitor import Visitor, visitor_route
 
 PATH = "/device"
 _NUMBER = re.compile(r"[0-9]{2}")
-# Wrong codes of everybody in one window, from which on somebody may be guessing: with as many codes
-# waiting as there may be, one in a hundred such windows would hit one.
-ALARM = user_code.SPACE // (100 * pairing.WAITING_MAXIMUM)
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why a code was not taken."""
-
-    sentence: str
-    status: int
-    retry_after: int | None = None
 
 
 def routes(context: WebContext) -> list[Route]:
@@ -53,19 +40,21 @@ def routes(context: WebContext) -> list[Route]:
 
 def ask(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
     """GET /device, and /device?user_code=…: the code is shown, not used."""
-    typed = request.query.get("user_code", "")[: user_code.TYPED_MAXIMUM]
+    typed = typed_code.sent(request)
     return _code_page(context, request, visitor, user_code.canonical(typed) or typed, None)
 
 
 def open_code(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
     """POST /device: the first session to open a code has it."""
-    typed = request.form.get("user_code", "")[: user_code.TYPED_MAXIMUM]
-    try:
-        outcome = _opened(context, request, visitor, typed)
-    except Refused as refused:
-        outcome = Problem(refused.sentence, refused.status)
+    outcome = typed_code.opened(
+        context,
+        request,
+        user_id=visitor.user.id,
+        kinds=("device", "sign_in"),
+        tie=partial(_claimed, request=request, visitor=visitor),
+    )
     if isinstance(outcome, Problem):
-        return _code_page(context, request, visitor, typed, outcome)
+        return _code_page(context, request, visitor, typed_code.sent(request), outcome)
     return RedirectResponse(f"{PATH}/{outcome}", 303)
 
 
@@ -75,7 +64,9 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         asked = _own(unit, request, visitor)
         asking = device_view.of(unit, asked, visitor.user, request.visit)
         wanted = elevation.for_pairing(unit, asked, visitor.session, visitor.user)
-        full = _at_limit(unit, asked, visitor)
+        met = {wish: _at_limit(unit, asked, visitor, wish) for wish in _wishes(asked)}
+    wishes = [wish for wish, full in met.items() if full is None]
+    limit = next((full.limit for full in met.values() if full is not None), None)
     proofs = assurance.proofs(visitor.session.authentications)
     return context.renderer.page(
         "device_answer.html",
@@ -84,7 +75,8 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         asking=asking,
         sources=context.provider.atlas.attributions(),
         is_proved=assurance.meets(proofs, wanted),
-        limit=full.limit if full is not None else None,
+        wishes=wishes,
+        limit=limit,
     )
 
 
@@ -97,12 +89,13 @@ def answer(context: WebContext, request: PageRequest, visitor: Visitor) -> Respo
             wanted = elevation.for_pairing(unit, asked, visitor.session, visitor.user)
             if not assurance.meets(assurance.proofs(visitor.session.authentications), wanted):
                 return RedirectResponse(f"{elevation.STEP_UP}?pairing={asked.id}", 303)
+            wish = _wish(asked, request)
             # At a limit the page says so, and the code waits for its person to sign out elsewhere.
-            if _at_limit(unit, asked, visitor) is None:
+            if _at_limit(unit, asked, visitor, wish) is None:
                 if asked.kind == "device":
                     devices.approve(unit, asked, visitor.session, wanted)
                 else:
-                    _let_in(unit, asked, request, visitor, wanted)
+                    _let_in(unit, asked, request, visitor, wanted, wish)
         elif action == "report":
             pairing.report(unit, asked, visitor.session)
         elif asked.kind == "device":
@@ -123,14 +116,30 @@ def unknown_code(context: WebContext, request: PageRequest) -> Response:
     )
 
 
-def _at_limit(unit: UnitOfWork, asked: Pairing, visitor: Visitor) -> Full | None:
+def _wishes(asked: Pairing) -> tuple[Wish, ...]:
+    """What may be wished of the two sessions; an app's goes on by itself."""
+    return WISHES.get(asked.kind, ("alone",))
+
+
+def _wish(asked: Pairing, request: PageRequest) -> Wish:
+    offered = _wishes(asked)
+    said = request.form.get("wish")
+    return next((one for one in offered if one == said), offered[-1])
+
+
+def _at_limit(unit: UnitOfWork, asked: Pairing, visitor: Visitor, wish: Wish) -> Full | None:
     if asked.kind == "device":
         return devices.at_limit(unit, asked, visitor.session, visitor.user)
-    return handoff.at_limit(unit, asked, visitor.user)
+    return handoff.at_limit(unit, asked, visitor.user, wish)
 
 
 def _let_in(
-    unit: UnitOfWork, asked: Pairing, request: PageRequest, visitor: Visitor, wanted: Demand
+    unit: UnitOfWork,
+    asked: Pairing,
+    request: PageRequest,
+    visitor: Visitor,
+    wanted: Demand,
+    wish: Wish,
 ) -> None:
     """The number was picked (it came with the button) or typed, whichever the rules ask for."""
     _, terms = handoff.terms_of(unit, asked, visitor.user, request.visit)
@@ -145,43 +154,14 @@ def _let_in(
         visitor.session,
         wanted=wanted,
         shown=int(said) if _NUMBER.fullmatch(said) else None,
-        wish="together" if request.form.get("together") == "yes" else "alone",
+        wish=wish,
     )
 
 
-def _opened(
-    context: WebContext, request: PageRequest, visitor: Visitor, typed: str
-) -> str | Problem:
-    """The pairing that a typed code belongs to, tied to this session; or why there is none."""
-    with context.work.begin() as unit:
-        counted = throttle.reserve_pairing_code(unit, user_id=visitor.user.id, ip=request.visit.ip)
-        if isinstance(counted, Refusal):
-            return _too_many(counted)
-    with context.work.begin() as unit:
-        found = pairing.by_typed(unit, typed, ("device", "sign_in"))
-        if found is not None and _claimed(unit, found, request, visitor):
-            throttle.pairing_code_was_right(unit, counted)
-            return found.id
-        standing = throttle.pairing_code_was_wrong(unit, alarm=ALARM)
-        if standing is not None and standing.is_noteworthy:
-            unit.record(CodesGuessed(count=standing.attempts))
-    return Problem(pairing.NOT_THIS_CODE, 404)
-
-
-def _claimed(unit: UnitOfWork, asked: Pairing, request: PageRequest, visitor: Visitor) -> bool:
+def _claimed(unit: UnitOfWork, asked: Pairing, *, request: PageRequest, visitor: Visitor) -> bool:
     if asked.kind == "device":
         return pairing.claim(unit, asked, visitor.session)
     return handoff.open_for(unit, asked, visitor.session, from_browser=request.browser_hash)
-
-
-def _too_many(refusal: Refusal) -> Problem:
-    minutes = -(-refusal.retry_after // 60)
-    unit_name = "minute" if minutes == 1 else "minutes"
-    return Problem(
-        f"Too many wrong codes. Please wait {minutes} {unit_name} and try again.",
-        429,
-        refusal.retry_after,
-    )
 
 
 def _own(unit: UnitOfWork, request: PageRequest, visitor: Visitor) -> Pairing:
@@ -207,7 +187,4 @@ def _code_page(
         typed=typed,
         problem=problem,
     )
-    response.headers["Permissions-Policy"] = headers.permissions(camera=True)
-    if problem is not None and problem.retry_after is not None:
-        response.headers["Retry-After"] = str(problem.retry_after)
-    return response
+    return typed_code.finished(response, problem)

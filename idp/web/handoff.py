@@ -1,8 +1,9 @@
 """The browser that asks another device to let it in: the code it shows, the number, the way in.
 
-Owns /handoff, the page of a browser that asks, from the code to its session, and /qr, where a scanned
-code leads. The page is only for the browser that began it; what the QR code holds is an address and
-nothing that is worth anything by itself. Works without JavaScript, with a button to look again.
+Owns /handoff, the page of a browser that asks, from the code to its session. The page is only for
+that browser; what a QR code holds is an address (`idp.web.scanned`) and nothing that is worth anything
+by itself. A browser that opened the code of a session (`idp.web.move`) comes in when its number is
+shown. Works without JavaScript, with a button to look again.
 """
 
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -14,31 +15,28 @@ from idp.oauth import pushed
 from idp.sessions import approval, handoff, pairing, pairing_details
 from idp.sessions.model import Pairing
 from idp.storage.unit_of_work import UnitOfWork
-from idp.users import qr
 from idp.users import queries as users
 from idp.users.throttle import network_of
-from idp.web import csrf, device, entry, errors, hold, visitor
+from idp.web import csrf, device, entry, errors, scanned
 from idp.web.http import PageRequest, WebContext, route
 from idp.web.local_path import local_path
 from idp.web.pending import asks_anew, back_to_authorize, find_pending
 
 PATH = "/handoff"
-SCANNED = "/qr"
 
 
 def routes(context: WebContext) -> list[Route]:
-    """/handoff, and where scanned codes lead."""
+    """/handoff"""
     return [
         route(context, PATH, errors.PUBLIC, {"POST": begin}),
         route(context, f"{PATH}/{{id}}", errors.PUBLIC, {"GET": show, "POST": go_on}),
         route(context, f"{PATH}/{{id}}/stage", errors.PUBLIC, {"GET": tell}),
-        route(context, f"{SCANNED}/{{code}}", errors.PUBLIC, {"GET": scanned, "POST": open_code}),
     ]
 
 
 def begin(context: WebContext, request: PageRequest) -> Response:
     """POST /handoff: "Sign in with another device", for an app's request or for the account."""
-    _require_room(context, request)
+    require_room(context, request)
     onward = {
         name: request.form[name][:500] for name in ("request", "next") if name in request.form
     }
@@ -56,14 +54,13 @@ def show(context: WebContext, request: PageRequest) -> Response:
         details = pairing_details.of(unit, asked)
         stage = stage_of(asked, unit.now)
         person = users.by_id(unit, asked.user_id or "") if stage == "approved" else None
-    address = f"{context.settings.issuer}{SCANNED}/{details.qr}"
     return context.renderer.page(
         "handoff.html",
         language=request.language,
         asked=asked,
         stage=stage,
         issuer_device=f"{context.settings.issuer}{device.PATH}".partition("://")[2],
-        qr=qr.drawn(address, title="QR code for your other device") if stage == "pending" else "",
+        qr=scanned.drawn(context, details) if stage == "pending" else "",
         user_code=details.user_code,
         number=handoff.number(context.work.vault, asked) if stage == "claimed" else None,
         left=max(asked.expires_at - context.work.clock.now(), 0) // SECOND,
@@ -93,46 +90,6 @@ def go_on(context: WebContext, request: PageRequest) -> Response:
             pairing.withdraw(unit, asked)
             return RedirectResponse(entry.first_page(onward), 303)
     return RedirectResponse(f"{PATH}/{asked.id}", 303)
-
-
-def scanned(context: WebContext, request: PageRequest) -> Response:
-    """GET /qr/{code}: what a camera opens. It changes nothing: whoever is there presses a button."""
-    with context.work.read() as unit:
-        asked = handoff.by_code(unit, request.params["code"])
-    if asked is None:
-        return device.unknown_code(context, request)
-    present = visitor.recognised(context, request)
-    if present is None:
-        return visitor.to_sign_in(context, request)
-    held = hold.answer(context, request, present.session, present.hold)
-    if held is not None:
-        # Signing in would lead back here: whoever is held is signed in.
-        return held
-    return context.renderer.page(
-        "qr.html",
-        language=request.language,
-        action=request.path,
-        username=present.user.username,
-        csrf=csrf.for_browser(context.work.vault, request.browser),
-    )
-
-
-def open_code(context: WebContext, request: PageRequest) -> Response:
-    """POST /qr/{code}: the first session to open it has it."""
-    present = visitor.recognised(context, request)
-    if present is None:
-        return visitor.to_sign_in(context, request)
-    if present.hold is not None:
-        # The form is this browser's, not the session's, so it is not kept: the page is shown anew.
-        return RedirectResponse(request.path, 303)
-    with context.work.begin() as unit:
-        asked = handoff.by_code(unit, request.params["code"])
-        if asked is None:
-            return device.unknown_code(context, request)
-        browser = request.browser_hash
-        if not handoff.open_for(unit, asked, present.session, from_browser=browser):
-            return device.unknown_code(context, request)
-    return RedirectResponse(f"{device.PATH}/{asked.id}", 303)
 
 
 def stage_of(asked: Pairing, now: Instant) -> str:
@@ -187,7 +144,7 @@ def _own(unit: UnitOfWork, request: PageRequest) -> Pairing:
     return asked
 
 
-def _require_room(context: WebContext, request: PageRequest) -> None:
+def require_room(context: WebContext, request: PageRequest) -> None:
     """Anybody may ask, so how often is bounded, as for apps (DS-08)."""
     store, limits = context.provider.store, context.settings.throttle
     if not pairing.has_room(store):

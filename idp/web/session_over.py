@@ -20,7 +20,9 @@ from idp.users.model import User
 from idp.web import language
 
 # The person wanted it so: nothing of theirs is left in the browser for the next one.
-DELIBERATE = frozenset({"signed_out", "signed_out_everywhere", "client_logout", "disowned"})
+DELIBERATE = frozenset(
+    {"signed_out", "signed_out_everywhere", "client_logout", "disowned", "moved"}
+)
 
 
 @dataclass(frozen=True, slots=True)

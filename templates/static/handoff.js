@@ -23,21 +23,26 @@ async function renew() {
   if (!button || renewals-- <= 0) return;
   const body = new URLSearchParams(new FormData(button.form, button));
   // Not `form.action`: that is the buttons of this name.
-  const answer = await fetch(button.form.getAttribute("action"), { method: "POST", body });
+  const answer = await fetch(button.form.getAttribute("action"), {
+    method: "POST",
+    // A script that looks at the page that comes back is nobody's activity.
+    headers: { "X-Looking": "1" },
+    body,
+  });
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   const stage = fresh.getElementById("stage");
-  if (stage?.dataset.stage !== "pending" || !(Number(stage.dataset.left) > 0)) return location.reload();
+  if (stage?.dataset.stage !== "pending" || !(Number(stage.dataset.shownFor) > 0)) return location.reload();
   for (const id of ["qr", "user-code"]) {
     document.getElementById(id)?.replaceWith(document.adoptNode(fresh.getElementById(id)));
   }
-  wait(Number(stage.dataset.left));
+  wait(Number(stage.dataset.shownFor));
 }
 
 function wait(seconds) {
   setTimeout(() => renew().catch(() => location.reload()), Math.max(seconds, 1) * 1000);
 }
 
-if (page.dataset.stage === "pending") wait(Number(page.dataset.left));
+if (page.dataset.stage === "pending") wait(Number(page.dataset.shownFor));
 setTimeout(() => look().catch(later), EVERY);
 // A page that comes back by "Back" may be long over.
 addEventListener("pageshow", (event) => {

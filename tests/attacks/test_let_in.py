@@ -182,7 +182,7 @@ def test_who_was_let_in_lets_nobody_in(idp: Idp, alice: Somebody) -> None:
     response = page.press(asked.browser, "device-allow")
     assert response.headers["location"].startswith("/step-up?pairing=")
     form = page.form(button="device-deny")
-    values = form.fields | {"action": f"allow-{further.number}", "together": "yes"}
+    values = form.fields | {"action": f"allow-{further.number}", "wish": "together"}
     response = asked.browser.post(form.action, data=values)
     assert response.headers["location"].startswith("/step-up?pairing=")
     assert further.stage == "claimed"

@@ -6,7 +6,7 @@ from idp import ids
 from idp.clock import MINUTE
 from idp.sessions import pairing, user_code
 from idp.storage.vault import Vault
-from idp.web.device import ALARM
+from idp.web.typed_code import ALARM
 from tests.attacks.scene import Scene, somebody
 from tests.harness.device_app import device_app, open_code
 from tests.harness.provider import Idp

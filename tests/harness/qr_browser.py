@@ -78,6 +78,59 @@ def asker(idp: Idp, *, agent: str = LAPTOP, at: str = "/account/sign-in", ip: st
     return Asker(idp, browser, urlsplit(response.headers["location"]).path)
 
 
+@dataclass
+class Shown:
+    """The page on which a signed-in device shows a code, to move its session."""
+
+    idp: Idp
+    by: Somebody
+    path: str
+
+    @property
+    def pairing_id(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    def page(self) -> Page:
+        """This page, or the answering one once the code was opened."""
+        response = self.by.browser.get(self.path)
+        if response.status_code == 303:
+            response = self.by.browser.get(response.headers["location"])
+        return Page(response)
+
+    @property
+    def scanned(self) -> str:
+        return Asker(self.idp, self.by.browser, self.path).scanned
+
+    @property
+    def user_code(self) -> str:
+        return Asker(self.idp, self.by.browser, self.path).user_code
+
+    def press(self, button: str) -> Response:
+        return self.page().press(self.by.browser, button)
+
+
+def showing(by: Somebody) -> Shown:
+    """Somebody presses "Move this session" on their list."""
+    response = by.sessions().press(by.browser, "move")
+    assert response.status_code == 303, response.text
+    return Shown(by.idp, by, urlsplit(response.headers["location"]).path)
+
+
+def a_browser(idp: Idp, *, agent: str = PHONE, ip: str = HOME) -> TestClient:
+    """A browser in which nobody is signed in."""
+    browser = idp.browser(ip=ip)
+    browser.headers["User-Agent"] = agent
+    return browser
+
+
+def goes_on(shown: Shown, browser: TestClient | None = None, *, ip: str = HOME) -> Asker:
+    """A browser opens the code that is shown, and its person presses the button."""
+    new = browser if browser is not None else a_browser(shown.idp, ip=ip)
+    response = Page(new.get(shown.scanned)).press(new, "qr-open")
+    assert response.status_code == 303, response.text
+    return Asker(shown.idp, new, urlsplit(response.headers["location"]).path)
+
+
 def scan(browser: TestClient, path: str) -> Page:
     """A camera opens the code, and its person presses the button; gives the page after it."""
     page = Page(browser.get(path))
@@ -95,14 +148,16 @@ def let_in(approver: TestClient, asked: Asker) -> None:
     answer(approver, page, asked.number)
 
 
-def answer(approver: TestClient, page: Page, number: int, *, together: bool = True) -> Page:
+def answer(
+    approver: TestClient, page: Page, number: int, *, together: bool = True, wish: str = ""
+) -> Page:
     """Picks or types a number on the approving device; gives the page after it."""
-    values = {"together": "yes"} if together else {}
+    values = {"wish": wish or "together"} if together or wish else {}
     if page.has("number"):
         response = page.press(approver, "device-allow", number=str(number), **values)
     else:
         form = page.form(button="device-deny")
-        values |= form.fields | {"action": f"allow-{number}"}
+        values = form.fields | values | {"action": f"allow-{number}"}
         response = approver.post(form.action, data=values)
     assert response.status_code == 303, response.text
     return Page(approver.get(response.headers["location"]))

@@ -27,6 +27,7 @@ def account_forms(one: Somebody) -> list[tuple[str, dict[str, str]]]:
             "/account/sessions/end",
             {"what": "selected", "confirmed": "yes", f"select.{other}": "on"},
         ),
+        ("/account/move", {}),
         ("/account/apps", {"client_id": "x", "confirmed": "yes"}),
         ("/account/grants/azn_00000000000000000000000000000000/end", {}),
     ]

@@ -40,7 +40,8 @@ def test_no_address_of_any_page_changes_anything_when_it_is_read(
         f"/account/sessions/{other}/keep?keep=yes&{wishes}", "/login/sessions",
         f"/account/sessions/receipts?done=1&{wishes}", f"/account/apps?client_id={app.id}&{wishes}",
         f"/api/v1/users/sessions/{other}", "/api/v1/users/sessions/revoke-all", "/healthz",
-        f"/handoff?{wishes}", f"/device?user_code=BBBB-BBBB&{wishes}",
+        f"/handoff?{wishes}", f"/account/move?{wishes}", f"/move?user_code=BBBB-BBBB&{wishes}",
+        f"/device?user_code=BBBB-BBBB&{wishes}",
     ):  # fmt: skip
         for method in ("GET", "HEAD", "OPTIONS"):
             for headers in ({}, {"purpose": "prefetch", "sec-purpose": "prefetch"}):

@@ -39,7 +39,7 @@ PATHS = [
     "/login", "/account/sign-in", "/consent", "/logout", "/signed-out", "/signed-out/receipts",
     "/account", "/account/sessions", "/account/sessions/receipts", "/account/apps", "/nowhere",
     "/authorize", "/static/x", "/api/v1/users/sessions", "/device", "/device/par_x",
-    "/handoff/par_x", "/qr/x",
+    "/handoff/par_x", "/qr/x", "/move", "/account/move", "/account/move/par_x",
 ]  # fmt: skip
 PARAMETERS = [
     "request", "next", "done", "tab", "removed", "login_hint", "client_id", "redirect_uri", "state",
