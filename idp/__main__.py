@@ -7,6 +7,7 @@ from typing import NoReturn
 import typer
 
 from idp.cli import (
+    apply,
     backup,
     client,
     config,
@@ -41,6 +42,8 @@ app.command()(serve.demo)
 app.command()(serve.healthcheck)
 app.command()(doctor.doctor)
 app.command()(openapi.openapi)
+app.command()(apply.apply)
+app.command()(apply.export)
 app.add_typer(user.app, name="user")
 app.add_typer(role.app, name="role")
 app.add_typer(client.app, name="client")

@@ -150,7 +150,7 @@ class Secret(Model):
     client_secret: str
 
 
-_FLAGS = ("management", "require_pkce", "first_party", "introspects_all")
+FLAGS = ("management", "require_pkce", "first_party", "introspects_all")
 
 
 def list_clients(call: Call, query: ClientQuery) -> ClientPage:
@@ -177,7 +177,7 @@ def list_clients(call: Call, query: ClientQuery) -> ClientPage:
 
 def create_client(call: Call, new: NewClient) -> NewlyMade:
     """Register an app."""
-    values = _values(changes(new))
+    values = values_of(changes(new))
     access.require_scopes(call, values.get("scope", ""))
     client, secret = clients.create(call.unit, actor=call.actor, **values)
     access.require_insight(call, client)
@@ -197,7 +197,7 @@ def change_client(call: Call, change: ClientChange) -> Client:
     """Change an app's metadata."""
     client = access.client_below(call, call.params["id"])
     require_match(call, _described(client))
-    values = _values(changes(change))
+    values = values_of(changes(change))
     access.require_scopes(call, values.get("scope", ""))
     clients.change(call.unit, client, actor=call.actor, **values)
     access.require_insight(call, client)
@@ -229,16 +229,16 @@ def _set_enabled(call: Call, *, is_enabled: bool) -> Client:
     return _described(client)
 
 
-def _values(given: dict[str, Any]) -> dict[str, Any]:
+def values_of(given: dict[str, Any]) -> dict[str, Any]:
     """As `idp.oauth.clients` takes them: flags are numbers."""
-    return {name: int(one) if name in _FLAGS else one for name, one in given.items()}
+    return {name: int(one) if name in FLAGS else one for name, one in given.items()}
 
 
 def _described(client: ClientRow) -> Client:
     same = {
         name: getattr(client, name)
         for name in Client.model_fields
-        if name not in (*_FLAGS, "enabled", "created_at")
+        if name not in (*FLAGS, "enabled", "created_at")
     }
     return Client(
         **same,

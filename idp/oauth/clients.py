@@ -31,6 +31,8 @@ from idp.work.outbound import problem_with_url
 NAME_MAXIMUM = 80
 URIS_MAXIMUM = 50
 URI_MAXIMUM = 2_048
+# What 256 random bits are in base64url.
+SECRET_MINIMUM = 43
 _URI = re.compile(r"[\x21-\x7E]+")
 _PRIVATE_SCHEME = re.compile(r"[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+")
 _SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]{1,80}")
@@ -177,6 +179,31 @@ def rotate_secret(
     client.secret_hash = ids.digest(secret)
     unit.record(_changed(client, ["secret"], actor))
     return secret
+
+
+def set_secret(
+    unit: UnitOfWork,
+    client: Client,
+    secret: str,
+    *,
+    actor: Actor,
+    overlap: Literal["keep", "none"] = "keep",
+) -> None:
+    """Gives a client a secret that was made elsewhere, as `rotate_secret` gives one of ours.
+
+    A digest is all that keeps it, so it must be as random as ours are, of which we see its length.
+    """
+    if client.secret_hash is None:
+        raise Refused("no_secret", "This client does not authenticate with a secret.")
+    if len(secret) < SECRET_MINIMUM or not _URI.fullmatch(secret):
+        raise Refused(
+            "weak_secret",
+            f"A client's secret has at least {SECRET_MINIMUM} printable ASCII characters; make one "
+            "with: python -c 'import secrets; print(secrets.token_urlsafe(32))'",
+        )
+    client.previous_secret_hash = client.secret_hash if overlap == "keep" else None
+    client.secret_hash = ids.digest(secret)
+    unit.record(_changed(client, ["secret"], actor))
 
 
 def set_enabled(unit: UnitOfWork, client: Client, *, is_enabled: bool, actor: Actor) -> None:
