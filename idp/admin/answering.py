@@ -24,6 +24,7 @@ from idp.oauth.userinfo import bearer_token
 from idp.storage.unit_of_work import UnitOfWork
 from idp.web import json_api
 from idp.web.http import PageRequest, WebContext
+from idp.web.lines import Lines, LinesResponse
 
 
 def carry_out(operation: Operation, context: WebContext, request: PageRequest) -> Response:
@@ -96,6 +97,8 @@ def _once(
             return _response(*before)
         unit.because = getattr(sent, "reason", None)
         found = operation.carry_out(call, sent)
+        if isinstance(found, Lines):
+            return LinesResponse(found)
         body = dumped(found) if found is not None else b""
         if repeat is not None:
             unit.flush()

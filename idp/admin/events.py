@@ -1,35 +1,37 @@
-"""The audit log and the signing keys over the management API: read, and keys rotated."""
+"""The audit log over the management API: searched, read one by one, and exported as JSON lines.
 
-from typing import Annotated, Any
+Which events are meant is `event_filter`; how they are found in bounded steps, `event_search`.
+"""
 
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+import orjson
 from pydantic import Field
-from sqlalchemy import func, select
 
-from idp.admin import paging
+from idp.admin import event_filter, event_search, grammar, paging
+from idp.admin.event_filter import EventFilter
 from idp.admin.operation import Call, Operation
-from idp.admin.schemas import (
-    Because,
-    Model,
-    Moment,
-    Nothing,
-    Page,
-    PageQuery,
-    moment,
-    moment_or_none,
-)
+from idp.admin.schemas import Model, Moment, Nothing, Page, PageQuery, When
+from idp.errors import Refused
+from idp.events.described import described
 from idp.events.model import EventRow
-from idp.oauth import keys
-from idp.oauth.model import SigningKey
+from idp.storage.unit_of_work import Work
+from idp.web.lines import Lines
 
-# Rows looked at for one page of a type.
-WALKED = 5_000
-Word = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9._~-]+$")]
+Value = Annotated[str, Field(min_length=1, max_length=grammar.VALUE_MAXIMUM)]
+# As much of a row's number as both databases hold.
+DIGITS_MAXIMUM = 15
 
 
 class Event(Model):
-    """A fact that happened; `data` has what is particular to its type."""
+    """A fact that happened; `data` has what is particular to its type. `number` counts rows up;
+    `position` is its place in the sealed chain, and null in its first second.
+    """
 
     id: str
+    number: int
+    position: int | None
     type: str
     at: Moment
     actor: str
@@ -43,109 +45,96 @@ class Event(Model):
 
 
 class EventPage(Page):
-    """Events, the newest first."""
+    """Events, the newest first. A page may be short, or empty, although more follow."""
 
     items: list[Event]
 
 
-class EventQuery(PageQuery):
-    """Which events are wanted: of one person, or of one session, or all; of one type or of any."""
+class EventTerms(Model):
+    """Which events are meant; every term must hold. `q` takes them in the grammar of searches."""
 
-    type: Word | Nothing = None
-    user: Word | Nothing = Field(None, description="usr_…; also of somebody who was deleted.")
-    session: Word | Nothing = None
+    q: (
+        Annotated[
+            str,
+            Field(
+                min_length=1,
+                max_length=grammar.TEXT_MAXIMUM,
+                description="Terms as one text: `type:session.* by:alice at>2026-11-01`.",
+            ),
+        ]
+        | Nothing
+    ) = None
+    type: Value | Nothing = Field(None, description="Such as session.ended, or session.*")
+    user: Value | Nothing = Field(
+        None, description="Id (also of somebody who was deleted), user name or e-mail address."
+    )
+    session: Value | Nothing = None
+    client: Value | Nothing = None
+    actor: Literal["user", "admin", "client", "system"] | Nothing = None
+    by: Value | Nothing = Field(None, description="Who did it: an id or user name.")
+    ip: Value | Nothing = Field(None, description="An address, or a network such as 10.0.0.0/8.")
+    reason: Value | Nothing = None
+    at_after: When | Nothing = None
+    at_before: When | Nothing = None
+
+    @property
+    def meant(self) -> EventFilter:
+        """The filter; raises `Refused` (`invalid_filter`)."""
+        given = {name: value for name in _TERMS if (value := getattr(self, name)) is not None}
+        return event_filter.of_values(given, self.q)
 
 
-class Key(Model):
-    """A signing key: next (published), active (signs), or retired."""
-
-    kid: str
-    alg: str
-    state: str
-    created_at: Moment
-    activated_at: Moment | None
-    retired_at: Moment | None
+_TERMS = tuple(name for name in EventTerms.model_fields if name != "q")
 
 
-class Keys(Model):
-    """Every signing key, the oldest first."""
+class EventQuery(PageQuery, EventTerms):
+    """Which events are wanted, and which part of them."""
 
-    items: list[Key]
+
+class EventExport(EventTerms):
+    """Which events are exported."""
+
+    after: int = Field(0, ge=0, lt=10**DIGITS_MAXIMUM, description="Only behind this `number`.")
 
 
 def list_events(call: Call, query: EventQuery) -> EventPage:
-    """Read the audit log, the newest first. A page may be short although more follow."""
+    """Search the audit log, the newest first."""
     after = paging.after(call, query)
-    wanted = select(EventRow).order_by(EventRow.id.desc())
-    if query.user is not None:
-        wanted = wanted.where(EventRow.user_id == query.user)
-    if query.session is not None:
-        wanted = wanted.where(EventRow.session_id == query.session)
-    if after is not None:
-        wanted = wanted.where(EventRow.id < after[0])
-    # The type has no index, which every commit would have to keep: so many rows are looked at.
-    looked = wanted.limit(WALKED if query.type is not None else query.page_size + 1).subquery()
-    of_type = select(EventRow).join(looked, looked.c.id == EventRow.id).order_by(EventRow.id.desc())
-    if query.type is not None:
-        of_type = of_type.where(EventRow.type == query.type)
-    found = list(call.unit.orm.scalars(of_type.limit(query.page_size + 1)))
-    shown = found[: query.page_size]
-    last = shown[-1].id if len(found) > len(shown) else None
-    if last is None and query.type is not None:
-        # All that were looked at: is there anything behind the last of them?
-        edge = call.unit.connection.scalar(select(func.min(looked.c.id)))
-        behind = wanted.where(EventRow.id < (edge or 0)).limit(1)
-        last = edge if call.unit.orm.scalar(behind) is not None else None
+    meant = query.meant
+    try:
+        meant = event_search.resolved(call.unit, meant)
+    except Refused:
+        return EventPage(items=[], next_page_token=None)  # nobody has such a name
+    before = after[0] if after is not None else None
+    found = event_search.page(call.unit, meant, before=before, limit=query.page_size)
+    last = found.next_number
     return EventPage(
-        items=[_event(row) for row in shown],
-        next_page_token=paging.next_token(call, query, [last] if last else None),
+        items=[Event(**described(row)) for row in found.rows],
+        next_page_token=paging.next_token(call, query, None if last is None else [last]),
     )
 
 
-def list_keys(call: Call, _: None) -> Keys:
-    """List the signing keys; never a private one."""
-    return _keys(call)
+def get_event(call: Call, _: None) -> Event:
+    """Show one event, by its `number`."""
+    text = call.params["number"]
+    row = None
+    if text.isascii() and text.isdigit() and len(text) <= DIGITS_MAXIMUM:
+        row = call.unit.orm.get(EventRow, int(text))
+    if row is None:
+        raise Refused("event_not_found", "There is no such event.", 404)
+    return Event(**described(row))
 
 
-def rotate_keys(call: Call, _: Because) -> Keys:
-    """Sign with the next keys from now on; tokens signed by the old ones stay valid."""
-    keys.rotate(call.unit, actor=call.actor.kind, actor_id=call.actor.id)
-    call.unit.flush()
-    call.unit.after_commit(call.provider.keyring.reload)
-    return _keys(call)
+def export_events(call: Call, query: EventExport) -> Lines:
+    """Export events as JSON lines, the oldest first: all that match and are there now."""
+    meant = event_search.resolved(call.unit, query.meant)
+    return Lines(batches(call.provider.work, meant, after=query.after))
 
 
-def _keys(call: Call) -> Keys:
-    rows = call.unit.orm.scalars(select(SigningKey).order_by(SigningKey.created_at, SigningKey.kid))
-    return Keys(
-        items=[
-            Key(
-                kid=row.kid,
-                alg=row.alg,
-                state=row.state,
-                created_at=moment(row.created_at),
-                activated_at=moment_or_none(row.activated_at),
-                retired_at=moment_or_none(row.retired_at),
-            )
-            for row in rows
-        ]
-    )
-
-
-def _event(row: EventRow) -> Event:
-    return Event(
-        id=row.event_id,
-        type=row.type,
-        at=moment(row.at),
-        actor=row.actor,
-        actor_id=row.actor_id,
-        user_id=row.user_id,
-        session_id=row.session_id,
-        client_id=row.client_id,
-        ip=row.ip,
-        reason=row.reason,
-        data=row.data,
-    )
+def batches(work: Work, meant: EventFilter, *, after: int = 0) -> Iterator[bytes]:
+    """The events of a resolved filter as JSON lines, some at a time; a batch may be empty."""
+    for rows in event_search.every(work, meant, after=after):
+        yield b"".join(orjson.dumps(described(row)) + b"\n" for row in rows)
 
 
 OPERATIONS = (
@@ -153,9 +142,12 @@ OPERATIONS = (
         method="GET", path="/events", scope="events:read", carry_out=list_events,
         takes=EventQuery, gives=EventPage,
     ),
-    Operation(method="GET", path="/keys", scope="keys:read", carry_out=list_keys, gives=Keys),
     Operation(
-        method="POST", path="/keys/rotate", scope="keys:rotate", carry_out=rotate_keys,
-        takes=Because, gives=Keys, proof="fresh", repeat="keyed",
+        method="GET", path="/events/export", scope="events:read", carry_out=export_events,
+        takes=EventExport, gives=Event, sends="lines",
+    ),
+    Operation(
+        method="GET", path="/events/{number}", scope="events:read", carry_out=get_event,
+        gives=Event,
     ),
 )  # fmt: skip

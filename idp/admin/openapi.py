@@ -13,6 +13,7 @@ from idp.admin.operation import ROOT, Operation
 from idp.admin.routes import OPERATIONS
 from idp.policy import management
 from idp.web.api_description import DESCRIBED, Described
+from idp.web.lines import MEDIA_TYPE
 
 _PARAMETER = re.compile(r"\{([a-z_]+)\}")
 _REF = "#/components/schemas/{model}"
@@ -99,6 +100,9 @@ def _managed(one: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
         parameters.append(_header("If-Match", "The ETag of what the change was made from."))
         parameters.append(_header("If-None-Match", "`*`: there is none yet."))
     described = _described(one.name, one.summary, one.scope, parameters, one.gives, one.status)
+    if one.sends == "lines" and one.gives is not None:
+        said = {"type": "string", "description": f"A {one.gives.__name__} as JSON in each line."}
+        described["responses"]["200"]["content"] = {MEDIA_TYPE: {"schema": said}}
     roles = sorted(name for name, held in management.ROLES.items() if one.scope in held)
     described |= {"tags": [one.path.split("/")[1]], "x-roles": roles, "x-proof": one.proof}
     if one.takes is not None and one.has_body:

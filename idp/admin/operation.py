@@ -14,9 +14,11 @@ from idp.oauth.protected import Manager
 from idp.oauth.provider import Provider
 from idp.policy.management import Scope
 from idp.storage.unit_of_work import UnitOfWork
+from idp.web.lines import Lines
 
 ROOT = "/api/v1/admin"
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+Given = Model | Lines | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +56,11 @@ class Operation:
     # Below `ROOT`.
     path: str
     scope: Scope
-    carry_out: Callable[[Call, Any], Model | None]
+    carry_out: Callable[[Call, Any], Given]
     takes: type[Model] | None = None
     gives: type[Model] | None = None
+    # "lines": as many of `gives` as there are, a line each, made while they are sent.
+    sends: Literal["one", "lines"] = "one"
     status: int = 200
     # "fresh": a person must have proved lately who they are (RFC 9470). An app cannot, and need not.
     proof: Literal["any", "fresh"] = "any"

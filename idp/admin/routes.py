@@ -11,6 +11,7 @@ from idp.admin import (
     credentials,
     events,
     initial_access,
+    keys,
     roles,
     rules,
     sessions,
@@ -31,6 +32,7 @@ _MODULES = (
     initial_access,
     rules,
     events,
+    keys,
 )
 OPERATIONS: tuple[Operation, ...] = tuple(one for module in _MODULES for one in module.OPERATIONS)
 

@@ -29,6 +29,12 @@ Reason = Annotated[
     ),
 ]
 Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+When = Annotated[
+    str,
+    Field(
+        min_length=10, max_length=35, description="A day, or a moment with its offset (RFC 3339)."
+    ),
+]
 Nothing = SkipJsonSchema[None]
 
 PAGE_DEFAULT = 50

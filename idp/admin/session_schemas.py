@@ -6,9 +6,18 @@ from typing import Annotated, Literal
 from pydantic import Field
 from sqlalchemy import select
 
-from idp.admin import session_filter
+from idp.admin import grammar, session_filter
 from idp.admin.outcomes import AppTold
-from idp.admin.schemas import Model, Moment, Nothing, Page, PageQuery, moment, moment_or_none
+from idp.admin.schemas import (
+    Model,
+    Moment,
+    Nothing,
+    Page,
+    PageQuery,
+    When,
+    moment,
+    moment_or_none,
+)
 from idp.admin.session_filter import SessionFilter
 from idp.admin.session_search import Sort
 from idp.oauth.authorizations import apps_in
@@ -21,13 +30,7 @@ from idp.storage.vault import Unreadable
 from idp.users.model import User
 from idp.web import session_view
 
-Value = Annotated[str, Field(min_length=1, max_length=session_filter.VALUE_MAXIMUM)]
-When = Annotated[
-    str,
-    Field(
-        min_length=10, max_length=35, description="A day, or a moment with its offset (RFC 3339)."
-    ),
-]
+Value = Annotated[str, Field(min_length=1, max_length=grammar.VALUE_MAXIMUM)]
 
 
 class Terms(Model):
@@ -38,7 +41,7 @@ class Terms(Model):
             str,
             Field(
                 min_length=1,
-                max_length=session_filter.TEXT_MAXIMUM,
+                max_length=grammar.TEXT_MAXIMUM,
                 description="Terms as one text: `ip:10.0.0.0/8 country:FR device:phone acr<aal2`.",
             ),
         ]

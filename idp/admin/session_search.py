@@ -33,7 +33,8 @@ from sqlalchemy import (
 )
 from sqlalchemy import type_coerce as as_type
 
-from idp.admin.session_filter import Range, SessionFilter
+from idp.admin.grammar import Range
+from idp.admin.session_filter import SessionFilter
 from idp.clock import Instant
 from idp.errors import Refused
 from idp.oauth.model import Authorization

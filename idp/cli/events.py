@@ -1,17 +1,20 @@
 """`idp events`: the audit log."""
 
+import sys
 from typing import Annotated, Any
 
 import typer
 
-from idp.cli.opened import look
+from idp.admin import event_filter, event_search
+from idp.admin import events as exported
+from idp.cli.opened import look, product
 from idp.cli.terminal import AsJson, answer, fields, moment, table
 from idp.cli.user import found
 from idp.errors import Refused
 from idp.events import log, queries
 from idp.events.model import EventRow
 
-app = typer.Typer(no_args_is_help=True, help="The audit log: list it, verify its chain.")
+app = typer.Typer(no_args_is_help=True, help="The audit log: list, export, verify its chain.")
 
 
 @app.command(name="list")
@@ -43,6 +46,27 @@ def list_(
         ),
         as_json=as_json,
     )
+
+
+@app.command()
+def export(
+    terms: Annotated[
+        list[str] | None, typer.Argument(help="What they must be like; all must hold.")
+    ] = None,
+    after: Annotated[int, typer.Option(min=0, help="Only behind this `number`.")] = 0,
+) -> None:
+    """Print events as JSON lines, the oldest first: `type:session.* by:alice at>2026-11-01`.
+
+    The terms are those of the management API: type, user, session, client, actor, by, ip, reason; and
+    at compared with a moment. The last line's `number` is where the next export goes on (`--after`).
+    """
+    meant = event_filter.of_values({}, " ".join(terms or ()))
+    with product() as work:
+        with work.read() as unit:
+            meant = event_search.resolved(unit, meant)
+        for batch in exported.batches(work, meant, after=after):
+            sys.stdout.buffer.write(batch)
+        sys.stdout.buffer.flush()
 
 
 @app.command()

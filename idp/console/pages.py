@@ -4,6 +4,7 @@ from starlette.routing import Route
 
 from idp.console import (
     apps,
+    event_list,
     home,
     new_app,
     people,
@@ -18,7 +19,8 @@ from idp.web.http import WebContext
 
 # Fixed addresses before those with an id in them.
 _MODULES = (
-    home, session_list, sign_out, session_page, people, person, new_app, apps, rules, reports,
+    home, session_list, sign_out, session_page, people, person, new_app, apps, rules, event_list,
+    reports,
 )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from idp import ids
 from idp.admin import repeats, routes
 from idp.admin.answering import dumped
-from idp.admin.operation import Call, Operation
+from idp.admin.operation import Call, Given, Operation
 from idp.admin.repeats import Repeatable
 from idp.admin.schemas import Model
 from idp.clock import Instant
@@ -35,7 +35,7 @@ from idp.web.visitor import Visitor, visitor_route
 ADMIN = "/admin"
 Room = Callable[[WebContext, PageRequest, Visitor], Response]
 # What carries an operation out; it stands for the operation.
-Act = Callable[[Call, Any], Model | None]
+Act = Callable[[Call, Any], Given]
 Taken = TypeVar("Taken", bound=Model)
 _OPERATIONS: Mapping[Act, Operation] = {one.carry_out: one for one in routes.OPERATIONS}
 # What people are told of a field that cannot be taken, by pydantic's name for why.
@@ -175,7 +175,7 @@ def _once(
         call = Call(unit, _manager(visitor), context.provider, meant, params, headers)
         unit.because = getattr(sent, "reason", None)
         found = meant.carry_out(call, sent)
-        if repeat is not None and found is not None:
+        if repeat is not None and isinstance(found, Model):
             unit.flush()
             repeats.keep(unit, repeat, meant.status, dumped(found))
         return Done(found, unit.now)

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idp.admin import session_filter
-from idp.admin.session_filter import Range, SessionFilter, of_values, parse
+from idp.admin.grammar import Range
+from idp.admin.session_filter import SessionFilter, of_values, parse
 from idp.clock import DAY, SECOND
 from idp.errors import Refused
 from idp.policy import network

@@ -1,0 +1,190 @@
+"""Finding the events that a filter means, in bounded steps however long the log is (AD-07).
+
+The log has an index of people and of sessions only, because every index is a page more that each
+commit writes. So a step looks at a stretch of rows by their number and takes those that match: a page
+may be short although more follow. Moments become numbers by halving: rows are numbered nearly in order
+of time, and what is looked up is widened by more than clocks and slow transactions can differ.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from sqlalchemy import ColumnElement, Select, func, select
+
+from idp.admin.event_filter import EventFilter
+from idp.clock import MINUTE, Duration, Instant
+from idp.errors import Refused
+from idp.events.model import EventRow
+from idp.policy import network
+from idp.storage.unit_of_work import UnitOfWork, Work
+from idp.users import queries as users
+
+# Rows looked at for one page, or for one step of an export.
+WALKED = 5_000
+STEP = 1_000
+# How far the order of numbers may be from that of time: clocks of nodes, transactions that last.
+SKEW: Duration = 5 * MINUTE
+Order = Literal["newest_first", "oldest_first"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Some events, and the number behind which the next begin; None at the end."""
+
+    rows: list[EventRow]
+    next_number: int | None
+
+
+def resolved(unit: UnitOfWork, meant: EventFilter) -> EventFilter:
+    """The filter with the ids of those who were named; raises `Refused` (`unknown_user`).
+
+    An id needs nobody behind it: who was deleted is in the log.
+    """
+    user, by = meant.user, meant.by
+    if user is not None and not user.startswith("usr_"):
+        found = users.by_identifier(unit, user)
+        if found is None:
+            raise Refused("unknown_user", "There is no such user.", 400)
+        user = found.id
+    if by is not None and (person := users.by_identifier(unit, by)) is not None:
+        by = person.id
+    return replace(meant, user=user, by=by)
+
+
+def page(unit: UnitOfWork, meant: EventFilter, *, before: int | None, limit: int) -> Found:
+    """At most `limit` events of a resolved filter, the newest first, behind row `before`."""
+    return _step(unit, meant, beyond=before, limit=limit, order="newest_first")
+
+
+def every(work: Work, meant: EventFilter, *, after: int = 0) -> Iterator[list[EventRow]]:
+    """All events of a resolved filter that there are now, the oldest first, some at a time.
+
+    Each step reads in a transaction of its own, so that a reader who is slow holds nothing. A step may
+    be empty. What is written meanwhile is not among them.
+    """
+    with work.read() as unit:
+        newest = unit.connection.scalar(select(func.max(EventRow.id))) or 0
+    beyond: int | None = after
+    while beyond is not None:
+        with work.read() as unit:
+            found = _step(
+                unit, meant, beyond=beyond, limit=STEP, order="oldest_first", until=newest
+            )
+            unit.orm.expunge_all()
+        yield found.rows
+        beyond = found.next_number
+
+
+def _step(
+    unit: UnitOfWork,
+    meant: EventFilter,
+    *,
+    beyond: int | None,
+    limit: int,
+    order: Order,
+    until: int | None = None,
+) -> Found:
+    is_falling = order == "newest_first"
+    sorting = EventRow.id.desc() if is_falling else EventRow.id.asc()
+    stretch = select(EventRow.id).where(*_by_index(unit, meant)).order_by(sorting)
+    if beyond is not None:
+        stretch = stretch.where(EventRow.id < beyond if is_falling else EventRow.id > beyond)
+    if until is not None:
+        stretch = stretch.where(EventRow.id <= until)
+    narrowing = _by_looking(meant)
+    is_plain = not narrowing and meant.ip is None
+    looked = stretch.limit(limit + 1 if is_plain else WALKED).subquery()
+    matching = (
+        select(EventRow.id, EventRow.ip)
+        .join(looked, looked.c.id == EventRow.id)
+        .where(*narrowing)
+        .order_by(sorting)
+    )
+    found = _within(unit, matching, meant, limit + 1)
+    rows = unit.orm.scalars(
+        select(EventRow).where(EventRow.id.in_(found[:limit])).order_by(sorting)
+    )
+    shown = list(rows)
+    if len(found) > limit:
+        return Found(shown, shown[-1].id)
+    edge = unit.connection.scalar(
+        select(func.min(looked.c.id) if is_falling else func.max(looked.c.id))
+    )
+    if edge is None:
+        return Found(shown, None)
+    behind = stretch.where(EventRow.id < edge if is_falling else EventRow.id > edge).limit(1)
+    return Found(shown, edge if unit.connection.scalar(behind) is not None else None)
+
+
+def _within(
+    unit: UnitOfWork, matching: Select[int, str | None], meant: EventFilter, limit: int
+) -> list[int]:
+    """Numbers of the rows that match; whether an address lies in a network is decided here."""
+    if meant.ip is None:
+        return [row.id for row in unit.connection.execute(matching.limit(limit))]
+    found: list[int] = []
+    for row in unit.connection.execute(matching.where(EventRow.ip.is_not(None))):
+        if network.contains(meant.ip, network.key(row.ip)):
+            found.append(row.id)
+            if len(found) == limit:
+                break
+    return found
+
+
+def _by_index(unit: UnitOfWork, meant: EventFilter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if meant.user is not None:
+        conditions.append(EventRow.user_id == meant.user)
+    if meant.session is not None:
+        conditions.append(EventRow.session_id == meant.session)
+    if meant.at.since is not None:
+        conditions.append(EventRow.id >= number_at(unit, meant.at.since - SKEW))
+    if meant.at.before is not None:
+        conditions.append(EventRow.id < number_at(unit, meant.at.before + SKEW))
+    return conditions
+
+
+def _by_looking(meant: EventFilter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if meant.type is not None:
+        area = meant.type.removesuffix("*")
+        is_area = area != meant.type
+        conditions.append(
+            EventRow.type.startswith(area, autoescape=True)
+            if is_area
+            else EventRow.type == meant.type
+        )
+    if meant.at.since is not None:
+        conditions.append(EventRow.at >= meant.at.since)
+    if meant.at.before is not None:
+        conditions.append(EventRow.at < meant.at.before)
+    equal = {
+        EventRow.client_id: meant.client,
+        EventRow.actor: meant.actor,
+        EventRow.actor_id: meant.by,
+        EventRow.reason: meant.reason,
+    }
+    conditions += [column == value for column, value in equal.items() if value is not None]
+    return conditions
+
+
+def number_at(unit: UnitOfWork, at: Instant) -> int:
+    """The number of the first row that was written at a moment or later, found by halving."""
+    low, high = unit.connection.execute(select(func.min(EventRow.id), func.max(EventRow.id))).one()
+    if low is None:
+        return 0
+    high += 1
+    while low < high:
+        middle = (low + high) // 2
+        row = unit.connection.execute(
+            select(EventRow.id, EventRow.at)
+            .where(EventRow.id >= middle)
+            .order_by(EventRow.id)
+            .limit(1)
+        ).one()
+        if row.at < at:
+            low = row.id + 1
+        else:
+            high = middle
+    return int(low)

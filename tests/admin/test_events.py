@@ -1,0 +1,206 @@
+"""The audit log over the API: which events are meant, found in bounded steps, exported whole."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from idp.admin import event_filter, event_search
+from idp.admin.event_filter import EventFilter
+from idp.admin.grammar import Range, terms
+from idp.clock import DAY, MINUTE, SECOND, to_rfc3339
+from idp.errors import Refused
+from idp.events.catalogue import LoginFailed
+from idp.policy import network
+from idp.web import lines
+from tests.admin.conftest import Caller, problem, program
+from tests.harness.provider import Idp
+from tests.harness.workbench import ManualClock
+
+FAILED = "login.failed"
+
+
+def parse(text: str) -> EventFilter:
+    return event_filter.of_values({}, text)
+
+
+def fail(idp: Idp, ip: str, count: int = 1) -> None:
+    with idp.work.begin() as unit:
+        for _ in range(count):
+            unit.record(LoginFailed(reason="wrong_password", ip=ip))
+
+
+def everything(caller: Caller, **asked: Any) -> list[dict[str, Any]]:
+    """All pages of a list."""
+    found: list[dict[str, Any]] = []
+    token: dict[str, str] = {}
+    while True:
+        page = caller.get("/events", **asked, **token)
+        found += page["items"]
+        if page["next_page_token"] is None:
+            return found
+        token = {"page_token": page["next_page_token"]}
+
+
+def exported(caller: Caller, **asked: Any) -> list[dict[str, Any]]:
+    answer = caller("GET", "/events/export", params=asked)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/jsonl"
+    assert answer.headers["cache-control"] == "no-store"
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def test_every_term_has_its_meaning() -> None:
+    assert parse(
+        "type:session.* user:anna session:ses_1 client:cli_x actor:admin by:root ip:10.0.0.0/8 "
+        "reason:admin at>=2026-11-01 at<2026-11-02"
+    ) == EventFilter(
+        type="session.*",
+        user="anna",
+        session="ses_1",
+        client="cli_x",
+        actor="admin",
+        by="root",
+        ip=network.parsed("10.0.0.0/8"),
+        reason="admin",
+        at=Range(1_793_491_200 * SECOND, 1_793_491_200 * SECOND + DAY),
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "type:nothing", "type:*.ended", "actor:god", "ip:10.0.0.1/8", "user<anna", "colour:red",
+        "type:a.b type:a.b", "at:2026-11-01", "at>yesterday", "at>1 at>2", "session", "reason:a;b",
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_refused_with_a_sentence(robot: Caller, text: str) -> None:
+    assert problem(robot("GET", "/events", params={"q": text})) == (400, "invalid_filter")
+    assert problem(robot("GET", "/events/export", params={"q": text})) == (400, "invalid_filter")
+
+
+@given(
+    st.builds(
+        EventFilter,
+        type=st.none() | st.sampled_from(["session.*", "login.failed"]),
+        user=st.none() | st.from_regex(r"[a-z0-9@.]{1,40}", fullmatch=True),
+        actor=st.none() | st.sampled_from(event_filter.ACTORS),
+        ip=st.none() | st.sampled_from(["10.0.0.0/8", "2001:db8::/32"]).map(network.parsed),
+        at=st.builds(Range, since=st.none() | st.integers(0, 4_000_000_000 * SECOND)),
+    )
+)
+def test_a_filter_reads_as_it_is_written(meant: EventFilter) -> None:
+    assert event_filter.of_terms(terms(meant.text)) == meant
+
+
+def test_events_are_found_by_each_term(either_idp: Idp, clock: ManualClock) -> None:
+    idp = either_idp
+    caller = program(idp, "events:read")
+    anna = idp.person("anna")
+    session = idp.session(anna, ip="10.1.2.3").session.id
+    idp.end(session)
+    clock.advance(20 * MINUTE)
+    middle = clock.now()
+    fail(idp, "10.9.9.9")
+    fail(idp, "192.0.2.7")
+    clock.advance(20 * MINUTE)
+    fail(idp, "2001:db8::7")
+
+    def kinds(**asked: str) -> list[str]:
+        return [one["type"] for one in everything(caller, **asked)]
+
+    assert kinds(type="session.*") == ["session.ended", "session.created"]
+    assert kinds(user="anna", type="user.*") == ["user.created"]
+    assert kinds(user="anna@example.com", session=session) == kinds(session=session)
+    assert kinds(user="nobody") == []
+    assert kinds(ip="10.0.0.0/8", type=FAILED) == [FAILED]
+    assert kinds(ip="2001:db8::/32") == [FAILED]
+    assert kinds(reason="wrong_password") == [FAILED] * 3
+    assert kinds(q=f"at>={to_rfc3339(middle)} type:{FAILED}") == [FAILED] * 3
+    assert kinds(at_after=to_rfc3339(middle + SECOND)) == [FAILED]
+    assert kinds(at_before=to_rfc3339(middle), type=FAILED) == []
+    assert kinds(by=anna.id) == kinds(by="anna")
+    client = idp.register()
+    assert kinds(client=client.id) == ["client.created"]
+
+
+def test_a_moment_is_found_although_the_order_of_numbers_is_a_little_off(
+    idp: Idp, clock: ManualClock
+) -> None:
+    base = clock.now()
+    for second in (0, 200, 40, 300, 260, 900, 1_000, 990, 2_000):
+        clock.advance(base + second * SECOND - clock.now())
+        fail(idp, "192.0.2.1")
+    with idp.work.read() as unit:
+        for since, until in ((0, 250), (41, 991), (901, 3_000), (2_001, 9_000)):
+            at = Range(base + since * SECOND, base + until * SECOND)
+            found = event_search.page(unit, EventFilter(type=FAILED, at=at), before=None, limit=50)
+            seen = {(row.at - base) // SECOND for row in found.rows}
+            assert seen == {
+                one
+                for one in (0, 200, 40, 300, 260, 900, 1_000, 990, 2_000)
+                if since <= one < until
+            }
+
+
+@pytest.mark.attack("AD-07")
+def test_pages_and_exports_look_at_so_many_rows_at_a_time_and_miss_none(
+    either_idp: Idp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idp = either_idp
+    caller = program(idp, "events:read")
+    for turn in range(6):
+        fail(idp, f"10.0.0.{turn}", count=3)
+        fail(idp, "192.0.2.1", count=2)
+    whole = everything(caller)
+    monkeypatch.setattr(event_search, "WALKED", 4)
+    monkeypatch.setattr(event_search, "STEP", 3)
+    assert everything(caller, page_size=2) == whole
+    matching = [one for one in whole if one["ip"] and one["ip"].startswith("10.")]
+    assert everything(caller, ip="10.0.0.0/8", page_size=5) == matching
+    assert exported(caller, ip="10.0.0.0/8") == matching[::-1]
+    assert exported(caller) == whole[::-1]
+    middle = whole[10]["number"]
+    assert exported(caller, after=middle) == whole[:10][::-1]
+
+
+def test_an_event_is_shown_by_its_number(idp: Idp, robot: Caller) -> None:
+    newest = robot.get("/events")["items"][0]
+    assert robot.get(f"/events/{newest['number']}") == newest
+    for number in ("0", "999999999", "9" * 40, "evt_1", "-1", "１"):
+        assert problem(robot("GET", f"/events/{number}")) == (404, "event_not_found")
+
+
+def test_so_many_exports_are_sent_at_once_and_no_more(
+    idp: Idp, robot: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(lines.AT_ONCE + 1):
+        exported(robot)  # each gives its place back
+    for _ in range(lines.AT_ONCE):
+        assert lines._free.acquire(blocking=False)
+    try:
+        answer = robot("GET", "/events/export")
+        assert problem(answer) == (503, "too_many_exports")
+        assert answer.headers["retry-after"] == "30"
+    finally:
+        for _ in range(lines.AT_ONCE):
+            lines._free.release()
+    exported(robot)
+
+
+def test_a_name_that_nobody_has_is_refused_before_a_line_is_sent(robot: Caller) -> None:
+    answer = robot("GET", "/events/export", params={"user": "nobody"})
+    assert problem(answer) == (400, "unknown_user")
+
+
+def test_the_old_search_by_position_is_no_part_of_an_export(robot: Caller) -> None:
+    answer = robot("GET", "/events/export", params={"page_size": "5"})
+    assert problem(answer) == (400, "invalid_parameter")
+
+
+def test_refusals_name_the_word(robot: Caller) -> None:
+    with pytest.raises(Refused) as refused:
+        parse("colour:red")
+    assert "There is no colour" in refused.value.sentence
