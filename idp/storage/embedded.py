@@ -3,11 +3,13 @@
 import logging
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from idp.clock import Clock, Duration, Instant
 
 MAXIMUM_KEYS = 100_000
+# Of all values together, in bytes.
+MAXIMUM_SIZE = 64 * 1024 * 1024
 
 _log = logging.getLogger(__name__)
 
@@ -15,9 +17,17 @@ _log = logging.getLogger(__name__)
 class EmbeddedStore:
     """Keeps values in this process; the oldest go first when there are too many."""
 
-    def __init__(self, clock: Clock, *, maximum_keys: int = MAXIMUM_KEYS) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        maximum_keys: int = MAXIMUM_KEYS,
+        maximum_size: int = MAXIMUM_SIZE,
+    ) -> None:
         self._clock = clock
-        self._maximum = maximum_keys
+        self._maximum_keys = maximum_keys
+        self._maximum_size = maximum_size
+        self._size = 0
         self._lock = threading.Lock()
         self.hits = self.misses = 0
         self._values: OrderedDict[str, tuple[Instant, bytes]] = OrderedDict()
@@ -36,9 +46,16 @@ class EmbeddedStore:
         with self._lock:
             self._put(key, self._clock.now() + lasting, value)
 
+    def get_many(self, keys: Collection[str]) -> dict[str, bytes]:
+        return {key: value for key in keys if (value := self.get(key)) is not None}
+
+    def set_many(self, values: Mapping[str, bytes], lasting: Duration) -> None:
+        for key, value in values.items():
+            self.set(key, value, lasting)
+
     def delete(self, key: str) -> None:
         with self._lock:
-            self._values.pop(key, None)
+            self._drop(key)
 
     def increment(self, key: str, lasting: Duration) -> int:
         with self._lock:
@@ -47,7 +64,8 @@ class EmbeddedStore:
                 self._put(key, self._clock.now() + lasting, b"1")
                 return 1
             count = int(value) + 1
-            self._values[key] = (self._values[key][0], str(count).encode())
+            deadline, _ = self._values[key]
+            self._put(key, deadline, str(count).encode())
             return count
 
     def publish(self, channel: str, message: bytes) -> None:
@@ -76,6 +94,7 @@ class EmbeddedStore:
     def flush(self) -> None:
         with self._lock:
             self._values.clear()
+            self._size = 0
 
     def figures(self) -> Mapping[tuple[str, ...], float]:
         return {("hit",): self.hits, ("miss",): self.misses}
@@ -91,12 +110,18 @@ class EmbeddedStore:
         if found is None:
             return None
         if found[0] <= self._clock.now():
-            del self._values[key]
+            self._drop(key)
             return None
         return found[1]
 
     def _put(self, key: str, deadline: Instant, value: bytes) -> None:
+        self._drop(key)
         self._values[key] = (deadline, value)
-        self._values.move_to_end(key)
-        while len(self._values) > self._maximum:
-            self._values.popitem(last=False)
+        self._size += len(value)
+        while len(self._values) > self._maximum_keys or self._size > self._maximum_size:
+            self._drop(next(iter(self._values)))
+
+    def _drop(self, key: str) -> None:
+        found = self._values.pop(key, None)
+        if found is not None:
+            self._size -= len(found[1])

@@ -15,7 +15,7 @@ import secrets
 import threading
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from redis.exceptions import RedisClusterException, RedisError
@@ -74,15 +74,32 @@ class RedisStore:
         found, answered = self._ask(lambda: self._client.getrange(PREFIX + key, 0, _SEALED_MAXIMUM))
         if not answered:
             return self._copies.get(key)
-        value, left = self._opened(key, found)
-        self._fresh.set(key, b"1", FRESH)
-        if value is None:
-            self.misses += 1
-            self._copies.delete(key)
-        else:
-            self.hits += 1
-            self._copies.set(key, value, left)
-        return value
+        return self._taken(key, found)
+
+    def get_many(self, keys: Collection[str]) -> dict[str, bytes]:
+        stale = [key for key in keys if self._fresh.get(key) is None]
+        self.hits += len(keys) - len(stale)
+        found, answered = self._ask(
+            lambda: self._together("getrange", [(key, 0, _SEALED_MAXIMUM) for key in stale])
+        )
+        if answered and found is not None:
+            for key, value in zip(stale, found, strict=True):
+                self._taken(key, value)
+        return self._copies.get_many(keys)
+
+    def set_many(self, values: Mapping[str, bytes], lasting: Duration) -> None:
+        self._copies.set_many(values, lasting)
+        self._fresh.set_many(dict.fromkeys(values, b"1"), FRESH)
+        sealed = [
+            (key, self._sealed(key, value, lasting))
+            for key, value in values.items()
+            if len(value) <= VALUE_MAXIMUM
+        ]
+        self._ask(
+            lambda: self._together(
+                "psetex", [(key, _milliseconds(lasting), one) for key, one in sealed]
+            )
+        )
 
     def set(self, key: str, value: bytes, lasting: Duration) -> None:
         self._copies.set(key, value, lasting)
@@ -172,6 +189,35 @@ class RedisStore:
             self._again_at = time.monotonic() + LEFT_ALONE_SECONDS
             _log.warning("Redis failed (%s); going on without it", error.__class__.__name__)
             return None, False
+
+    def _together(self, command: str, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """The answers to one command for many keys, in one round trip.
+
+        Of the errors only "wrong type" is an answer: that is about one key, the others about Redis.
+        """
+        if not calls:
+            return []
+        # No transaction: the keys may live on different nodes of a cluster.
+        with self._client.pipeline(transaction=False) as pipeline:
+            for key, *rest in calls:
+                getattr(pipeline, command)(PREFIX + key, *rest)
+            answers: list[Any] = pipeline.execute(raise_on_error=False)
+        for answer in answers:
+            if isinstance(answer, Exception) and not str(answer).startswith("WRONGTYPE"):
+                raise answer
+        return answers
+
+    def _taken(self, key: str, found: Any) -> bytes | None:
+        """The value in what Redis answered, kept here for as long as it is good."""
+        value, left = self._opened(key, found)
+        self._fresh.set(key, b"1", FRESH)
+        if value is None:
+            self.misses += 1
+            self._copies.delete(key)
+        else:
+            self.hits += 1
+            self._copies.set(key, value, left)
+        return value
 
     def _heard(self, sealed: bytes) -> None:
         if len(sealed) > _SEALED_MAXIMUM:

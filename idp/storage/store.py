@@ -4,7 +4,7 @@ A cache, counters and messages between parts of the product. Whoever reads from 
 find the answer in SQL as well. Every implementation passes `tests/contracts/test_store.py`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from idp.clock import Duration
@@ -18,6 +18,12 @@ class Store(Protocol):
 
     def set(self, key: str, value: bytes, lasting: Duration) -> None:
         """Keeps `value` for at most `lasting`."""
+
+    def get_many(self, keys: Collection[str]) -> dict[str, bytes]:
+        """The values that `get` would give for these keys, asked for together."""
+
+    def set_many(self, values: Mapping[str, bytes], lasting: Duration) -> None:
+        """Keeps each of `values` as `set` does, together."""
 
     def delete(self, key: str) -> None:
         """Forgets the value; no error when there is none."""

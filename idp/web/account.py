@@ -70,10 +70,15 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
     """GET /account/sessions, and its tab `?tab=ended`."""
     is_ended = request.query.get("tab") == "ended"
     user_id = visitor.user.id
+    at = _instant(request.query.get("done"))
+    book = context.provider.rules.current()
     with context.work.read() as unit:
         reuses = session_view.reuses(unit, user_id)
-        outcome = receipts.outcome_at(unit, user_id, _instant(request.query.get("done")))
+        outcome = receipts.outcome_at(unit, user_id, at) if at else None
         running = session_view.running(unit, user_id, current_id=visitor.session.id, reuses=reuses)
+        happenings = (
+            session_view.happenings(unit, running, context.provider.store) if not is_ended else {}
+        )
         ended = (
             session_view.ended(unit, user_id, days=context.settings.history_days)
             if is_ended
@@ -81,12 +86,13 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         )
         offline = session_view.offline(unit, user_id)
         copies = remembered.copies(unit, user_id)
-        own = own_rules.of(unit, visitor.session, roles=visitor.user.roles)
+        own = own_rules.of(unit, book, visitor.session, roles=visitor.user.roles)
     return context.renderer.page(
         "sessions_ended.html" if is_ended else "sessions.html",
         language=request.language,
         visitor=visitor,
         running=running,
+        happenings=happenings,
         ended=ended,
         offline=offline,
         others=len(running) - 1 + len(offline),

@@ -55,10 +55,12 @@ def routes(context: WebContext) -> list[Route]:
 def list_sessions(context: WebContext, request: PageRequest, caller: Caller) -> Response:
     """GET: the running sessions, the present one first."""
     _takes_no_body(request)
+    book = context.provider.rules.current()
     with context.work.read() as unit:
         rows = session_view.running(unit, caller.user_id, current_id=caller.session_id)
         own = own_rules.of(
             unit,
+            book,
             unit.orm.get_one(Session, caller.session_id),
             roles=unit.orm.get_one(User, caller.user_id).roles,
         )

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from idp.clock import Duration
 from idp.policy import limits, timeouts
 from idp.policy.limits import Limit
+from idp.policy.selection import Book
 from idp.sessions import room
 from idp.sessions.model import Session
 from idp.sessions.subject import subject
 from idp.storage.unit_of_work import UnitOfWork
-from idp.users import rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,8 @@ class OwnRules:
     absolute: Duration
 
 
-def of(unit: UnitOfWork, session: Session, *, roles: Collection[str]) -> OwnRules:
-    """The rules for the person of a session."""
-    book = rules.book(unit)
+def of(unit: UnitOfWork, book: Book, session: Session, *, roles: Collection[str]) -> OwnRules:
+    """What the rules in `book` say for the person of a session."""
     beside = room.running(unit, session.user_id)
     lasting = timeouts.effective(book["timeouts"], subject(session, roles))
     return OwnRules(

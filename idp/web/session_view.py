@@ -17,6 +17,7 @@ from idp.oauth.model import Client
 from idp.sessions import queries, remembering
 from idp.sessions.model import Session
 from idp.sessions.place import Place
+from idp.storage.store import Store
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import trusted_devices
 from idp.web import timeline
@@ -78,7 +79,6 @@ class SessionRow:
     method: str
     acr: str
     apps: list[App]
-    timeline: list[Happening]
 
     @property
     def suffix(self) -> str:
@@ -134,7 +134,6 @@ def running(
     sessions = queries.running_of(unit, user_id)
     ids = [session.id for session in sessions]
     apps = apps_in(unit, ids)
-    happenings = timeline.of_sessions(unit, ids) if ids else {}
     alarming = {reuse.session_id for reuse in reuses}
     staying = {series.id for series in remembering.of(unit, user_id)}
     trusted = {device.id for device in trusted_devices.of(unit, user_id)}
@@ -147,11 +146,23 @@ def running(
             is_remembered=session.remembered_id in staying,
             is_on_trusted_device=session.trusted_device_id in trusted,
             apps=[_app(app) for app in apps.get(session.id, [])],
-            happenings=happenings[session.id],
         )
         for session in sessions
     ]
     return sorted(rows, key=lambda row: (not row.is_current, not row.needs_attention))
+
+
+def happenings(
+    unit: UnitOfWork, rows: Sequence[SessionRow], store: Store
+) -> dict[str, list[Happening]]:
+    """What happened in each of these sessions lately, with the names of apps."""
+    found = timeline.kept(unit, [row.id for row in rows], store)
+    names = {app.client_id: app.name for row in rows for app in row.apps}
+    met = {one.client_id for happened in found.values() for one in happened}
+    names |= _client_names(unit, met - names.keys())
+    return {
+        session_id: timeline.with_names(happened, names) for session_id, happened in found.items()
+    }
 
 
 def ended(unit: UnitOfWork, user_id: str, *, days: int) -> list[EndedRow]:
@@ -215,7 +226,6 @@ def _row(
     is_remembered: bool,
     is_on_trusted_device: bool,
     apps: list[App],
-    happenings: list[Happening],
 ) -> SessionRow:
     details = queries.details(unit, session)
     return SessionRow(
@@ -246,7 +256,6 @@ def _row(
         method=method(session),
         acr=session.acr,
         apps=apps,
-        timeline=happenings,
     )
 
 

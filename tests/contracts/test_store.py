@@ -136,3 +136,13 @@ def test_flushing_forgets_everything_and_the_store_goes_on(store: Store) -> None
     store.flush()
     assert store.get("key") is None
     assert store.increment("count", SECOND) == 1
+
+
+def test_many_values_are_kept_and_found_together(store: Store, clock: ManualClock) -> None:
+    store.set("one", b"1", SECOND)
+    store.set_many({"two": b"2" * 2_000, "three": b"3"}, 10 * SECOND)
+    assert store.get_many(["three", "one", "none"]) == {"one": b"1", "three": b"3"}
+    assert store.get_many([]) == {}
+    clock.advance(SECOND)
+    assert store.get_many(["one", "two"]) == {"two": b"2" * 2_000}
+    assert store.get("two") == b"2" * 2_000

@@ -20,3 +20,20 @@ def test_channels_nobody_listens_to_take_no_room(clock: ManualClock) -> None:
         store.subscribe(f"session {number}", lambda message: None)()
         store.publish(f"other {number}", b"message")
     assert not store._listeners
+
+
+def test_its_values_together_are_never_larger_than_its_maximum(clock: ManualClock) -> None:
+    store = EmbeddedStore(clock, maximum_size=10)
+    for key in ("a", "b", "c"):
+        store.set(key, b"four", SECOND)
+    assert [key for key in "abc" if store.get(key)] == ["b", "c"]
+    store.delete("b")
+    store.set("c", b"sixsix", SECOND)
+    store.set("d", b"four", SECOND)
+    assert [key for key in "abcd" if store.get(key)] == ["c", "d"]
+    store.set("e", b"larger than all", SECOND)
+    assert store.get("e") is None
+    clock.advance(SECOND)
+    assert store.get("d") is None
+    store.set("f", b"ten bytes!", SECOND)
+    assert store.get("f") == b"ten bytes!"

@@ -90,7 +90,7 @@ def test_nothing_is_readable_in_redis(node: Make, server: RedisServer) -> None:
         lambda raw, key: raw.set(key, b"not sealed"),
         lambda raw, key: raw.set(key, b""),
         lambda raw, key: raw.set(key, raw.get(PREFIX + "other")),
-        lambda raw, key: raw.set(key, raw.get(key)[:-1] + b"x"),
+        lambda raw, key: raw.set(key, raw.get(key)[:-1] + bytes([raw.get(key)[-1] ^ 1])),
         lambda raw, key: (raw.delete(key), raw.rpush(key, "a list")),
         lambda raw, key: (raw.delete(key), raw.hset(key, "a", "hash")),
         lambda raw, key: raw.setrange(key, 8 * 1024 * 1024, b"huge"),
@@ -107,7 +107,20 @@ def test_a_redis_that_lies_is_a_miss(
     raw = redis.Redis.from_url(server.url)
     lie(raw, PREFIX + "key")
     raw.close()
+    # Of many it spoils its own place only.
+    assert node().get_many(["key", "other"]) == {"other": b"other"}
     assert node().get("key") is None
+
+
+def test_many_values_travel_together(node: Make, clock: ManualClock) -> None:
+    one, other = node(), node()
+    values = {f"key {number}": b"value" * number for number in range(1, 60)}
+    one.set_many(values, 60 * SECOND)
+    assert other.get_many([*values, "none"]) == values
+    assert other.figures() == {("hit",): 59, ("miss",): 1, ("unanswered",): 0}
+    one.set_many({"key 1": b"second"}, 60 * SECOND)
+    clock.advance(SECOND)
+    assert other.get_many(["key 1"]) == {"key 1": b"second"}
 
 
 def test_an_old_value_put_back_is_a_miss_after_its_time(
