@@ -73,6 +73,7 @@ FIELDS: Mapping[str, tuple[Field, ...]] = {
         Field("same_network", "choice", _HANDOFF),
         Field("other_network", "choice", _HANDOFF),
         Field("other_country", "choice", _HANDOFF),
+        Field("far", "choice", _HANDOFF),
         Field("acr", "choice", assurance.LADDER[1:3]),
         Field("lasting", "duration"),
     ),

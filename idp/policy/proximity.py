@@ -2,7 +2,9 @@
 
 Pure. An address says little: a phone on its mobile network is "elsewhere" beside the laptop it lies
 on. So a relation is shown to the person who decides, and what is far needs more, by rule: the number
-on the other screen is picked out of three, or typed, or nothing helps and a passkey must do.
+on the other screen is picked out of three, or typed, or nothing helps and a passkey must do. Of what
+network, country and distance ask for the strictest counts. One network is one place, whatever a file
+says of it.
 Specs: RFC 10027 (BCP 247), establishing proximity, limited scope, request initiation verification.
 """
 
@@ -22,11 +24,14 @@ _MAPPED = "0" * 20 + "ffff"
 _NETWORK_OF_SIX = 16  # hexadecimal digits of a /64, which is what one household is given
 # From the mildest to the strictest.
 _ASKS: tuple[Ask, ...] = get_args(Ask)
-_DEFAULTS: dict[Relation, Ask] = {
+_DEFAULTS: dict[str, Ask] = {
     "same_network": "pick",
     "other_network": "type",
     "other_country": "refuse",
+    "far": "refuse",
 }
+# From here on two devices are not beside each other, wherever a network's exit may be.
+FAR_KM = 500
 LASTING_DEFAULT = 8 * HOUR
 # Other people's proofs are not one's own: whatever needs more is proved on the device itself.
 ACR_DEFAULT = "aal1"
@@ -55,14 +60,20 @@ def relation(asker: Subject, approver: Subject) -> Relation:
     return "other_network"
 
 
-def terms(said: Iterable[Mapping[str, Any]], found: Relation) -> Terms:
-    """The terms by the rules in force; of several the strictest of each value."""
+def terms(
+    said: Iterable[Mapping[str, Any]], found: Relation, *, apart_km: float | None = None
+) -> Terms:
+    """The terms by the rules in force; of several the strictest of each value.
+
+    `apart_km` is how far the devices are from each other at least, where that is known.
+    """
     rules = list(said)
     # What is not known is not near.
-    near: Relation = "other_network" if found == "unknown" else found
-    asks = [rule[near] for rule in rules if near in rule]
+    meets: list[str] = ["other_network" if found == "unknown" else found]
+    if apart_km is not None and apart_km >= FAR_KM and found != "same_network":
+        meets.append("far")
     return Terms(
-        ask=max(asks, key=_ASKS.index, default=_DEFAULTS[near]),
+        ask=max((_asked(rules, one) for one in meets), key=_ASKS.index),
         acr=min(
             (rule["acr"] for rule in rules if "acr" in rule),
             key=assurance.LADDER.index,
@@ -89,6 +100,11 @@ def problem_with(value: Mapping[str, Any]) -> str | None:
     if not 5 * MINUTE <= seconds * SECOND <= DAY:
         return "'lasting' must be between 300 and 86400 seconds."
     return None
+
+
+def _asked(rules: Iterable[Mapping[str, Any]], name: str) -> Ask:
+    asks: list[Ask] = [rule[name] for rule in rules if name in rule]
+    return max(asks, key=_ASKS.index, default=_DEFAULTS[name])
 
 
 def _network(address: str) -> str:

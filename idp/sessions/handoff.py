@@ -17,7 +17,7 @@ Specs: RFC 10027 (BCP 247), NIST SP 800-63B-4 section 5.1.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sqlalchemy import select, update
@@ -30,16 +30,25 @@ from idp.policy import proximity
 from idp.policy.assurance import Demand
 from idp.policy.limits import Full
 from idp.policy.proximity import Relation, Terms
-from idp.policy.selection import Subject
 from idp.sessions import approval as approvals
-from idp.sessions import beginning, lifecycle, locks, pairing, pairing_details, remember, user_code
+from idp.sessions import (
+    beginning,
+    distance,
+    lifecycle,
+    locks,
+    pairing,
+    pairing_details,
+    remember,
+    user_code,
+)
 from idp.sessions.beginning import Started
 from idp.sessions.device import Visit, describe
+from idp.sessions.distance import Distance
 from idp.sessions.model import Pairing, Session
 from idp.sessions.origin import Origin
 from idp.sessions.pairing_details import Details
 from idp.sessions.sign_in import SignedIn
-from idp.sessions.subject import arriving
+from idp.sessions.subject import arriving, visiting
 from idp.storage.unit_of_work import UnitOfWork
 from idp.storage.vault import Vault
 from idp.users.model import User
@@ -61,6 +70,15 @@ WISHES: dict[str, tuple[Wish, ...]] = {
     "sign_in": ("together", "alone"),
     "move": ("instead", "together"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """How two devices stand to each other, how far apart they are if that is known, and the terms."""
+
+    relation: Relation
+    distance: Distance | None
+    terms: Terms
 
 
 def ask_here(
@@ -177,14 +195,18 @@ def choices(vault: Vault, asked: Pairing) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def terms_of(
-    unit: UnitOfWork, asked: Pairing, user: User, approver: Visit
-) -> tuple[Relation, Terms]:
+def meeting(unit: UnitOfWork, asked: Pairing, user: User, approver: Visit) -> Meeting:
     """How near the asking device is to the approving one, and what the rules ask and allow for it."""
-    there = _asker(unit, asked, user)
-    here = arriving(describe(approver), approver.ip, approver.place, user.roles)
-    found = proximity.relation(there, here)
-    return found, proximity.terms(in_force(unit, "handoff", there), found)
+    asker, place = pairing_details.of(unit, asked).asker or Visit(), approver.place
+    there = visiting(asker, user.roles)
+    here = arriving(describe(approver), approver.ip, place, user.roles)
+    found, apart = proximity.relation(there, here), distance.between(asker.place, place)
+    terms = proximity.terms(
+        in_force(unit, "handoff", there),
+        found,
+        apart_km=apart.at_least if apart is not None else None,
+    )
+    return Meeting(found, apart if found != "same_network" else None, terms)
 
 
 def approve(
@@ -225,7 +247,7 @@ def fetch(
     locks.people_of(unit, [one for one in touched if one is not None])
     approval = approvals.of(unit, asked)
     # How near it was has been decided; what it may get, the rules of this moment say.
-    there = _asker(unit, asked, approval.user)
+    there = visiting(pairing_details.of(unit, asked).asker or Visit(), approval.user.roles)
     terms = proximity.terms(in_force(unit, "handoff", there), "same_network")
     wish = pairing_details.of(unit, asked).wish
     instead_of = approval.session.id if wish == "instead" else None
@@ -267,11 +289,6 @@ def at_limit(unit: UnitOfWork, asked: Pairing, user: User, wish: Wish) -> Full |
     asker = pairing_details.of(unit, asked).asker or Visit()
     instead_of = asked.session_id if wish == "instead" else None
     return beginning.foreseen(unit, user, asker, Origin(kind="handoff"), instead_of=instead_of)
-
-
-def _asker(unit: UnitOfWork, asked: Pairing, user: User) -> Subject:
-    asker = pairing_details.of(unit, asked).asker or Visit()
-    return arriving(describe(asker), asker.ip, asker.place, user.roles)
 
 
 def _longest(terms: Terms, approver: Session, now: Instant) -> Duration:

@@ -142,7 +142,7 @@ def _let_in(
     wish: Wish,
 ) -> None:
     """The number was picked (it came with the button) or typed, whichever the rules ask for."""
-    _, terms = handoff.terms_of(unit, asked, visitor.user, request.visit)
+    terms = handoff.meeting(unit, asked, visitor.user, request.visit).terms
     if terms.ask == "refuse":
         pairing.deny(unit, asked, visitor.session, reason="too_far")
         return

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from idp.clock import Instant
 from idp.oauth import devices
 from idp.oauth.model import Client
-from idp.policy import proximity
 from idp.policy.proximity import Relation, Terms
 from idp.sessions import handoff, pairing, pairing_details
 from idp.sessions.device import Visit, describe
 from idp.sessions.model import Pairing
 from idp.sessions.place import Place
-from idp.sessions.subject import arriving
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.model import User
 from idp.web.session_view import hue
@@ -36,6 +34,7 @@ class Asking:
     ip: str | None
     place: Place
     relation: Relation
+    distance_km: float | None
     started_at: Instant
     scopes: tuple[str, ...]
     is_contested: bool
@@ -50,11 +49,9 @@ def of(unit: UnitOfWork, asked: Pairing, person: User, here: Visit) -> Asking:
     asker = details.asker or Visit()
     client = unit.orm.get(Client, asked.client_id) if asked.client_id is not None else None
     is_app = asked.kind == "device"
-    relation, terms = (
-        _between(unit, asked, person, here)
-        if is_app
-        else handoff.terms_of(unit, asked, person, here)
-    )
+    met = handoff.meeting(unit, asked, person, here)
+    # On where an app's device is nothing hangs but what the person thinks of it.
+    terms = None if is_app else met.terms
     device = describe(asker)
     return Asking(
         id=asked.id,
@@ -67,7 +64,8 @@ def of(unit: UnitOfWork, asked: Pairing, person: User, here: Visit) -> Asking:
         device_type=devices.type_of(asker) if is_app else device.type,
         ip=asker.ip,
         place=asker.place,
-        relation=relation,
+        relation=met.relation,
+        distance_km=met.distance.about if met.distance is not None else None,
         started_at=asked.created_at,
         scopes=tuple(asked.scope.split()),
         is_contested=asked.contested_at is not None,
@@ -75,15 +73,6 @@ def of(unit: UnitOfWork, asked: Pairing, person: User, here: Visit) -> Asking:
         numbers=() if is_app else handoff.choices(unit.vault, asked),
         ends_at=unit.now + (terms.lasting if terms is not None else 0),
     )
-
-
-def _between(
-    unit: UnitOfWork, asked: Pairing, person: User, here: Visit
-) -> tuple[Relation, Terms | None]:
-    """How near an app's device is; nothing hangs on it but what the person thinks of it."""
-    asker = pairing_details.of(unit, asked).asker or Visit()
-    there = arriving(describe(asker), asker.ip, asker.place, person.roles)
-    return proximity.relation(there, arriving(describe(here), here.ip, here.place, ())), None
 
 
 def _stage(asked: Pairing, now: Instant) -> str:

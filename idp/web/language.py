@@ -1,4 +1,4 @@
-"""Language: which one a page speaks, and how it says moments and lengths of time.
+"""Language: which one a page speaks, and how it says moments, lengths of time and distances.
 
 English is what is shipped now. Every sentence of the pages goes through gettext already; a further
 language is one more entry in `SHIPPED`.
@@ -15,6 +15,8 @@ DEFAULT = "en"
 SHIPPED: dict[str, NullTranslations] = {DEFAULT: NullTranslations()}
 
 NOW_LASTS: Duration = 2 * MINUTE
+# Nearer than this is said of no place: files know towns.
+NEAR_KM = 50
 
 
 def choose(*wishes: str | None) -> str:
@@ -64,6 +66,16 @@ def length(duration: Duration, *, language: str) -> str:
     else:
         amount, unit = duration // DAY, "day"
     return format_unit(amount, f"duration-{unit}", locale=language)
+
+
+def kilometres(about: float, *, language: str) -> str:
+    """A distance that is no better known than its places: "1,200 km", "less than 50 km"."""
+    if about < NEAR_KM:
+        near = format_unit(NEAR_KM, "length-kilometer", length="short", locale=language)
+        return SHIPPED[language].gettext("less than %(distance)s") % {"distance": near}
+    of_two_figures = 10 ** (len(str(round(about))) - 2)
+    rounded = round(about / of_two_figures) * of_two_figures
+    return format_unit(rounded, "length-kilometer", length="short", locale=language)
 
 
 def _tags(wish: str) -> list[str]:

@@ -92,6 +92,7 @@ def _environment(
         span=partial(language.length, language=tag),
         clock=partial(language.clock, language=tag),
         country=partial(place.country_name, language=tag),
+        kilometres=partial(language.kilometres, language=tag),
     )
     return environment
 

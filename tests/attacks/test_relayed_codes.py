@@ -32,10 +32,14 @@ from tests.web.conftest import LAPTOP, Somebody
 from tests.web.html import Page
 
 COUNTRIES = {
-    "192.0.2.0/24": mmdb.city("Bonn", "DE"),
-    "198.51.100.0/24": mmdb.city("Jena", "DE"),
+    "192.0.2.0/24": mmdb.city("Bonn", "DE", at=(50.73, 7.1), radius=20),
+    "198.51.100.0/24": mmdb.city("Jena", "DE", at=(50.93, 11.59), radius=20),
     "203.0.113.0/24": mmdb.city("Lyon", "FR"),
+    # Some 580 km from Bonn; the second is not sure of it.
+    "100.0.0.0/16": mmdb.city("Wolgast", "DE", at=(54.05, 13.77), radius=100),
+    "100.1.0.0/16": mmdb.city("Wolgast", "DE", at=(54.05, 13.77), radius=20),
 }
+FAR, PERHAPS_FAR = "100.1.0.7", "100.0.0.7"
 
 
 @pytest.fixture
@@ -82,6 +86,33 @@ def test_the_further_away_it_is_the_more_is_asked_for(idp: Idp, alice: Somebody)
     page = scan(alice.browser, asker(idp, ip=ABROAD).scanned)
     assert may_not(page)
     assert "Lyon" in page.text
+
+
+@pytest.mark.attack("XD-08")
+def test_how_far_it_is_is_said_and_what_is_surely_far_is_not_let_in(
+    idp: Idp, alice: Somebody
+) -> None:
+    page = scan(alice.browser, asker(idp, ip=HOME).scanned)
+    assert not page.has("distance")
+    page = scan(alice.browser, asker(idp, ip=ELSEWHERE).scanned)
+    assert "about 320 km away" in page.text
+    assert page.has("number")
+    page = scan(alice.browser, asker(idp, ip=ABROAD).scanned)
+    assert not page.has("distance")
+    page = scan(alice.browser, asker(idp, ip=PERHAPS_FAR).scanned)
+    assert "about 580 km away" in page.text
+    assert page.has("number")
+    far = asker(idp, ip=FAR)
+    page = scan(alice.browser, far.scanned)
+    assert "about 580 km away" in page.text
+    assert may_not(page)
+    form = page.form(button="device-deny")
+    values = form.fields | {"action": f"allow-{far.number}", "number": str(far.number)}
+    alice.browser.post(form.action, data=values)
+    assert [one["reason"] for one in idp.events("pairing.denied")] == ["too_far"]
+    with idp.work.begin() as unit:
+        set_rule(unit, "handoff", {}, {"far": "type"}, ADMIN)
+    assert scan(alice.browser, asker(idp, ip=FAR).scanned).has("number")
 
 
 @pytest.mark.attack("XD-08")

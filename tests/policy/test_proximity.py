@@ -75,6 +75,31 @@ def test_what_is_asked_and_given(
 
 
 @pytest.mark.parametrize(
+    "rules, found, apart_km, ask",
+    [
+        ([], "other_network", 499.9, "type"),
+        ([], "other_network", 500, "refuse"),
+        ([], "other_network", None, "type"),
+        ([], "unknown", 500, "refuse"),
+        # One network is one place, whatever a file says.
+        ([], "same_network", 9_000, "pick"),
+        ([{"far": "type"}], "other_network", 9_000, "type"),
+        # The strictest of what is met.
+        ([{"far": "type"}], "other_country", 9_000, "refuse"),
+        ([{"other_country": "type"}], "other_country", 9_000, "refuse"),
+        ([{"other_country": "type"}], "other_country", 40, "type"),
+        ([{"far": "pick", "other_network": "refuse"}], "other_network", 9_000, "refuse"),
+        ([{"far": "pick"}, {"far": "type"}], "other_network", 9_000, "type"),
+    ],
+)
+def test_what_is_far_asks_for_more(
+    rules: list[dict[str, Any]], found: proximity.Relation, apart_km: float | None, ask: str
+) -> None:
+    assert all(proximity.problem_with(rule) is None for rule in rules)
+    assert proximity.terms(rules, found, apart_km=apart_km).ask == ask
+
+
+@pytest.mark.parametrize(
     "value",
     [
         {},
@@ -101,6 +126,7 @@ RULES = st.fixed_dictionaries(
         "same_network": st.sampled_from(["pick", "type", "refuse"]),
         "other_network": st.sampled_from(["pick", "type", "refuse"]),
         "other_country": st.sampled_from(["pick", "type", "refuse"]),
+        "far": st.sampled_from(["pick", "type", "refuse"]),
         "acr": st.sampled_from(["aal1", "aal2"]),
         "lasting": st.integers(300, 86_400),
     },
@@ -111,13 +137,18 @@ RULES = st.fixed_dictionaries(
     st.lists(RULES, min_size=1),
     RULES,
     st.sampled_from(["same_network", "other_network", "other_country", "unknown"]),
+    st.sampled_from([None, 0, 499, 500, 20_000]),
 )
 def test_a_further_rule_that_says_as_much_never_loosens_one(
-    rules: list[dict[str, Any]], more: dict[str, Any], found: proximity.Relation
+    rules: list[dict[str, Any]],
+    more: dict[str, Any],
+    found: proximity.Relation,
+    apart_km: float | None,
 ) -> None:
-    before = proximity.terms(rules, found)
+    before = proximity.terms(rules, found, apart_km=apart_km)
     said = {name for rule in rules for name in rule}
-    after = proximity.terms([*rules, {k: v for k, v in more.items() if k in said}], found)
+    further = {k: v for k, v in more.items() if k in said}
+    after = proximity.terms([*rules, further], found, apart_km=apart_km)
     order = ["pick", "type", "refuse"]
     assert order.index(after.ask) >= order.index(before.ask)
     assert after.acr <= before.acr

@@ -50,6 +50,21 @@ def test_lengths_are_said_in_a_unit_that_fits(span: int, words: str) -> None:
     assert language.length(span, language="en") == words
 
 
+@pytest.mark.parametrize(
+    ("about", "words"),
+    [
+        (0.0, "less than 50 km"),
+        (49.9, "less than 50 km"),
+        (50.0, "50 km"),
+        (99.6, "100 km"),
+        (1_234.0, "1,200 km"),
+        (19_999.0, "20,000 km"),
+    ],
+)
+def test_distances_are_said_as_vaguely_as_they_are_known(about: float, words: str) -> None:
+    assert language.kilometres(about, language="en") == words
+
+
 def test_a_moment_of_another_year_says_so() -> None:
     assert language.moment(NOON, now=NOON, language="en") == "15 Jan, 08:00"
     assert language.moment(NOON - 30 * DAY, now=NOON, language="en") == "16 Dec 2026, 08:00"
