@@ -296,8 +296,9 @@ def test_the_page_costs_the_same_few_statements_however_many_sessions(
         alice.sessions()
         return len(seen)
 
-    statements()  # reads what is kept for a second: the rules
+    statements()  # reads what is kept: the rules, for a second, and the timeline
     few = statements()
     for _ in range(12):
         alice.elsewhere()
+    assert statements() == few + 1, "one for all of the timelines that are new"
     assert statements() == few
