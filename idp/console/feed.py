@@ -158,6 +158,7 @@ class _Stream:
             async with anyio.create_task_group() as group:
                 group.start_soon(_until_gone, receive, group.cancel_scope)
                 await self._write(raw, send, last, let_in)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
                 group.cancel_scope.cancel()
         finally:
             self._feed.open -= 1
@@ -169,7 +170,8 @@ class _Stream:
         told: set[int] = set()
         checked_at = time.monotonic()
         await _line(send, b": here\n\n")
-        while True:
+        # A server that stops ends it, and the page asks again: it would hold up the end.
+        while not self._context.live.is_closed:
             try:
                 found = await anyio.to_thread.run_sync(
                     self._feed.after, max(0, (last or 0) - AGAIN), limiter=self._context.limiter

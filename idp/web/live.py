@@ -105,7 +105,8 @@ class Live:
         self._people: Counter[str] = Counter()
         # The streams that are open now.
         self.count = 0
-        self._is_closed = False
+        # The server stops: streams end, and none begins.
+        self.is_closed = False
         self._heard: set[str] = set()
         self._news = threading.Event()
         self._ended = threading.Event()
@@ -115,7 +116,7 @@ class Live:
     @property
     def is_full(self) -> bool:
         """Whether another stream would be refused, whoever asks."""
-        return self._is_closed or self.count >= self._per_process
+        return self.is_closed or self.count >= self._per_process
 
     def join(self, first: State, tell: Tell) -> Watch:
         """Watches the session of `first`, from that state on; raises `Full`."""
@@ -177,7 +178,7 @@ class Live:
 
     def close(self) -> None:
         """Ends every stream and takes no more; what asks again is answered by the next process."""
-        self._is_closed = True
+        self.is_closed = True
         for watch in self._watches():
             watch.tell(None)
 

@@ -8,19 +8,25 @@ request). The order of installing may name a point of the worker instead.
 
 import os
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NoReturn
 
 from sqlalchemy import Engine, event
 
 from idp import app
+from idp.clock import SECOND
 from idp.logout.backchannel import BackchannelLogout
+from idp.oauth import keys
 from idp.storage import database, unit_of_work
 from idp.storage.database import Database
-from idp.work import dispatch
+from idp.storage.unit_of_work import Work
+from idp.work import dispatch, schedule
 from idp.work.dispatch import Dispatch
+from idp.work.schedule import Job, Schedule
 
 HEADER = "X-Die"
 POINTS = ("before-commit", "after-commit", "before-answer")
@@ -40,9 +46,17 @@ _doom: ContextVar[_Doom | None] = ContextVar("doom", default=None)
 
 
 def install(order: dict[str, Any]) -> None:
-    """Does what the order says: `lease_seconds`, `no_checkpoints`, `worker`; and minds `X-Die`."""
+    """Does what the order says: `lease_seconds` and `job_lease_seconds`, `reload_keys_seconds`,
+    `note_jobs`, `no_checkpoints`, `worker`; and minds `X-Die`.
+    """
+    if "job_lease_seconds" in order:
+        schedule.LEASE = int(order["job_lease_seconds"] * SECOND)
+    if "reload_keys_seconds" in order:
+        keys.RELOAD_EVERY = int(order["reload_keys_seconds"] * SECOND)
+    if "note_jobs" in order:
+        _note_jobs(Path(order["note_jobs"]))
     if "lease_seconds" in order:
-        dispatch.LEASE_BEYOND_TIMEOUT = int(order["lease_seconds"] * 1_000_000)
+        dispatch.LEASE_BEYOND_TIMEOUT = int(order["lease_seconds"] * SECOND)
     if order.get("no_checkpoints"):
         Database.checkpoint = lambda self: None  # type: ignore[method-assign]
     if "worker" in order:
@@ -131,6 +145,27 @@ def _mind_units() -> None:
         real(self)
 
     unit_of_work.UnitOfWork.committed = committed  # type: ignore[method-assign]
+
+
+def _note_jobs(file: Path) -> None:
+    """Writes down each run of a periodic job: who, which, when it began and ended (monotonic)."""
+    real = Schedule.__init__
+
+    def noting(job: Job) -> Job:
+        def run() -> object:
+            begun = time.monotonic()
+            done = job.run()
+            line = f"{os.getpid()},{job.name},{begun:.4f},{time.monotonic():.4f}\n"
+            with file.open("ab", buffering=0) as notes:
+                notes.write(line.encode())
+            return done
+
+        return replace(job, run=run)
+
+    def begin(self: Schedule, work: Work, jobs: Sequence[Job]) -> None:
+        real(self, work, [noting(job) for job in jobs])
+
+    Schedule.__init__ = begin  # type: ignore[method-assign]
 
 
 def _kill_worker(point: str) -> None:

@@ -5,7 +5,9 @@ used once more, what is owed is waited for, and one checker judges clients, rece
 logs (`history`, `ledger`).
 """
 
+import os
 import random
+import signal
 import statistics
 import time
 from collections import Counter
@@ -24,7 +26,14 @@ from tests.harness.load_clients import Lost, NotSent
 from tests.harness.provider import PASSWORD
 from tests.harness.receivers import Receiver, Receivers, late, listening, saying
 from tests.harness.redis_server import RedisServer
-from tests.harness.server_process import Launch, Server, environment, reserved_port, until
+from tests.harness.server_process import (
+    Launch,
+    Server,
+    asked,
+    environment,
+    reserved_port,
+    until,
+)
 from tests.harness.workbench import SECRET
 
 GRACE = 10
@@ -89,6 +98,7 @@ class UnderLoad:
     made: Deployment
     world: World
     told: dict[str, Receiver]
+    doom: Mapping[str, Any] | None
     # What was done to it that it should survive.
     struck: Counter[str] = field(default_factory=Counter)
     _report: Report | None = None
@@ -102,6 +112,23 @@ class UnderLoad:
         """Waits until so many more requests were answered well."""
         enough = self.world.done() + requests
         until(lambda: self.world.done() >= enough, "the clients go on", within=60)
+
+    def leaves(self, server: Server) -> None:
+        """An orderly end under load: the node says "not ready", is sent nobody any more, and ends."""
+        os.kill(server.pid, signal.SIGTERM)
+        until(lambda: self.readiness(server) != 200, "the node says that it leaves")
+        self.world.leaving.add(server.port)
+        server.wait_for_death()
+
+    def comes_back(self, server: Server) -> None:
+        """Started anew; sent requests from when it says that it is ready."""
+        server.start(doom=self.doom)
+        until(lambda: self.readiness(server) == 200, "the node says that it is ready")
+        self.world.leaving.discard(server.port)
+
+    def readiness(self, server: Server) -> int:
+        """What the management port of a node says; 0 for nothing."""
+        return asked(int(server.environment["IDP_MANAGEMENT__PORT"]), "/health/ready")
 
     def judge(self, seconds: float) -> None:
         made, world = self.made, self.world
@@ -165,7 +192,7 @@ def under_load(
         for server in servers:
             stack.callback(server.stop)
             server.start(doom=doom)
-        loaded = UnderLoad(made, world, told)
+        loaded = UnderLoad(made, world, told, doom)
         begun = time.monotonic()
         with _clients(world, clients, seed):
             yield loaded
@@ -173,7 +200,7 @@ def under_load(
         _look_once_more(world)
         until(lambda: _owed(made) == 0, "every logout is delivered", within=DRAINING)
         for server in servers:
-            server.stop()
+            server.kill()
         loaded.judge(seconds)
 
 

@@ -7,6 +7,7 @@ one moment.
 
 import base64
 import re
+import select
 import selectors
 import socket
 import time
@@ -79,6 +80,9 @@ class Wire:
             self._turns.rotate(-1)
             if port in self._leaving:
                 continue
+            kept = self._sockets.get(port)
+            if kept is not None and select.select([kept], [], [], 0)[0]:
+                self._hang_up(port)  # nothing is awaited on it: the other end has closed it
             try:
                 if port not in self._sockets:
                     self._sockets[port] = connect(port)

@@ -235,13 +235,14 @@ def answer_of(location: str) -> dict[str, str]:
 
 
 def settings_for(url: str, **values: Any) -> Settings:
-    return Settings(
-        secret_key=SECRET,
-        database_url=url,
-        url=ISSUER,
+    usual = {
+        "secret_key": SECRET,
+        "outbound": LOOPBACK,
+        "password": CHEAP,
         # A folder of the machine's owner must not be looked into.
-        **({"outbound": LOOPBACK, "password": CHEAP, "geo": {"folder": "/nowhere"}} | values),
-    )
+        "geo": {"folder": "/nowhere"},
+    }
+    return Settings(database_url=url, url=ISSUER, **(usual | values))
 
 
 class Templates:

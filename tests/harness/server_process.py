@@ -5,6 +5,7 @@ that has imported everything already, for tests that start a server dozens of ti
 """
 
 import fcntl
+import http.client
 import json
 import os
 import random
@@ -286,6 +287,18 @@ def answers(port: int) -> bool:
             return connection.recv(64).startswith(b"HTTP/1.1 200")
     except OSError:
         return False
+
+
+def asked(port: int, path: str) -> int:
+    """The status of an answer; 0 when nobody answers."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return 0
+    finally:
+        connection.close()
 
 
 def until(condition: Callable[[], object], what: str, *, within: float = 20.0) -> None:
