@@ -62,15 +62,18 @@ class Proof:
     amr: tuple[str, ...]
     acr: str
     at: Instant
+    credential: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A level, the moment since which it is proved, and by which methods (`amr`)."""
+    """A level, the moment since which it is proved, by which methods (`amr`), and the passkey or code
+    generator that it falls with, if there is one."""
 
     acr: str
     auth_time: Instant
     amr: tuple[str, ...]
+    credential: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,10 @@ class Demand:
 
 def proofs(recorded: Iterable[Mapping[str, Any]]) -> tuple[Proof, ...]:
     """The proofs in a session's `authentications`."""
-    return tuple(Proof(one["method"], tuple(one["amr"]), one["acr"], one["at"]) for one in recorded)
+    return tuple(
+        Proof(one["method"], tuple(one["amr"]), one["acr"], one["at"], one.get("credential"))
+        for one in recorded
+    )
 
 
 def is_known(acr: str) -> bool:
@@ -126,7 +132,7 @@ def standing(found: Sequence[Proof], *, since: Instant = 0) -> Standing | None:
         taken = newest[:count]
         acr = earned((proof.method, proof.acr) for proof in taken)
         if best is None or _RANK[acr] > _RANK[best.acr]:
-            best = Standing(acr, oldest.at, _amr(taken, acr))
+            best = Standing(acr, oldest.at, _amr(taken, acr), _credential(taken, acr))
     return best
 
 
@@ -189,6 +195,17 @@ def _amr(taken: Sequence[Proof], acr: str) -> tuple[str, ...]:
     if reaches(acr, "aal2"):
         values["mfa"] = None
     return tuple(values)
+
+
+def _credential(taken: Sequence[Proof], acr: str) -> str | None:
+    """The credential that a level rests on, of proofs of which the last one completed it.
+
+    There is one at most: two that are held are one factor, so the other of a pair is the password.
+    """
+    completing = taken[-1]
+    if completing.method in HELD or reaches(completing.acr, acr):
+        return completing.credential
+    return next((one.credential for one in taken if one.method in HELD), None)
 
 
 # --- Rules: what administrators ask for -----------------------------------------------------

@@ -40,13 +40,9 @@ class Approval:
             method=PAIRING,
             amr=(assurance.LET_IN,),
             acr=min(acr, self.standing.acr, key=assurance.LADDER.index),
-            credential=next(
-                (used for one in reversed(self.session.authentications)
-                 if (used := one.get("credential"))),
-                None,
-            ),
+            credential=self.standing.credential,
             at=self.standing.auth_time,
-        )  # fmt: skip
+        )
 
 
 def of(unit: UnitOfWork, asked: Pairing) -> Approval:

@@ -96,12 +96,16 @@ def answer(context: WebContext, request: PageRequest, visitor: Visitor) -> Respo
                     devices.approve(unit, asked, visitor.session, wanted)
                 else:
                     _let_in(unit, asked, request, visitor, wanted, wish)
-        elif action == "report":
+        elif action == "report" and elevation.is_proved(visitor.session):
             pairing.report(unit, asked, visitor.session)
         elif asked.kind == "device":
             devices.deny(unit, asked, visitor.session)
         else:
             pairing.deny(unit, asked, visitor.session, reason="denied")
+    if action == "report" and not elevation.is_proved(visitor.session):
+        # The no holds, whoever said it. Keeping a network out for a day changes the account: whoever
+        # merely sits at a remembered browser could do that to the network of its owner.
+        return elevation.lead(context, request, visitor.session, "manage_account")
     return RedirectResponse(f"{PATH}/{asked.id}", 303)
 
 

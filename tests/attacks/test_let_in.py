@@ -1,10 +1,12 @@
 """What a session is worth that another device let in: less than that one, and never more (XD-10)."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from idp.clock import HOUR, MINUTE, SECOND
+from idp.events.catalogue import FactorRemoved
 from idp.policy import assurance
 from idp.policy.assurance import PAIRING, Authentication
 from idp.sessions import lifecycle, queries
@@ -246,6 +248,29 @@ def test_what_is_taken_away_after_the_yes_is_not_given(
     assert not asked.is_signed_in
     assert [one["reason"] for one in idp.events("pairing.denied")] == [reason]
     assert idp.count("sessions") == 1
+
+
+@pytest.mark.attack("XD-10")
+def test_it_falls_with_what_its_level_rests_on_and_not_with_what_was_shown_last(
+    idp: Idp, alice: Somebody
+) -> None:
+    """A passkey made the level, a code was shown after it: what the passkey gave goes with it."""
+    with idp.work.begin() as unit:
+        set_rule(unit, "handoff", {}, {"acr": "aal2"}, ADMIN)
+    key = replace(PASSKEY, credential="key")
+    code = Authentication("totp", ("otp",), "aal1", "app")
+    phone = proved(idp, alice, key)
+    idp.clock.advance(SECOND)
+    phone = replace(phone, session=idp.prove(phone.session, code))
+    phone = replace(phone, browser=idp.signed_in_browser(phone.session, ip=HOME))
+    _, made = finished(idp, phone)
+    assert made.acr == "aal2"
+    with idp.work.begin() as unit:
+        unit.record(
+            FactorRemoved(user_id=alice.user.id, kind="passkey", name="Key", credential="key")
+        )
+    with idp.work.read() as unit:
+        assert unit.orm.get_one(Session, made.id).end_reason == "factor_removed"
 
 
 @pytest.mark.attack("XD-10")

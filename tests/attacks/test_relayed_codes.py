@@ -15,7 +15,7 @@ from idp.sessions.model import Pairing
 from idp.users.rules import set_rule
 from tests.harness import mmdb
 from tests.harness.device_app import decide, open_code
-from tests.harness.provider import ADMIN, Idp, Templates, settings_for
+from tests.harness.provider import ADMIN, PASSWORD, Idp, Templates, settings_for
 from tests.harness.qr_browser import (
     ABROAD,
     ELSEWHERE,
@@ -30,6 +30,7 @@ from tests.harness.qr_browser import (
 from tests.harness.workbench import ManualClock
 from tests.web.conftest import LAPTOP, Somebody
 from tests.web.html import Page
+from tests.web.test_unproved_session import BY_COOKIE
 
 COUNTRIES = {
     "192.0.2.0/24": mmdb.city("Bonn", "DE", at=(50.73, 7.1), radius=20),
@@ -322,6 +323,29 @@ def test_what_was_reported_keeps_that_network_out_for_a_day(idp: Idp, alice: Som
     with idp.work.begin() as unit:
         pairing.delete_expired(unit)
     assert idp.count("pairings") == 0
+
+
+@pytest.mark.attack("XD-08")
+def test_who_proved_nothing_says_no_at_once_and_keeps_a_network_out_only_after_a_proof(
+    idp: Idp, alice: Somebody
+) -> None:
+    """Whoever merely sits at a remembered browser could keep its owner's own network out for a day."""
+    session = idp.session(alice.user, proved=(BY_COOKIE,), ip=HOME)
+    browser = idp.signed_in_browser(session, ip=HOME)
+    asked = asker(idp, ip=ELSEWHERE)
+    page = scan(browser, asked.scanned)
+    held = Page(page.press(browser, "device-report"))
+    assert asked.stage == "denied"
+    assert not idp.events("pairing.reported")
+    assert [one["reason"] for one in idp.events("pairing.denied")] == ["denied"]
+    # After the proof what they meant is still offered, and is done by their click.
+    idp.clock.advance(SECOND)
+    step_up = Page(held.press(browser, "step-up-begin"))
+    back = Page(step_up.press(browser, "factor-submit", password=PASSWORD))
+    assert back.press(browser, "step-up-continue").status_code == 303
+    (event,) = idp.events("pairing.reported")
+    assert event["user_id"] == alice.user.id
+    assert "You reported" in scan(browser, asker(idp, ip=ELSEWHERE).scanned).text
 
 
 # --- Addresses, forms and floods -----------------------------------------------------------------

@@ -229,6 +229,29 @@ def test_proofs_that_count_only_in_company_earn_their_level_together_and_nothing
     )
 
 
+@pytest.mark.parametrize(
+    "recorded, credential",
+    [
+        # The newest is not what the level rests on: a passkey alone made it, or a code of before.
+        ([("passkey", "aal2", 1, "key"), ("totp", "aal1", 2, "app")], "key"),
+        ([("totp", "aal1", 1, "app"), ("password", "aal1", 2, None)], "app"),
+        ([("password", "aal1", 1, None), ("totp", "aal1", 2, "app")], "app"),
+        ([("totp", "aal1", 1, "old"), ("password", "aal1", 2, None), ("totp", "aal1", 3, "new")],
+         "new"),
+        ([("totp", "aal1", 1, "app"), ("passkey", "aal3", 2, "key")], "key"),
+        ([("password", "aal1", 1, None)], None),
+        ([("password", "aal1", 1, None), ("recovery_code", "aal1", 2, None)], None),
+    ],
+)  # fmt: skip
+def test_a_level_falls_with_the_credential_that_it_rests_on(
+    recorded: list[tuple[str, str, int, str | None]], credential: str | None
+) -> None:
+    proofs = [Proof(method, AMR[method], acr, at, used) for method, acr, at, used in recorded]
+    standing = assurance.standing(proofs)
+    assert standing is not None
+    assert standing.credential == credential
+
+
 # --- What is offered ------------------------------------------------------------------------
 
 
