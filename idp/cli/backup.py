@@ -13,6 +13,7 @@ from idp.cli.terminal import AsJson, Confirmed, answer, confirm, fields
 from idp.clock import to_rfc3339
 from idp.errors import Refused
 from idp.oauth import restored
+from idp.settings import Settings
 from idp.storage import backup, migrations
 from idp.storage.database import Database
 from idp.storage.vault import Vault
@@ -31,18 +32,18 @@ def create(file: File, as_json: AsJson = False) -> None:
     """Write a backup while the product runs. It needs IDP_SECRET_KEY to be of use: keep that apart."""
     with product() as work:
         made_at = to_rfc3339(work.clock.now())
-        manifest = backup.create(work.database, file, made_at=made_at, key_id=work.vault.key_id)
+        manifest = backup.create(work.database, file, made_at=made_at, vault=work.vault)
     answer({"file": str(file), **asdict(manifest)}, fields(asdict(manifest)), as_json=as_json)
 
 
 @app.command()
 def verify(file: File, as_json: AsJson = False) -> None:
-    """Check that a backup is whole, and that this version can put it back."""
-    with backup.opened(file) as (manifest, copy):
+    """Check that a backup is as it was made, and that this version can put it back."""
+    with backup.opened(file, _vault(deployment.load())) as (manifest, copy):
         problem = backup.problem_with(manifest, copy)
     if problem is not None:
         raise Refused("backup", problem)
-    data = {**asdict(manifest), "ok": True, "opens": _opens(manifest)}
+    data = {**asdict(manifest), "ok": True}
     answer(data, fields(data), as_json=as_json)
 
 
@@ -54,13 +55,8 @@ def restore(file: File, yes: Confirmed = False, as_json: AsJson = False) -> None
         "Are all nodes stopped? The database is replaced, and everybody is signed out.",
         confirmed=yes,
     )
-    with backup.opened(file) as (manifest, copy):
+    with backup.opened(file, _vault(settings)) as (manifest, copy):
         problem = backup.problem_with(manifest, copy)
-        if problem is None and not _opens(manifest):
-            problem = (
-                "It was made under another IDP_SECRET_KEY; put that one into "
-                "IDP_PREVIOUS_SECRET_KEYS, or nothing sealed in it can be read."
-            )
         if problem is not None:
             raise Refused("backup", problem)
         backup.put_back(manifest, copy, settings.database_url)
@@ -82,7 +78,6 @@ def restore(file: File, yes: Confirmed = False, as_json: AsJson = False) -> None
     answer(data, [*fields(data), _AS_IT_WAS], as_json=as_json)
 
 
-def _opens(manifest: backup.Manifest) -> bool:
-    settings = deployment.load()
-    keys = (settings.secret_key, *settings.previous_secret_keys)
-    return manifest.key_id in {Vault(key.get_secret_value()).key_id for key in keys}
+def _vault(settings: Settings) -> Vault:
+    previous = tuple(one.get_secret_value() for one in settings.previous_secret_keys)
+    return Vault(settings.secret_key.get_secret_value(), previous)

@@ -84,6 +84,9 @@ def show_one(context: WebContext, request: PageRequest, visitor: Visitor) -> Res
 
 
 def _wanted(text: str, *, is_all: bool, reason: str, dry_run: bool = False) -> Revocation:
+    if is_all and text:
+        # Whoever changed the address by hand must not get everybody for a part.
+        raise Refused("invalid_filter", "Say a filter or everybody, not both.", 400)
     terms = {"all": True} if is_all else {"q": text or None}
     meant = rooms.taken(Meant, terms)
     return rooms.taken(Revocation, {"filter": meant, "reason": reason, "dry_run": dry_run})

@@ -3,7 +3,8 @@
 A zip with `manifest.json` and `database`: a SQLite file (the online backup of SQLite), or what
 `pg_dump --format=custom` makes. The manifest says which revision and which secret key it needs; the
 key itself is not in it, so whoever finds a backup cannot open what is sealed, and whoever loses the
-key cannot either.
+key cannot either. A MAC under that key holds manifest and contents together: what was changed since
+is put back by nobody, and not even opened.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -26,9 +27,12 @@ from sqlalchemy.engine import URL, make_url
 from idp.errors import Refused
 from idp.storage import migrations
 from idp.storage.database import Database
+from idp.storage.vault import Vault
 
-FORMAT = 1
+# 1 had no MAC: whoever could change a file could make it one of those.
+FORMAT = 2
 _MANIFEST, _DATABASE = "manifest.json", "database"
+_PURPOSE = "backup"
 _LONGEST_SECONDS = 3_600
 _CHUNK = 1 << 20
 _MANIFEST_MAXIMUM = 16_384
@@ -46,9 +50,16 @@ class Manifest:
     key_id: str
     sha256: str
     size: int
+    # Of everything above, under that key.
+    mac: str = ""
+
+    def authentic(self) -> bytes:
+        """What the MAC is of."""
+        said = {name: value for name, value in asdict(self).items() if name != "mac"}
+        return json.dumps(said, sort_keys=True).encode()
 
 
-def create(database: Database, file: Path, *, made_at: str, key_id: str) -> Manifest:
+def create(database: Database, file: Path, *, made_at: str, vault: Vault) -> Manifest:
     """Writes a backup of a running database; raises `Refused` when the file is there already."""
     with database.read() as connection:
         revision = migrations.current(connection)
@@ -65,10 +76,11 @@ def create(database: Database, file: Path, *, made_at: str, key_id: str) -> Mani
             kind=url.get_backend_name(),
             revision=revision,
             made_at=made_at,
-            key_id=key_id,
+            key_id=vault.key_id,
             sha256=_digest(copy),
             size=copy.stat().st_size,
         )
+        manifest = replace(manifest, mac=vault.mac(manifest.authentic(), _PURPOSE).hex())
         packed = Path(folder) / "packed"
         # 0600 from its first byte: it holds everything.
         descriptor = os.open(packed, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -85,8 +97,8 @@ def create(database: Database, file: Path, *, made_at: str, key_id: str) -> Mani
 
 
 @contextmanager
-def opened(file: Path) -> Iterator[tuple[Manifest, Path]]:
-    """A backup whose contents are what its manifest says; raises `Refused` for any other file."""
+def opened(file: Path, vault: Vault) -> Iterator[tuple[Manifest, Path]]:
+    """A backup as it was made under a key of ours; raises `Refused` for any other file."""
     try:
         with (
             zipfile.ZipFile(file) as archive,
@@ -96,6 +108,7 @@ def opened(file: Path) -> Iterator[tuple[Manifest, Path]]:
                 manifest = Manifest(**json.loads(said.read(_MANIFEST_MAXIMUM)))
             if manifest.format != FORMAT:
                 raise Refused("backup", f"{file} is of a format that this version does not know.")
+            _require_authentic(file, manifest, vault)
             copy = Path(folder) / _DATABASE
             with archive.open(_DATABASE) as packed, copy.open("wb") as out:
                 _bounded_copy(packed, out, manifest.size)
@@ -112,6 +125,17 @@ def opened(file: Path) -> Iterator[tuple[Manifest, Path]]:
         zipfile.BadZipFile,
     ) as error:
         raise Refused("backup", f"{file} is no backup of ours.", detail=str(error)) from None
+
+
+def _require_authentic(file: Path, manifest: Manifest, vault: Vault) -> None:
+    if not vault.knows(manifest.key_id):
+        raise Refused(
+            "backup",
+            f"{file} was made under another IDP_SECRET_KEY; put that one into "
+            "IDP_PREVIOUS_SECRET_KEYS, or nothing sealed in it can be read.",
+        )
+    if not vault.verify_mac(manifest.authentic(), _PURPOSE, bytes.fromhex(manifest.mac)):
+        raise Refused("backup", f"{file} was changed since it was made. Nothing of it is used.")
 
 
 def problem_with(manifest: Manifest, copy: Path) -> str | None:

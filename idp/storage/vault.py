@@ -51,6 +51,10 @@ class Vault:
         """Names the key that writes, without saying anything of it."""
         return self._keys[0].id.hex()
 
+    def knows(self, key_id: str) -> bool:
+        """Whether one of our keys is called so."""
+        return key_id in {key.id.hex() for key in self._keys}
+
     def seal(self, plaintext: bytes, context: str) -> bytes:
         """Encrypts `plaintext` so that it opens only with the same `context`."""
         key = self._keys[0]

@@ -122,10 +122,10 @@ class Live:
         """Watches the session of `first`, from that state on; raises `Full`."""
         watch = Watch(first, tell)
         with self._lock:
-            watching = self._by_session[first.session_id]
-            if self.is_full or len(watching) >= self._per_session:
+            # Asked without making an entry: whoever is refused leaves nothing behind.
+            if self.is_full or len(self._by_session.get(first.session_id, ())) >= self._per_session:
                 raise Full
-            watching.append(watch)
+            self._by_session[first.session_id].append(watch)
             self._people[first.user_id] += 1
             self.count += 1
             if self.count == 1:
@@ -135,13 +135,13 @@ class Live:
     def leave(self, watch: Watch) -> None:
         """Watches no longer."""
         with self._lock:
-            watching = self._by_session[watch.last.session_id]
+            watching = self._by_session.get(watch.last.session_id, [])
             if watch in watching:
                 watching.remove(watch)
                 self.count -= 1
                 self._people[watch.last.user_id] -= 1
             if not watching:
-                del self._by_session[watch.last.session_id]
+                self._by_session.pop(watch.last.session_id, None)
             if self._people[watch.last.user_id] <= 0:
                 del self._people[watch.last.user_id]
 

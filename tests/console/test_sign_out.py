@@ -169,6 +169,23 @@ def test_everybody_is_said_so_and_includes_whoever_asks(idp: Idp, enter: Enter) 
     assert done["actor"] == "admin"
 
 
+def test_everybody_beside_a_filter_is_refused_and_never_means_everybody(
+    idp: Idp, enter: Enter
+) -> None:
+    """A link or form that was changed by hand, or came half: there is nothing to confirm."""
+    crowd(idp, 2)
+    browser = enter()
+    for text in (NETWORK, "garbage", "planet:mars"):
+        answer = browser.get(PATH, params={"all": "yes", "q": text})
+        assert answer.status_code == 400
+        assert "not both" in answer.text
+        assert "sign-out-confirm" not in answer.text
+    page = browser.get(f"{PATH}?all=yes").text
+    fields = dict(re.findall(r'type="hidden" name="(all|key|matched)" value="([^"]*)"', page))
+    assert send(browser, PATH, **fields, q=NETWORK, reason="x", typed="3")[0] == 400
+    assert running(idp) == 3
+
+
 @pytest.mark.attack("AD-04")
 def test_sessions_of_people_above_are_left_alone(idp: Idp, enter: Enter) -> None:
     crowd(idp, 1)

@@ -1,8 +1,11 @@
 """A backup brings people and apps back, and nothing that was revoked since."""
 
+import hashlib
 import json
 import os
+import sqlite3
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -133,7 +136,9 @@ def rewritten(file: Path, target: Path, **changes: object) -> Path:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"format": 2},
+        {"format": 1},
+        {"mac": "00" * 32},
+        {"made_at": "2026-11-28T00:00:00Z"},
         {"revision": "9999"},
         {"sha256": "0" * 64},
         {"size": 10},
@@ -152,6 +157,40 @@ def test_a_backup_that_is_not_ours_changes_nothing(
     ran = CliRunner().invoke(command_line, ["backup", "restore", str(bad), "--yes"])
     assert isinstance(ran.exception, Refused)
     assert database.read_bytes() == before
+
+
+@pytest.mark.attack("OP-07")
+def test_a_backup_that_was_changed_is_refused_also_when_its_digest_was_made_to_fit(
+    made: Path, tmp_path: Path
+) -> None:
+    """Whoever can write where backups lie would put their own administrator in."""
+    with zipfile.ZipFile(made) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+        (tmp_path / "inside.db").write_bytes(archive.read("database"))
+    with closing(sqlite3.connect(tmp_path / "inside.db")) as inside:
+        inside.execute("INSERT INTO roles (name, permissions) VALUES ('mine', '[\"users:write\"]')")
+        inside.commit()
+    database = (tmp_path / "inside.db").read_bytes()
+    manifest |= {"sha256": hashlib.sha256(database).hexdigest(), "size": len(database)}
+    bad = tmp_path / "bad.zip"
+    with zipfile.ZipFile(bad, "w") as archive:
+        archive.writestr("manifest.json", json.dumps(manifest))
+        archive.writestr("database", database)
+    for command in (["verify", str(bad)], ["restore", str(bad), "--yes"]):
+        ran = CliRunner().invoke(command_line, ["backup", *command])
+        assert isinstance(ran.exception, Refused)
+        assert "was changed since it was made" in ran.exception.sentence
+
+
+def test_a_backup_of_an_older_key_is_good_while_that_is_named(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IDP_SECRET_KEY", "another secret key of thirty-two characters")
+    ran = CliRunner().invoke(command_line, ["backup", "verify", str(made)])
+    assert isinstance(ran.exception, Refused)
+    assert "IDP_PREVIOUS_SECRET_KEYS" in ran.exception.sentence
+    monkeypatch.setenv("IDP_PREVIOUS_SECRET_KEYS", json.dumps([SECRET]))
+    assert CliRunner().invoke(command_line, ["backup", "verify", str(made)]).exit_code == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"not a zip at all" * 100])
@@ -182,10 +221,10 @@ def test_a_backup_taken_under_load_is_whole(templates: Templates, tmp_path: Path
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        backup.create(idp.work.database, tmp_path / "busy.zip", made_at="now", key_id="x")
+        backup.create(idp.work.database, tmp_path / "busy.zip", made_at="now", vault=idp.work.vault)
     finally:
         over.set()
         writer.join()
-    with backup.opened(tmp_path / "busy.zip") as (manifest, copy):
+    with backup.opened(tmp_path / "busy.zip", idp.work.vault) as (manifest, copy):
         assert backup.problem_with(manifest, copy) is None
     idp.close()

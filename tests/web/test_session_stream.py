@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -12,6 +13,7 @@ from idp.errors import Unavailable
 from idp.events.actor import Actor
 from idp.sessions import lifecycle, naming
 from idp.sessions.model import Session
+from idp.sessions.state import states_of
 from idp.web import live, session_stream
 from tests.harness.provider import PASSWORD, Idp
 from tests.harness.streams import Stream, opened
@@ -45,6 +47,22 @@ def rows(idp: Idp, *tables: str) -> list[object]:
             [tuple(row) for row in unit.connection.execute(sa.text(f"SELECT * FROM {table}"))]
             for table in tables
         ]
+
+
+@pytest.mark.attack("DS-08")
+def test_a_stream_that_is_refused_leaves_nothing_behind(idp: Idp, alice: Somebody) -> None:
+    """Whoever asks for one session after the other while there is no room must not fill the memory."""
+    with idp.work.read() as unit:
+        state = states_of(unit, [alice.id])[alice.id]
+    full = live.Live(idp.work, idp.app.provider.store, per_process=1)
+    watch = full.join(state, lambda _: None)
+    for number in range(3):
+        with pytest.raises(live.Full):
+            full.join(replace(state, session_id=f"ses_{number}"), lambda _: None)
+    assert len(full._by_session) == full.count == 1
+    full.leave(watch)
+    full.leave(watch)
+    assert len(full._by_session) == full.count == 0
 
 
 def test_it_begins_with_the_deadlines_by_the_server_s_clock(idp: Idp, alice: Somebody) -> None:
