@@ -13,6 +13,7 @@ from idp.admin import (
     initial_access,
     keys,
     roles,
+    roles_held,
     rules,
     sessions,
     users,
@@ -25,6 +26,7 @@ from idp.web.http import WebContext
 _MODULES = (
     users,
     credentials,
+    roles_held,
     roles,
     sessions,
     bulk_sessions,

@@ -130,12 +130,6 @@ class UserChange(Model):
     claims: Claims = Field(default=Claims())
 
 
-class RolesHeld(Model):
-    """The roles somebody has, all of them."""
-
-    roles: Roles
-
-
 class Deletion(Model):
     """Why a user is deleted."""
 
@@ -230,16 +224,6 @@ def log_out_user(call: Call, _: Because) -> SignedOut:
     return signed_out(call.unit, ended)
 
 
-def set_roles(call: Call, wanted: RolesHeld) -> User:
-    """Give a user exactly these roles; nobody changes their own."""
-    queries.hold_roles(call.unit)
-    access.grantable_roles(call, wanted.roles)
-    user = access.person_below(call, call.params["id"])
-    access.require_other(call, user)
-    queries.set_roles(call.unit, user, wanted.roles, call.actor)
-    return described(call, user)
-
-
 def invite_user(call: Call, _: None) -> User:
     """Mail a user without a password a link to choose one."""
     user = access.person_below(call, call.params["id"])
@@ -313,10 +297,6 @@ OPERATIONS = (
     Operation(
         method="POST", path="/users/{id}/logout", scope="sessions:revoke", carry_out=log_out_user,
         takes=Because, gives=SignedOut,
-    ),
-    Operation(
-        method="PUT", path="/users/{id}/roles", scope="roles:write", carry_out=set_roles,
-        takes=RolesHeld, gives=User, proof="fresh",
     ),
     Operation(
         method="POST", path="/users/{id}/invitation", scope="users:write", carry_out=invite_user,

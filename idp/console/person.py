@@ -1,7 +1,8 @@
 """/admin/users/{id}: one person, what they hold, and what an administrator does for them or to them.
 
 Every form carries out one operation of the API and leads back here. What it did is told from the
-audit log, by the instant in the address, so that nothing is claimed that is not so.
+audit log, by the instant in the address, so that nothing is claimed that is not so. Roles are changed
+from what was seen: of two administrators who do so at once the later is shown both.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +12,8 @@ from typing import Any
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from idp.admin import credentials, sessions, users
+from idp.admin import credentials, roles_held, sessions, users
+from idp.admin.answering import dumped, tag_of
 from idp.admin.schemas import Because, Model
 from idp.admin.session_schemas import SessionQuery
 from idp.console import names, people, rooms
@@ -75,7 +77,8 @@ def _send(
     if form.act is credentials.remove_factor:
         params["factor_id"] = request.form.get("factor", "")
     try:
-        done = rooms.carry_out(context, visitor, form.act, form.makes(request), **params)
+        sent, tag = form.makes(request), request.form.get("tag")
+        done = rooms.carry_out(context, visitor, form.act, sent, match=tag, **params)
     except Refused as refused:
         if refused.code == "user_not_found":
             raise
@@ -94,12 +97,16 @@ def _page(
     user_id = request.params["id"]
     rights = rooms.rights(visitor)
     user = rooms.carry_out(context, visitor, users.get_user, id=user_id).found
+    held = rooms.carry_out(context, visitor, roles_held.get_roles_held, id=user_id).found
     factors = rooms.carry_out(context, visitor, credentials.list_factors, id=user_id).found
     running = None
     if "sessions:read" in rights:
         theirs = rooms.taken(SessionQuery, {"user": user_id})
         running = rooms.carry_out(context, visitor, sessions.list_sessions, theirs).found
     at = instant(request.query.get("done"))
+    is_conflict = problem is not None and problem.code == "precondition_failed"
+    # What was ticked goes on from where it was made; after a conflict, from what stands now.
+    made_from = request.form.get("tag") if form == "roles" and not is_conflict else None
     with context.work.read() as unit:
         timeline = events.newest(unit, user_id=user_id, limit=_LOOKED_AT)
         outcome = receipts.outcome_at(unit, user_id, at) if at else None
@@ -119,6 +126,8 @@ def _page(
         outcome=outcome,
         apps=apps,
         choices=people.role_choices(context, visitor),
+        tag=made_from or tag_of(dumped(held)),
+        is_conflict=is_conflict,
         is_own=user_id == visitor.user.id,
         is_above=management.is_above(user.permissions, rights),
         typed=request.form,
@@ -155,12 +164,12 @@ def _change(request: PageRequest) -> Model:
 
 
 def _roles(request: PageRequest) -> Model:
-    return rooms.taken(users.RolesHeld, {"roles": people.ticked_roles(request)})
+    return rooms.taken(roles_held.RolesHeld, {"roles": people.ticked_roles(request)})
 
 
 _FORMS: Mapping[str, Form] = {
     "change": Form(users.change_user, _change),
-    "roles": Form(users.set_roles, _roles),
+    "roles": Form(roles_held.set_roles, _roles),
     "sign-out": Form(users.log_out_user, _because),
     "disable": Form(users.disable_user, _because),
     "enable": Form(users.enable_user, _because),

@@ -89,7 +89,8 @@ class Thief:
             self.people.add(whose)
 
     def gives_roles(self, _: int) -> None:
-        self.call("PUT", f"/users/{self.anybody()}/roles", {"roles": self.some_roles()})
+        sent = {"roles": self.some_roles()}
+        self.call("PUT", f"/users/{self.anybody()}/roles", sent, {"if-match": "*"})
 
     def defines_a_role(self, _: int) -> None:
         name = self.draw.choice(["mine0", "mine1", "support", "role-of-thief", "administrator"])

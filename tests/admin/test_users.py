@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
+from httpx2 import Response
 
 from idp.admin.users import OPERATIONS
 from idp.clock import DAY
@@ -321,19 +322,47 @@ SENT: dict[str, dict[str, Any]] = {
 }
 
 
+def give(caller: Caller, user_id: str, *roles: str, match: str = "*") -> Response:
+    """Gives somebody exactly these roles, whatever they have or from what was seen."""
+    return caller(
+        "PUT", f"/users/{user_id}/roles", json={"roles": list(roles)}, headers={"if-match": match}
+    )
+
+
+def test_of_two_who_give_roles_at_once_the_later_is_told(
+    idp: Idp, root: Caller, robot: Caller
+) -> None:
+    role(idp, "editor", "docs:write")
+    role(idp, "reader", "docs:read")
+    anna = idp.person("anna", roles=["reader"])
+    path = f"/users/{anna.id}/roles"
+    seen = root("GET", path)
+    assert good(seen) == {"roles": ["reader"]}
+    first = give(robot, anna.id, "reader", "editor", match=seen.headers["etag"])
+    assert good(first) == {"roles": ["editor", "reader"]}
+    late = give(root, anna.id, match=seen.headers["etag"])
+    assert problem(late) == (412, "precondition_failed")
+    blind = root("PUT", path, json={"roles": []})
+    assert problem(blind) == (428, "precondition_required")
+    assert good(root("GET", path)) == {"roles": ["editor", "reader"]}
+    # Made from what stands now it is taken, and the tag of the answer is good for the next.
+    again = give(root, anna.id, "editor", match=first.headers["etag"])
+    assert good(give(root, anna.id, match=again.headers["etag"])) == {"roles": []}
+
+
 @pytest.mark.attack("AD-04")
 def test_nobody_hands_out_what_they_do_not_have(idp: Idp, call_as: Callable[..., Caller]) -> None:
     caller = call_as("half", "users:write", "users:read", "roles:write")
     anna = idp.person("anna")
     role(idp, "editor", "docs:write")
     for wanted in (["administrator"], ["auditor"], ["editor", "support"]):
-        refused = caller("PUT", f"/users/{anna.id}/roles", json={"roles": wanted})
+        refused = give(caller, anna.id, *wanted)
         assert problem(refused) == (403, "above_you")
         created = caller("POST", "/users", json={"username": "puppet", "roles": wanted})
         assert problem(created) == (403, "above_you")
-    given = caller("PUT", f"/users/{anna.id}/roles", json={"roles": ["editor", "role-of-half"]})
+    given = give(caller, anna.id, "editor", "role-of-half")
     assert good(given)["roles"] == ["editor", "role-of-half"]
-    unknown = caller("PUT", f"/users/{anna.id}/roles", json={"roles": ["nothing"]})
+    unknown = give(caller, anna.id, "nothing")
     assert problem(unknown) == (400, "unknown_role")
     without = call_as("less", "users:write")
     refused = without("POST", "/users", json={"username": "puppet", "roles": ["editor"]})
@@ -344,7 +373,7 @@ def test_nobody_hands_out_what_they_do_not_have(idp: Idp, call_as: Callable[...,
 def test_nobody_changes_their_own_standing(root: Caller) -> None:
     own = f"/users/{root.user.id}"
     for response in (
-        root("PUT", f"{own}/roles", json={"roles": ["administrator", "support"]}),
+        give(root, root.user.id, "administrator", "support"),
         root("POST", f"{own}/disable", json={"reason": "x"}),
         root("POST", f"{own}/enable", json={"reason": "x"}),
         root("DELETE", own, params={"reason": "x"}),

@@ -4,6 +4,7 @@ import re
 from html import unescape
 
 import pytest
+from starlette.testclient import TestClient
 
 from idp.clock import HOUR, MINUTE, SECOND
 from idp.policy import management
@@ -254,6 +255,41 @@ def test_what_somebody_lost_is_taken_away_and_a_link_helps_them_back(
         send(browser, f"/admin/users/{alice.id}/password-link", reason="again")
     status, _ = send(browser, f"/admin/users/{alice.id}/password-link", reason="and again")
     assert status == 429
+
+
+def roles_form(browser: TestClient, user_id: str) -> dict[str, str]:
+    """What the form of the roles says without the ticks: what it was made from."""
+    page = browser.get(f"/admin/users/{user_id}").text
+    form = page.partition(f'action="/admin/users/{user_id}/roles"')[2].partition("</form>")[0]
+    fields = re.findall(r'type="hidden" name="(tag)" value="([^"]*)"', form)
+    return {name: unescape(value) for name, value in fields}
+
+
+def test_of_two_who_tick_roles_at_once_the_later_is_shown_both(idp: Idp, enter: Enter) -> None:
+    with idp.work.begin() as unit:
+        for name in ("editor", "reader"):
+            queries.define_role(unit, name, [f"docs:{name}"])
+    alice = idp.person("alice")
+    browser, path = enter(), f"/admin/users/{alice.id}/roles"
+    early, late = roles_form(browser, alice.id), roles_form(browser, alice.id)
+    assert send(browser, path, **early, **{"role.editor": "on"})[0] == 303
+    status, page = send(browser, path, **late, **{"role.reader": "on"})
+    assert status == 412
+    assert "Now they are: editor." in text_of(page)
+    assert 'name="role.reader" value="on" checked' in page
+    assert 'name="role.editor" value="on" checked' not in page
+    with idp.work.read() as unit:
+        assert queries.by_id(unit, alice.id).roles == ["editor"]
+    # Saving what was ticked, with what stands now before one's eyes, puts it in its place.
+    again = roles_form(browser, alice.id)
+    assert again["tag"] in [
+        unescape(one) for one in re.findall(r'name="tag" value="([^"]*)"', page)
+    ]
+    assert send(browser, path, **again, **{"role.reader": "on"})[0] == 303
+    with idp.work.read() as unit:
+        assert queries.by_id(unit, alice.id).roles == ["reader"]
+    # A form that says nothing of what it was made from changes nothing.
+    assert send(browser, path)[0] == 428
 
 
 @pytest.mark.attack("AD-04")
