@@ -16,6 +16,7 @@ from tests.races import test_handoff as handoffs
 from tests.races.test_device_grant import ask, device_of, opening
 
 MOST_COMMITS = 6
+RUNNING_THERE = "SELECT count(*) FROM sessions WHERE ended_at IS NULL AND origin = 'handoff'"
 
 
 class Approved:
@@ -114,6 +115,72 @@ def test_a_death_while_a_browser_comes_for_its_session_leaves_one_or_none(
     tables = [mortal.rows(f"SELECT * FROM {table}") for table in ("sessions", "authorizations")]
     assert ledger.audit_is_complete(mortal, *tables) == []
     say(f"QR code: {len(deaths)} deaths, one session or none")
+
+
+@pytest.mark.crash
+def test_a_death_while_a_session_moves_leaves_the_old_one_or_the_new_one(
+    mortal: Deployment, say: Say
+) -> None:
+    mortal.person("alice")
+    mortal.limit_sessions(1_000)
+    deaths: list[tuple[str, int, bool]] = []
+    for point in ("before-commit", "after-commit"):
+        for number in range(1, MOST_COMMITS):
+            old, finish, page, asker = _moving(mortal)
+            before = mortal.scalar(RUNNING_THERE)
+            if not _dies(mortal, finish, point, number):
+                break
+            is_over = "SELECT end_reason FROM sessions WHERE id = :id"
+            made = handoffs.state(mortal) == "consumed"
+            assert mortal.scalar(is_over, id=old) == ("moved" if made else None)
+            again = mortal.ask(finish)
+            assert (b"idp_session=" in again.head) is not made
+            assert b"This is done already" in asker.get(page).body
+            # By now it has moved, once: whoever it was told to was told with it.
+            assert mortal.scalar(is_over, id=old) == "moved"
+            assert mortal.scalar(RUNNING_THERE) == before + 1
+            deaths.append((point, number, made))
+    assert deaths == [("before-commit", 1, False), ("after-commit", 1, True)]
+    tables = [mortal.rows(f"SELECT * FROM {table}") for table in ("sessions", "authorizations")]
+    assert ledger.audit_is_complete(mortal, *tables) == []
+    say(f"moving: {len(deaths)} deaths, one session")
+
+
+@pytest.mark.crash
+def test_a_death_while_a_browser_opens_a_moving_code_leaves_it_opened_once_or_not(
+    mortal: Deployment,
+) -> None:
+    mortal.person("alice")
+    for point, state in (("before-commit", "pending"), ("after-commit", "claimed")):
+        mortal.forget_attempts()
+        alice, page = handoffs.showing(mortal, "alice")
+        code, asker = handoffs.scanned(mortal, page), mortal.browser()
+        opening = handoffs.opening(asker, code)
+        assert _dies(mortal, opening, point, 1)
+        assert handoffs.state(mortal) == state
+        # Pressed again, it is theirs either way; another browser has it neither way.
+        there = mortal.ask(opening).path()
+        other = mortal.browser()
+        assert mortal.ask(handoffs.opening(other, code)).status == 404
+        assert handoffs.number_on(asker, there)
+        assert alice.get(page).path().startswith("/device/")
+
+
+def _moving(mortal: Deployment) -> tuple[str, bytes, str, Browser]:
+    """A session that was moved but for the last button: its id, what is sent, its page, the browser."""
+    mortal.forget_attempts()
+    laptop, page = handoffs.showing(mortal, "alice")
+    (old,) = mortal.rows("SELECT id FROM sessions ORDER BY created_at DESC, id LIMIT 1")
+    asker = mortal.browser()
+    there = mortal.ask(handoffs.opening(asker, handoffs.scanned(mortal, page))).path()
+    address = laptop.get(page).path()
+    fields = laptop.get(address).hidden_fields() | {"wish": "instead"}
+    allow = fields | {"action": f"allow-{handoffs.number_on(asker, there)}"}
+    assert mortal.ask(laptop.posting(address, allow)).status == 303
+    laptop.close()
+    finish = asker.posting(there, asker.get(there).hidden_fields() | {"action": "finish"})
+    asker.close()
+    return str(old["id"]), finish, there, asker
 
 
 def _let_in(mortal: Deployment) -> tuple[bytes, str, Browser]:
