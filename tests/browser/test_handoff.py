@@ -132,6 +132,67 @@ def test_a_no_is_a_no_however_one_goes_back(world: Product, phone: Page, alice: 
     expect(laptop.locator("#outcome")).to_contain_text("said no")
 
 
+def test_a_session_moves_to_a_browser_that_scans_it(
+    people: People, world: Product, phone: Page
+) -> None:
+    phone.clock.install()
+
+    def show() -> None:
+        phone.goto(f"{world.issuer}/account/sessions")
+        phone.locator("li.row.current summary").click()
+        phone.locator("#move").click()
+        expect(phone.locator("#qr svg")).to_be_visible()
+
+    def opens(address: str) -> Page:
+        page = people.new().open(address)
+        require_accessible(page)
+        page.locator("#qr-open").click()
+        expect(page.locator("#number")).to_be_visible()
+        return page
+
+    show()
+    require_accessible(phone)
+    picture, shown = photographed(phone), phone.locator("#user-code").text_content() or ""
+    phone.clock.fast_forward(61_000)
+    expect(phone.locator("#user-code")).not_to_have_text(shown)
+    expect(people.new().open(picture).locator("#error")).to_be_visible()
+
+    # Whoever opened it is shown here by itself; a wrong number is the end of it, also going back.
+    other = opens(photographed(phone))
+    phone.clock.fast_forward(3_000)
+    expect(phone.locator("#device-deny")).to_be_focused()
+    require_accessible(phone)
+    number = other.locator("#number").text_content() or ""
+    phone.locator(f".numbers button:not([value='allow-{number}'])").first.click()
+    expect(phone.locator("#outcome")).to_contain_text("Nothing was given")
+    expect(other.locator("#outcome")).to_contain_text("said no")
+    phone.go_back()
+    again = phone.get_by_role("button", name=number, exact=True)
+    if again.count():
+        again.click()
+    expect(phone.locator("#outcome")).to_contain_text("Nothing was given")
+    other.reload()
+    expect(other.locator("#outcome")).to_contain_text("said no")
+
+    # Typed on a device without a camera, allowed, and gone from here.
+    show()
+    typed = phone.locator("#user-code").text_content() or ""
+    laptop = people.new().open(f"{world.issuer}/move")
+    laptop.locator("#user-code").fill(typed.lower())
+    laptop.locator("#qr-open").click()
+    number = laptop.locator("#number").text_content() or ""
+    phone.clock.fast_forward(3_000)
+    expect(phone.locator("#instead")).to_be_checked()
+    phone.get_by_role("button", name=number, exact=True).click()
+    expect(phone.locator("#outcome")).to_contain_text("Now press “Continue”")
+    require_accessible(phone)
+    laptop.locator("#handoff-finish").click()
+    expect(laptop.locator("li.row.current")).to_contain_text("Temporary")
+    expect(phone.locator("body")).to_contain_text("You moved this session to")
+    laptop.goto(f"{world.issuer}/account/sessions?tab=ended")
+    expect(laptop.locator("#main")).to_contain_text("You moved this session")
+
+
 def test_a_code_is_replaced_in_the_page_and_an_old_picture_opens_nothing(
     world: Product, phone: Page, alice: Person
 ) -> None:
