@@ -91,6 +91,18 @@ def is_current(database: Database) -> bool:
         return current(connection) == head() and not inspect(connection).has_table(UNFINISHED)
 
 
+def may_go_on(database: Database) -> bool:
+    """Whether a node that is running may: the schema is its own, or what a newer version made of it.
+
+    Of nodes that are upgraded one after the other the first changes the schema under the others, and
+    they serve until it is their turn: a revision leaves what the one before needs.
+    """
+    with database.read() as connection:
+        revision = current(connection)
+        is_older = revision is None or revision in revisions()[:-1]
+        return not is_older and not inspect(connection).has_table(UNFINISHED)
+
+
 def is_unfinished(database: Database) -> bool:
     """Whether a backup was put back and that was not finished."""
     with database.read() as connection:

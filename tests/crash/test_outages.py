@@ -177,6 +177,26 @@ def test_a_postgresql_that_goes_away_answers_503_and_is_used_again_when_it_is_ba
 
 @pytest.mark.crash
 @pytest.mark.postgres
+def test_a_postgresql_without_a_connection_left_answers_503_and_is_used_again(
+    tmp_path: Path, forking: Forking, say: Say
+) -> None:
+    """Other programs have taken all it gives."""
+    with own_postgres() as postgres, contextlib.ExitStack() as stack:
+        prepare(postgres.url)
+        on = stack.enter_context(started(postgres.url, tmp_path, forking))
+        requests = Requests(on)
+        on.work.database.close()
+        with contextlib.ExitStack() as taken:
+            _take_every_connection(postgres.url, taken)
+            slowest = requests.all_refused(within=8)
+            requests.reads_answered({"introspect": 503, "userinfo": 503, "keys": 200})
+        requests.nothing_was_done()
+        requests.all_done()
+    say(f"no connection left in PostgreSQL: 503 after {slowest:.2f} s, false successes 0")
+
+
+@pytest.mark.crash
+@pytest.mark.postgres
 def test_a_postgresql_that_became_read_only_answers_503_and_goes_on_reading(
     tmp_path: Path, templates: Templates, forking: Forking
 ) -> None:
@@ -277,6 +297,26 @@ def _no_file_may_grow(pid: int) -> Iterator[None]:
         yield
     finally:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (unlimited, unlimited))
+
+
+def _take_every_connection(url: str, taken: contextlib.ExitStack) -> None:
+    """Those that the server of ours holds as well, which it gives back when they are cut."""
+    import psycopg
+
+    plain = url.replace("postgresql+psycopg", "postgresql", 1)
+    mine: list[psycopg.Connection[tuple[int]]] = []
+    while True:
+        try:
+            mine.append(taken.enter_context(psycopg.connect(plain, autocommit=True)))
+        except psycopg.OperationalError:
+            pids = [one.info.backend_pid for one in mine]
+            cut = mine[0].execute(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                "WHERE backend_type = 'client backend' AND pid <> ALL(%s)",
+                [pids],
+            )
+            if cut.fetchone() == (0,):
+                return
 
 
 def _read_only(on: Deployment, state: str) -> None:

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 from idp.clock import HOUR, SECOND
 from idp.events.actor import Actor
 from idp.sessions import lifecycle
+from idp.storage import migrations
 from idp.web.management import SKEW_TOLERATED, Readiness, management
 from idp.web.measures import Measures
 from tests.harness.provider import Idp, Templates, settings_for
@@ -42,12 +43,28 @@ def test_a_node_on_its_way_out_takes_no_more_requests(idp: Idp) -> None:
     assert looked(idp, "/health/live")[0] == 200
 
 
-def test_a_node_with_another_schema_is_not_ready(idp: Idp) -> None:
+def at_revision(idp: Idp, revision: str) -> tuple[int, str]:
+    """What a node says of being ready that looks for the first time."""
     with idp.work.begin() as unit:
-        unit.connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
-    status, said = looked(idp, "/health/ready")
+        unit.connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{revision}'")
+    readiness = Readiness(idp.work, idp.app.provider.store)
+    with TestClient(management(readiness, Measures(), "")) as client:
+        answer = client.get("/health/ready")
+        return answer.status_code, answer.text
+
+
+def test_a_node_with_an_older_schema_is_not_ready(idp: Idp) -> None:
+    status, said = at_revision(idp, "0001")
     assert status == 503
     assert "idp db upgrade" in said
+
+
+def test_a_node_goes_on_when_a_newer_one_has_upgraded_the_schema(idp: Idp) -> None:
+    """FT-22: else the first of two nodes to be upgraded takes the other one out."""
+    assert at_revision(idp, "9999")[0] == 200
+    with idp.work.begin() as unit:
+        unit.connection.exec_driver_sql(f"CREATE TABLE {migrations.UNFINISHED} (x INTEGER)")
+    assert at_revision(idp, "9999")[0] == 503, "a backup was put back and not finished"
 
 
 @pytest.mark.postgres
