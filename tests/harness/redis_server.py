@@ -1,6 +1,7 @@
 """A Redis server of the tests' own: on a Unix socket or a port, killed and flushed as they like."""
 
 import contextlib
+import re
 import shutil
 import socket
 import subprocess
@@ -52,6 +53,11 @@ class RedisServer:
         """Forgets everything, under whoever is using it."""
         self._told(b"FLUSHALL SYNC")
 
+    def count_keys(self) -> tuple[int, int]:
+        """How many keys there are, and how many of them end by themselves."""
+        found = re.search(rb"db0:keys=(\d+),expires=(\d+)", self._told(b"INFO keyspace"))
+        return (int(found[1]), int(found[2])) if found else (0, 0)
+
     def _answers(self) -> bool:
         with contextlib.suppress(OSError):
             return self._told(b"PING") == b"+PONG\r\n"
@@ -61,7 +67,7 @@ class RedisServer:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(self.socket_path))
             connection.sendall(command + b"\r\n")
-            return connection.recv(64)
+            return connection.recv(4_096)
 
 
 @contextlib.contextmanager
