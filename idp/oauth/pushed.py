@@ -61,11 +61,50 @@ _USE = HotStatement(
 )
 
 
-_FIND = (
-    select(PendingRequest, Client)
+_FIND = HotStatement(
+    select(
+        PendingRequest.browser_hash,
+        PendingRequest.used_at,
+        PendingRequest.expires_at,
+        PendingRequest.parameters,
+        PendingRequest.created_at,
+        PendingRequest.authenticated_session_id,
+        Client.id,
+        Client.name,
+        Client.application_type,
+        Client.client_uri,
+        Client.scope,
+        Client.minimum_acr,
+        Client.redirect_uris,
+        Client.grant_types,
+    )
     .join(Client, Client.id == PendingRequest.client_id)
     .where(PendingRequest.id == bindparam("pending_id"))
 )
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """The client of a pending request, as the pages see it."""
+
+    id: str
+    name: str
+    application_type: str
+    client_uri: str | None
+    scope: str
+    minimum_acr: str | None
+    redirect_uris_json: str
+    grant_types_json: str
+
+    @property
+    def redirect_uris(self) -> list[str]:
+        uris: list[str] = orjson.loads(self.redirect_uris_json)
+        return uris
+
+    @property
+    def grant_types(self) -> list[str]:
+        grant_types: list[str] = orjson.loads(self.grant_types_json)
+        return grant_types
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +112,7 @@ class Pending:
     """A pending request as the pages see it."""
 
     id: str
-    client: Client
+    client: App
     parameters: dict[str, str]
     created_at: Instant
     authenticated_session_id: str | None
@@ -118,16 +157,18 @@ def open_parameters(
 
 def find(unit: UnitOfWork, reference: str, browser_hash: str | None) -> Pending | None:
     """The pending request a page was opened for; None when unknown, used, old or another browser's."""
-    found = unit.orm.execute(_FIND, {"pending_id": reference}).one_or_none()
-    if found is None or browser_hash is None or found[0].browser_hash != browser_hash:
+    rows = unit.run(_FIND, {"pending_id": reference})
+    if not rows:
         return None
-    row, client = found
-    if row.used_at is not None or unit.now >= row.expires_at:
+    bound_to, used_at, expires_at, sealed, created_at, session_id, *client = rows[0]
+    if browser_hash is None or bound_to != browser_hash:
         return None
-    parameters = _opened(unit.vault, row.id, row.parameters)
+    if used_at is not None or unit.now >= expires_at:
+        return None
+    parameters = _opened(unit.vault, reference, sealed)
     if parameters is None:
         return None
-    return Pending(row.id, client, parameters, row.created_at, row.authenticated_session_id)
+    return Pending(reference, App(*client), parameters, created_at, session_id)
 
 
 _NOTE_AUTHENTICATION = HotStatement(

@@ -120,6 +120,8 @@ def submit_here(context: WebContext, request: PageRequest) -> Response:
 
 def _over(context: WebContext, request: PageRequest) -> Over | None:
     """The session that this browser was in, if it is over."""
+    if request.session_secret is None:
+        return None
     with context.work.read() as unit:
         return session_over.by_secret(unit, request.session_secret)
 
