@@ -24,6 +24,7 @@ from idp.cli import (
     serve,
     sessions,
     user,
+    webhook,
 )
 from idp.errors import Refused
 from idp.settings import SettingsError
@@ -54,6 +55,7 @@ app.add_typer(rules.app, name="rules")
 app.add_typer(keys.app, name="keys")
 app.add_typer(geo.app, name="geo")
 app.add_typer(events.app, name="events")
+app.add_typer(webhook.app, name="webhook")
 app.add_typer(db.app, name="db")
 app.add_typer(backup.app, name="backup")
 app.add_typer(config.app, name="config")

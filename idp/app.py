@@ -40,9 +40,11 @@ from idp.events.catalogue import (
     SignedOutEverywhere,
     UserChanged,
 )
+from idp.events.export import WebhookGivenUp, WebhookTested
 from idp.logout import backchannel
-from idp.notify import notices, recovery
+from idp.notify import notices, recovery, webhook_outbox, webhooks
 from idp.notify.channel import MailWorker
+from idp.notify.webhook_channel import WebhookChannel
 from idp.oauth import authorizations, cleanup, devices, keys, pushed
 from idp.oauth.authorization_request import PageError
 from idp.oauth.keys import Keyring
@@ -116,6 +118,7 @@ def assemble(settings: Settings, *, clock: Clock | None = None) -> Work:
     work.subscribers[RememberCopied].append(authorizations.end_begun_by)
     for kind in notices.TOLD:
         work.subscribers[kind].append(notices.tell)
+    work.subscribers[WebhookGivenUp].append(webhooks.give_up)
     return work
 
 
@@ -192,10 +195,15 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
     )
     worker = Worker(
         work,
-        channels={backchannel.CHANNEL: logouts},
+        channels={
+            backchannel.CHANNEL: logouts,
+            webhook_outbox.CHANNEL: WebhookChannel(work, provider.outbound),
+        },
         jobs=_jobs(work, provider.store),
     )
-    work.subscribers[SessionEnded].append(lambda unit, _: unit.after_commit(worker.wake))
+    sent_at_once: tuple[type, ...] = (SessionEnded, WebhookTested)
+    for owing in sent_at_once:
+        work.subscribers[owing].append(lambda unit, _: unit.after_commit(worker.wake))
     announced: tuple[type, ...] = (SessionStarted, SessionEnded, SessionExtended, SessionsEndSoon)
     for kind in announced:
         work.subscribers[kind].append(partial(announce, provider.store))
@@ -309,6 +317,12 @@ def _jobs(work: Work, store: Store) -> list[Job]:
         Job("count events", 5 * SECOND, in_unit(tally.count, tally.BATCH)),
         Job("forget old counts", HOUR, in_unit(tally.forget_past)),
         Job("seal events", SECOND, partial(event_log.seal, work)),
+        Job("owe webhooks", SECOND, partial(webhook_outbox.owe, work)),
+        Job(
+            "delete old receipts of webhooks",
+            HOUR,
+            in_unit(webhook_outbox.forget_past, webhook_outbox.BATCH),
+        ),
         Job("delete expired requests", 10 * SECOND, in_unit(pushed.delete_expired, pushed.BATCH)),
         Job("watch room", 5 * SECOND, in_unit(lambda unit: pushed.watch_room(unit, store))),
         Job("watch codes", 5 * SECOND, in_unit(lambda unit: pairing.watch_room(unit, store))),

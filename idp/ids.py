@@ -25,6 +25,7 @@ Prefix = Literal[
     "rem",
     "blk",
     "ini",
+    "whk",
 ]
 
 

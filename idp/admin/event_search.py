@@ -169,6 +169,17 @@ def _by_looking(meant: EventFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
+def place_of(unit: UnitOfWork, number: int) -> int:
+    """The place of the chain of the newest sealed row up to a number; 0 when there is none."""
+    found = unit.connection.scalar(
+        select(EventRow.position)
+        .where(EventRow.id <= number, EventRow.position.is_not(None))
+        .order_by(EventRow.id.desc())
+        .limit(1)
+    )
+    return found or 0
+
+
 def number_at(unit: UnitOfWork, at: Instant) -> int:
     """The number of the first row that was written at a moment or later, found by halving."""
     low, high = unit.connection.execute(select(func.min(EventRow.id), func.max(EventRow.id))).one()

@@ -17,6 +17,7 @@ from idp.admin import (
     rules,
     sessions,
     users,
+    webhooks,
 )
 from idp.admin.answering import carry_out
 from idp.admin.operation import ROOT, Operation
@@ -34,6 +35,7 @@ _MODULES = (
     initial_access,
     rules,
     events,
+    webhooks,
     keys,
 )
 OPERATIONS: tuple[Operation, ...] = tuple(one for module in _MODULES for one in module.OPERATIONS)

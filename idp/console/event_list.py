@@ -86,7 +86,11 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         people = names.of_people(unit, [event.user_id, event.actor_id])
         apps = names.of_apps(unit, [event.client_id, event.actor_id])
     changes = _changes(event.data)
-    told = {name: _said(value) for name, value in event.data.items() if name != "because"}
+    told = {
+        name: _said(value)
+        for name, value in event.data.items()
+        if name != "because" and value is not None
+    }
     if changes is not None:
         told = {name: said for name, said in told.items() if name not in ("before", "after")}
     return rooms.page(

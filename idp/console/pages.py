@@ -14,13 +14,14 @@ from idp.console import (
     session_list,
     session_page,
     sign_out,
+    webhooks,
 )
 from idp.web.http import WebContext
 
 # Fixed addresses before those with an id in them.
 _MODULES = (
     home, session_list, sign_out, session_page, people, person, new_app, apps, rules, event_list,
-    reports,
+    webhooks, reports,
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from idp.clock import Instant
+from idp.events import export as export
 from idp.events.administration import BulkSignOutAsked as BulkSignOutAsked
 from idp.events.administration import BulkSignOutDone as BulkSignOutDone
 from idp.events.administration import ClientChanged as ClientChanged

@@ -64,10 +64,10 @@ class Channel(Protocol):
     def send(self, batch: Sequence[Claimed], report: Report) -> None:
         """Begins to send; calls `report` once for each delivery, from any thread."""
 
-    def delivered(self, claimed: Claimed) -> Event:
-        """The fact that it was accepted, for the audit log."""
+    def delivered(self, claimed: Claimed) -> Event | None:
+        """The fact that it was accepted, for the audit log; None where its receipt is enough."""
 
-    def given_up(self, claimed: Claimed, reason: str) -> Event:
+    def given_up(self, claimed: Claimed, reason: str) -> Event | None:
         """The fact that it will never be, for the audit log."""
 
 
@@ -92,8 +92,12 @@ def owe(
     channel: str,
     session_id: str | None,
     payload: dict[str, Any],
+    horizon: Duration = HORIZON,
 ) -> int:
-    """Owes one event to each of `receivers`, in the unit's transaction; gives how many."""
+    """Owes one event to each of `receivers`, in the unit's transaction; gives how many.
+
+    What is not accepted within the horizon is given up.
+    """
     rows = [
         {
             "id": ids.new("dlv"),
@@ -104,7 +108,7 @@ def owe(
             "payload": payload,
             "created_at": unit.now,
             "next_attempt_at": unit.now,
-            "give_up_at": unit.now + HORIZON,
+            "give_up_at": unit.now + horizon,
         }
         for receiver in receivers
     ]

@@ -74,11 +74,19 @@ class Delivery(Base):
     __table_args__ = (
         Index("ix_deliveries_due", "state", "next_attempt_at"),
         Index("ix_deliveries_session", "session_id"),
+        # What a webhook was sent is listed by webhook; other channels pay nothing for it.
+        Index(
+            "ix_deliveries_webhook",
+            "receiver",
+            "created_at",
+            sqlite_where=text("channel = 'webhook'"),
+            postgresql_where=text("channel = 'webhook'"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     event_id: Mapped[str] = mapped_column(String(40))
-    # What carries it: "backchannel_logout" (later: "mail", "ssf", "webhook").
+    # What carries it: "backchannel_logout", "mail" or "webhook".
     channel: Mapped[str] = mapped_column(String(32))
     receiver: Mapped[str] = mapped_column(String(64))
     session_id: Mapped[str | None] = mapped_column(String(40))

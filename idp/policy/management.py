@@ -25,6 +25,7 @@ Scope = Literal[
     "rules:read",
     "rules:write",
     "events:read",
+    "events:export",
     "keys:read",
     "keys:rotate",
 ]

@@ -16,6 +16,7 @@ from queue import Empty, SimpleQueue
 
 from idp.clock import SECOND, Duration, Instant
 from idp.events import delivery
+from idp.events.catalogue import Event
 from idp.events.delivery import Channel, Claimed, Outcome, Reach
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.work.turns import Turns
@@ -168,11 +169,15 @@ class Dispatch:
             else:
                 became = delivery.give_up(unit, claimed, error=error, status=outcome.status)
             if became == "given_up":
-                unit.record(self._channels[claimed.channel].given_up(claimed, error))
+                self._record(unit, self._channels[claimed.channel].given_up(claimed, error))
         for status, batch in accepted.items():
             for claimed in delivery.finish(unit, batch, status):
-                unit.record(self._channels[claimed.channel].delivered(claimed))
+                self._record(unit, self._channels[claimed.channel].delivered(claimed))
         delivery.hurry(unit, sorted(self._recovered))
+
+    def _record(self, unit: UnitOfWork, fact: Event | None) -> None:
+        if fact is not None:
+            unit.record(fact)
 
     def _send(self, claimed: Sequence[Claimed]) -> None:
         batches: defaultdict[str, list[Claimed]] = defaultdict(list)

@@ -80,7 +80,18 @@ class Outbound:
         The future raises `OutboundRefused` or `OutboundFailed`. An answer stands once its status
         has come: a body that is too long, too slow or broken is cut, because the status decides.
         """
-        return self._start(self._post_form(url, urlencode(fields).encode()))
+        return self.begin_post(url, urlencode(fields).encode(), "application/x-www-form-urlencoded")
+
+    def begin_post(
+        self,
+        url: str,
+        content: bytes,
+        media_type: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> "Future[Answer]":
+        """Sends any body, as `begin_post_form` does; `headers` stand beside those of the body."""
+        return self._start(self._post(url, content, media_type, headers or {}))
 
     def post_form(self, url: str, fields: Mapping[str, str]) -> Answer:
         """`begin_post_form`, waiting for the answer; at most the time limit of a call."""
@@ -133,11 +144,14 @@ class Outbound:
                 self._thread.start()
             return asyncio.run_coroutine_threadsafe(_failing_when_stopped(call), self._loop)
 
-    async def _post_form(self, url: str, content: bytes) -> Answer:
+    async def _post(
+        self, url: str, content: bytes, media_type: str, others: Mapping[str, str]
+    ) -> Answer:
         headers: dict[bytes | str, bytes | str] = {
-            "Content-Type": "application/x-www-form-urlencoded",
+            "Content-Type": media_type,
             "Content-Length": str(len(content)),
         }
+        headers.update(others.items())
         return await self._call("POST", url, headers, content)
 
     async def _get(self, url: str) -> Answer:

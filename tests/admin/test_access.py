@@ -171,6 +171,8 @@ ASK_FOR_PROOF = {
     "allow_registration",
     "create_rule", "change_rule", "remove_rule",
     "revoke_sessions", "rotate_keys",
+    "create_webhook", "change_webhook", "remove_webhook", "enable_webhook",
+    "rotate_webhook_secret", "replay_webhook",
 }  # fmt: skip
 DANGEROUS = [one for one in OPERATIONS if one.name in ASK_FOR_PROOF]
 
@@ -240,6 +242,10 @@ EXAMPLES = {
     "create_rule": {"kind": "limits", "value": {"maximum": 3}},
     "change_rule": {"value": {"maximum": 3}},
     "revoke_sessions": {"filter": {"user": NOBODY}, "reason": "x"},
+    "create_webhook": {"url": "https://app.example.com/"},
+    "change_webhook": {"types": []},
+    "rotate_webhook_secret": {},
+    "replay_webhook": {"after": 0, "reason": "x"},
 }
 
 

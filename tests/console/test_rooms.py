@@ -9,6 +9,7 @@ from idp.clock import HOUR, MINUTE
 from idp.console import charts
 from idp.events import log
 from idp.events.catalogue import LoginFailed, ReuseDetected
+from idp.notify import webhooks
 from idp.policy import management
 from idp.users import rules
 from tests.console.conftest import Enter
@@ -36,6 +37,8 @@ PAGES = {
     "/admin/events": "events:read",
     "/admin/events?format=jsonl": "events:read",
     "/admin/events/1": "events:read",
+    "/admin/webhooks": "events:read",
+    "/admin/webhooks/{webhook}": "events:read",
     "/admin/reports/usage": "events:read",
     "/admin/reports/incidents": "events:read",
     "/admin/reports/compliance": "events:read",
@@ -53,8 +56,13 @@ def test_a_page_is_for_people_with_its_right_and_nothing_is_there_for_others(
     alice = idp.person("alice")
     with idp.work.begin() as unit:
         rule = rules.set_rule(unit, "limits", {}, {"maximum": 9}, ADMIN).id
+        hook, _ = webhooks.create(unit, url="https://app.example.com/", types=[], actor=ADMIN)
     path = path.format(
-        rule=rule, alice=alice.id, session=idp.session(alice).session.id, app=idp.register().id
+        rule=rule,
+        webhook=hook.id,
+        alice=alice.id,
+        session=idp.session(alice).session.id,
+        app=idp.register().id,
     )
     others = [one for one in management.SCOPES if one != needed]
     assert enter(*others, username="nearly").get(path).status_code == 404

@@ -13,10 +13,11 @@ from urllib.parse import parse_qs
 
 @dataclass
 class Request:
-    """What arrived: the request line and headers as text, the form, and when."""
+    """What arrived: the request line and headers as text, the form, the body as it came, and when."""
 
     head: str
     form: dict[str, list[str]]
+    body: bytes = b""
     at: float = field(default_factory=time.monotonic)
 
 
@@ -73,7 +74,8 @@ class Receiver:
         )
         body = (await reader.readexactly(length)).decode()
         with self._arrived:
-            self.requests.append(Request(head, parse_qs(body, keep_blank_values=True)))
+            form = parse_qs(body, keep_blank_values=True)
+            self.requests.append(Request(head, form, body.encode()))
             self._arrived.notify_all()
         await self.answering(reader, writer)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.backends import receivers  # noqa: F401
 from tests.harness.mail import MailServer, Post, delivering, mail_server, with_server
 from tests.harness.provider import Idp, Templates, settings_for
 from tests.harness.workbench import ManualClock
