@@ -69,10 +69,13 @@ def connect(address: RedisAddress) -> Any:
     """A client; nothing is sent before its first command, except by a cluster's, which looks around."""
     # Here, because it is an extra that not everybody installs; without types for half of this.
     redis: Any = import_module("redis")
+    # Now or not at all: left to itself redis-py tries again for seconds, and sleeps in between.
+    never_again = redis.retry.Retry(import_module("redis.backoff").NoBackoff(), 0)
     waits: dict[str, Any] = {
         "socket_timeout": ANSWER_SECONDS,
         "socket_connect_timeout": CONNECT_SECONDS,
         "health_check_interval": 30,
+        "retry": never_again,
     }
     if address.kind == "single":
         return redis.Redis.from_url(address.url, **waits)

@@ -21,6 +21,8 @@ class RedisServer:
     folder: Path
     port: int = 0
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    # Further options of `redis-server`.
+    options: tuple[str, ...] = ()
 
     @property
     def socket_path(self) -> Path:
@@ -30,12 +32,18 @@ class RedisServer:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0" if self.port else f"unix://{self.socket_path}"
 
+    @property
+    def command(self) -> list[str]:
+        """How it is started."""
+        return [
+            "redis-server", "--port", str(self.port), "--dir", str(self.folder),
+            "--save", "", "--appendonly", "no", "--daemonize", "no",
+            "--unixsocket", str(self.socket_path), "--bind", "127.0.0.1", *self.options,
+        ]  # fmt: skip
+
     def start(self) -> None:
-        command = ["redis-server", "--port", str(self.port), "--dir", str(self.folder)]
-        command += ["--save", "", "--appendonly", "no", "--daemonize", "no"]
-        command += ["--unixsocket", str(self.socket_path), "--bind", "127.0.0.1"]
         self.process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         deadline = time.monotonic() + PATIENCE
         while not self._answers():
@@ -51,30 +59,32 @@ class RedisServer:
 
     def flush(self) -> None:
         """Forgets everything, under whoever is using it."""
-        self._told(b"FLUSHALL SYNC")
+        self.told("FLUSHALL SYNC")
+
+    def told(self, command: str) -> str:
+        """What it answers to a command, as much of it as comes at once."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self.socket_path))
+            connection.sendall(command.encode() + b"\r\n")
+            return connection.recv(8_192).decode()
 
     def count_keys(self) -> tuple[int, int]:
         """How many keys there are, and how many of them end by themselves."""
-        found = re.search(rb"db0:keys=(\d+),expires=(\d+)", self._told(b"INFO keyspace"))
+        found = re.search(r"db0:keys=(\d+),expires=(\d+)", self.told("INFO keyspace"))
         return (int(found[1]), int(found[2])) if found else (0, 0)
 
     def _answers(self) -> bool:
         with contextlib.suppress(OSError):
-            return self._told(b"PING") == b"+PONG\r\n"
+            return self.told("PING") == "+PONG\r\n"
         return False
-
-    def _told(self, command: bytes) -> bytes:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(str(self.socket_path))
-            connection.sendall(command + b"\r\n")
-            return connection.recv(4_096)
 
 
 @contextlib.contextmanager
-def running(*, port: int = 0) -> Iterator[RedisServer]:
+def running(*options: str, port: int = 0) -> Iterator[RedisServer]:
     """A fresh, empty server until the end of the block."""
     # A short path: a Unix socket's name has at most 107 bytes.
-    server = RedisServer(Path(tempfile.mkdtemp(prefix="idp-redis-", dir="/tmp")), port)
+    folder = Path(tempfile.mkdtemp(prefix="idp-redis-", dir="/tmp"))
+    server = RedisServer(folder, port, options=options)
     try:
         server.start()
         yield server

@@ -187,13 +187,27 @@ def _sent_through(other: RedisStore, heard: list[bytes]) -> bool:
     return b"again" in heard
 
 
-def test_a_store_begins_without_redis(clock: ManualClock) -> None:
-    for text in ("redis://127.0.0.1:1/0", "redis+cluster://127.0.0.1:1", "unix:///nowhere.sock"):
-        store = RedisStore(parse(text), Vault(SECRET), clock)
-        assert store.get("key") is None
-        store.set("key", b"value", SECOND)
-        assert store.get("key") == b"value"
-        store.close()
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1:1/0",
+        "redis+cluster://127.0.0.1:1",
+        "redis+sentinel://127.0.0.1:1/idp",
+        "unix:///nowhere.sock",
+    ],
+)
+def test_a_store_begins_without_redis_and_waits_for_none(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    slept: list[float] = []
+    for place in ("redis.retry.sleep", "time.sleep"):
+        monkeypatch.setattr(place, slept.append)
+    store = RedisStore(parse(url), Vault(SECRET), clock)
+    assert store.get("key") is None
+    store.set("key", b"value", SECOND)
+    assert store.get("key") == b"value"
+    store.close()
+    assert sum(slept) == 0, "redis-py rests for seconds between its attempts unless told not to"
 
 
 @pytest.mark.parametrize(
