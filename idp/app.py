@@ -4,7 +4,7 @@
 server around them.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -44,6 +44,7 @@ from idp.events.export import WebhookGivenUp, WebhookTested
 from idp.logout import backchannel
 from idp.notify import notices, recovery, webhook_outbox, webhooks
 from idp.notify.channel import MailWorker
+from idp.notify.syslog import SyslogWorker
 from idp.notify.webhook_channel import WebhookChannel
 from idp.oauth import authorizations, cleanup, devices, keys, pushed
 from idp.oauth.authorization_request import PageError
@@ -222,7 +223,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
         protocol=ProtocolEndpoints(
             provider, error_page=partial(_error_page, context), counted=measures.token
         ),
-        pages=_pages(context, worker, mail),
+        pages=_pages(context, (worker, mail, SyslogWorker(work))),
         measures=measures,
         readiness=readiness,
         management=management(
@@ -245,7 +246,7 @@ def _error_page(context: WebContext, error: PageError, headers: dict[str, str]) 
     return Answer(400, bytes(response.body), tuple(completed.items()))
 
 
-def _pages(context: WebContext, worker: Worker, mail: MailWorker) -> ASGIApp:
+def _pages(context: WebContext, workers: Sequence[Worker]) -> ASGIApp:
     def health(_: Request) -> Response:
         """Whether the server can do its work now."""
         context.work.database.ping()
@@ -259,13 +260,13 @@ def _pages(context: WebContext, worker: Worker, mail: MailWorker) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         context.provider.atlas.open()
-        worker.start()
-        mail.start()
+        for one in workers:
+            one.start()
         context.live.start()
         yield
         context.live.stop()
-        worker.stop()
-        mail.stop()
+        for one in workers:
+            one.stop()
         context.provider.store.close()
         context.provider.outbound.close()
         context.provider.atlas.close()

@@ -44,6 +44,7 @@ _SECRET_FILES = (
     "IDP_MANAGEMENT__TOKEN_FILE",
 )
 MAIL_SCHEMES = ("smtp", "smtps", "smtp+plain")
+SYSLOG_SCHEMES = ("tcp+tls", "tcp", "udp")
 # A half of the sender's address: RFC 5322 section 3.2.3, without quoting.
 _MAIL_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 
@@ -248,6 +249,35 @@ class OutboundSettings(_Section):
         return self
 
 
+class SyslogSettings(_Section):
+    """A receiver of the audit log that speaks syslog. The operator names it, so it may be anywhere."""
+
+    address: str = Field(
+        "",
+        description="`tcp+tls://host:6514`, `tcp://host:601` or `udp://host:514`: where every "
+        "event is sent; empty: nowhere",
+    )
+    facility: int = Field(13, ge=0, le=23, description="syslog facility; 13 is “log audit”")
+
+    @field_validator("address")
+    @classmethod
+    def _address_is_one(cls, value: str) -> str:
+        if not value:
+            return value
+        try:
+            parts = urlsplit(value)
+            is_whole = bool(parts.hostname and parts.port)
+        except ValueError:
+            parts, is_whole = urlsplit(""), False
+        if parts.scheme not in SYSLOG_SCHEMES or not is_whole or "@" in value:
+            raise ValueError(
+                "must be tcp+tls://host:6514, tcp://host:601 or udp://host:514, with its port"
+            )
+        if parts.path.strip("/") or parts.query or parts.fragment:
+            raise ValueError("has something behind the port")
+        return value
+
+
 class GeoSettings(_Section):
     """Files that say where an address is. They may come, change and go while we run, so only the
     settings themselves are checked at the start."""
@@ -318,6 +348,7 @@ class Settings(BaseSettings):
     mail: MailSettings = MailSettings()
     outbound: OutboundSettings = OutboundSettings()
     management: ManagementSettings = ManagementSettings()
+    syslog: SyslogSettings = SyslogSettings()
     geo: GeoSettings = GeoSettings()
 
     @classmethod

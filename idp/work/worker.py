@@ -34,11 +34,15 @@ class Worker:
         self._ended = threading.Event()
         self._dispatch = Dispatch(work, channels, wake=self._awake.set)
         self._schedule = Schedule(work, jobs)
+        self._carries = bool(channels)
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Starts the two threads. A worker is started once."""
-        for name, body in (("deliveries", self._deliver), ("jobs", self._run_jobs)):
+        """Starts the two threads; without channels one. A worker is started once."""
+        bodies = {"deliveries": self._deliver, "jobs": self._run_jobs}
+        if not self._carries:
+            del bodies["deliveries"]
+        for name, body in bodies.items():
             thread = threading.Thread(target=body, name=f"worker {name}", daemon=True)
             self._threads.append(thread)
             thread.start()
