@@ -7,6 +7,8 @@ their ids; those begun after the request are left alone. Each ends by `lifecycle
 its event, with who asked and why, and its apps are told.
 
 "Everybody" also means what has outlived its session: offline grants, and browsers that stay signed in.
+From whoever has every right it is effective with the answer, however many there are: a new epoch begins
+(`idp.sessions.epoch`), and the worker then only marks what is over, and tells the apps.
 """
 
 from collections.abc import Sequence
@@ -25,7 +27,7 @@ from idp.events.catalogue import BulkSignOutAsked, BulkSignOutDone, SignedOutEve
 from idp.events.model import DELIVERED, GIVEN_UP, OWED, Delivery
 from idp.oauth.model import Authorization, Client
 from idp.policy import management
-from idp.sessions import lifecycle, locks
+from idp.sessions import epoch, lifecycle, locks
 from idp.sessions.model import RememberedBrowser
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.users.model import User
@@ -73,7 +75,7 @@ def begin(
     actor: Actor,
     rights: frozenset[str],
 ) -> BulkSignOut:
-    """Asks for the end of what `meant` means now, and ends the first of it.
+    """Asks for the end of what `meant` means now, and ends the first of it; everybody's all at once.
 
     `meant` went through `matching`, or is empty for everybody; it names its user by id.
     """
@@ -103,8 +105,17 @@ def begin(
             matched=order.matched,
         )
     )
-    step(unit, order)
+    if _is_everybody(meant, rights):
+        # Last, and with nobody locked: sign-ins share this row while they hold their person.
+        order.epoch = epoch.begin(unit, actor)
+    else:
+        step(unit, order)
     return order
+
+
+def _is_everybody(meant: SessionFilter, rights: frozenset[str]) -> bool:
+    """Whether nobody at all is left out: whoever lacks a right spares the people who have it."""
+    return not meant.text and rights >= management.ALL
 
 
 def step(unit: UnitOfWork, order: BulkSignOut) -> None:
@@ -210,6 +221,7 @@ def _end_next(unit: UnitOfWork, order: BulkSignOut) -> None:
         after=order.position,
         begun_until=order.created_at,
         limit=BATCH,
+        epoch=order.epoch,
     )
     ended = lifecycle.end(unit, found, reason="admin", actor=Actor(order.actor, order.actor_id))
     unit.orm.add_all(BulkSession(order_id=order.id, session_id=one) for one in ended)

@@ -1,6 +1,6 @@
 """Ending many sessions over the management API: a dry run, the order, and how far it is."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from sqlalchemy import select
@@ -65,6 +65,10 @@ class OperationState(Model):
     matched: int
     ended: int
     created_at: Moment
+    effective_at: Annotated[
+        Moment | None,
+        Field(description="Since when all of them are over; null: each since it was ended."),
+    ]
     finished_at: Moment | None
 
 
@@ -166,6 +170,7 @@ def _state(order: BulkSignOut) -> OperationState:
         matched=order.matched,
         ended=order.ended,
         created_at=moment(order.created_at),
+        effective_at=moment(order.created_at) if order.epoch is not None else None,
         finished_at=moment_or_none(order.finished_at),
     )
 

@@ -52,6 +52,8 @@ class BulkSignOut(Base):
     ended: Mapped[int] = mapped_column(Integer)
     # The id behind which the next batch begins: of a session, then of a user.
     position: Mapped[str] = mapped_column(String(40))
+    # The epoch that it began, if it ended everybody at once; those of older ones are only marked.
+    epoch: Mapped[int | None] = mapped_column(Integer)
     created_at: Mapped[Instant] = mapped_column(Microseconds)
     worked_at: Mapped[Instant] = mapped_column(Microseconds)
     finished_at: Mapped[Instant | None] = mapped_column(Microseconds, index=True)

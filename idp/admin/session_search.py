@@ -151,17 +151,23 @@ def next_to_end(
     after: str,
     begun_until: Instant,
     limit: int,
+    epoch: int | None = None,
 ) -> tuple[list[str], str | None]:
     """Ids of running sessions that are meant, behind the id `after`, and where to go on.
 
     In order of their ids, which nothing changes meanwhile. None as the second when there are no more.
+    With an `epoch`, those that it ended and that nobody has marked yet, whenever they were begun.
     """
-    conditions = [
-        _S.id > after,
-        _S.created_at <= begun_until,
-        *_conditions(unit, meant),
-        *_endable(rights),
-    ]
+    conditions = (
+        [_S.id > after, _S.ended_at.is_(None), _S.epoch < epoch]
+        if epoch is not None
+        else [
+            _S.id > after,
+            _S.created_at <= begun_until,
+            *_conditions(unit, meant),
+            *_endable(rights),
+        ]
+    )
     way = _narrow_way(unit, meant)
     if way is not None:
         wanted = select(_S.id).where(*way.chosen, *conditions)

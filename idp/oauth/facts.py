@@ -24,6 +24,7 @@ from idp.oauth.model import (
 )
 from idp.policy import assurance
 from idp.policy.assurance import Proof
+from idp.sessions import epoch
 from idp.sessions.model import Pairing, Session
 from idp.storage.database import HotStatement, Row
 from idp.users.model import User
@@ -294,7 +295,11 @@ def _columns(model: type, names: tuple[str, ...]) -> list[InstrumentedAttribute[
 _CLIENT = _columns(Client, ClientFacts.__slots__)
 _PAIRING = _columns(Pairing, PairingFacts.__slots__)
 _AUTHORIZATION = _columns(Authorization, AuthorizationFacts.__slots__)
-_SESSION = _columns(Session, SessionFacts.__slots__)
+_OF_EPOCH = {"ended_at": epoch.ended_at(), "end_reason": epoch.end_reason()}
+_SESSION = [
+    _OF_EPOCH.get(name, getattr(Session, name.removesuffix("_json")))
+    for name in SessionFacts.__slots__
+]
 _USER = [
     User.claims if name == "sealed_claims" else getattr(User, name.removesuffix("_json"))
     for name in UserFacts.__slots__
@@ -375,6 +380,7 @@ FOR_AUTHORIZE = HotStatement(
                 ),
             ),
             Session.ended_at == null(),
+            epoch.is_current(),
         ),
     )
     .outerjoin(User, User.id == Session.user_id)

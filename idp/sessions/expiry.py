@@ -13,7 +13,7 @@ from idp.clock import Instant
 from idp.events.actor import SYSTEM, Actor
 from idp.events.catalogue import SessionsEndSoon
 from idp.policy import timeouts
-from idp.sessions import lifecycle
+from idp.sessions import epoch, lifecycle
 from idp.sessions.model import Session
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
@@ -27,7 +27,11 @@ _OVERDUE_OF = HotStatement(
     select(*_DEADLINES).where(
         Session.user_id == bindparam("person"),
         Session.ended_at == null(),
-        or_(Session.idle_at <= bindparam("now"), Session.expires_at <= bindparam("now")),
+        or_(
+            Session.idle_at <= bindparam("now"),
+            Session.expires_at <= bindparam("now"),
+            ~epoch.is_current(),
+        ),
     )
 )
 
@@ -46,7 +50,10 @@ def end_expired(unit: UnitOfWork, *, batch: int = BATCH) -> int:
 
 
 def end_expired_of(unit: UnitOfWork, user_id: str) -> None:
-    """Ends those of one person, without waiting for the worker: before their sessions are counted."""
+    """Ends those of one person, without waiting for the worker: before their sessions are counted.
+
+    And those of an older epoch, which are over as well.
+    """
     _end(unit, unit.run(_OVERDUE_OF, {"person": user_id, "now": unit.now}))
 
 
@@ -84,6 +91,7 @@ def _end(unit: UnitOfWork, due: Iterable[Sequence[Any]]) -> int:
     reasons: dict[str, lifecycle.EndReason] = {}
     for session_id, idle_at, expires_at, expiry_reason in due:
         ran = timeouts.ran_out(idle_at=idle_at, expires_at=expires_at, now=unit.now)
-        if ran is not None:
-            reasons[session_id] = lifecycle.why_over(ran, expiry_reason)
+        reasons[session_id] = (
+            lifecycle.why_over(ran, expiry_reason) if ran is not None else epoch.REASON
+        )
     return len(lifecycle.end_each(unit, reasons, actor=SYSTEM))

@@ -33,7 +33,7 @@ from idp.events.catalogue import (
 )
 from idp.policy import assurance, timeouts
 from idp.policy.assurance import Authentication as Authentication
-from idp.sessions import challenge, locks, offspring
+from idp.sessions import challenge, epoch, locks, offspring
 from idp.sessions.device import Visit
 from idp.sessions.model import Session
 from idp.storage.database import HotStatement
@@ -78,7 +78,12 @@ EXPIRY: frozenset[str] = frozenset({"idle_timeout", "absolute_timeout"})
 
 def alive(now: Instant) -> ColumnElement[bool]:
     """SQL for "this session lives at `now`"."""
-    return and_(Session.ended_at.is_(None), Session.idle_at > now, Session.expires_at > now)
+    return and_(
+        Session.ended_at.is_(None),
+        epoch.is_current(),
+        Session.idle_at > now,
+        Session.expires_at > now,
+    )
 
 
 def is_alive(unit: UnitOfWork, session_id: str) -> bool:
@@ -103,22 +108,26 @@ _CONFIRM = HotStatement(CONFIRMED)
 def resume(unit: UnitOfWork, secret: str | None) -> Session | None:
     """The living session a cookie's secret belongs to, or None.
 
-    A session found past its deadline is ended here, so that its apps are told without waiting for
-    the worker.
+    A session found past its deadline, or of an older epoch, is ended here, so that its apps are told
+    without waiting for the worker.
     """
     if not secret or len(secret) > 128:
         return None
     hashed = ids.digest(secret)
-    session = unit.orm.scalar(
-        select(Session).where(
+    found = unit.orm.execute(
+        select(Session, epoch.is_current()).where(
             or_(
                 Session.secret_hash == hashed,
                 and_(Session.previous_secret_hash == hashed, Session.previous_until > unit.now),
             ),
             Session.ended_at.is_(None),
         )
-    )
-    if session is None:
+    ).one_or_none()
+    if found is None:
+        return None
+    session, is_current = found
+    if not is_current:
+        end(unit, [session.id], reason=epoch.REASON, actor=SYSTEM)
         return None
     ran = timeouts.ran_out(idle_at=session.idle_at, expires_at=session.expires_at, now=unit.now)
     if ran is not None:
@@ -219,12 +228,9 @@ _END = HotStatement(
     update(Session)
     .where(Session.id == bindparam("session_id"), Session.ended_at == null())
     .values(
-        ended_at=bindparam("now"),
-        end_reason=bindparam("why"),
-        ended_by=bindparam("who"),
-        ended_by_id=bindparam("which"),
+        **epoch.marked(bindparam("now"), bindparam("why"), bindparam("who"), bindparam("which"))
     )
-    .returning(Session.user_id)
+    .returning(Session.user_id, Session.end_reason, Session.ended_by, Session.ended_by_id)
 )
 _RUNNING = HotStatement(
     select(Session.id).where(Session.user_id == bindparam("person"), Session.ended_at == null())
@@ -233,11 +239,12 @@ _RUNNING = HotStatement(
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """A session that ended just now, whose it was, and why."""
+    """A session that ended just now, whose it was, why, and who did it."""
 
     session_id: str
     user_id: str
     reason: EndReason
+    by: Actor
 
 
 def end(
@@ -279,8 +286,8 @@ def end_each(
     for one in ended:
         unit.record(
             SessionEnded(
-                actor=actor.kind,
-                actor_id=actor.id,
+                actor=one.by.kind,
+                actor_id=one.by.id,
                 user_id=one.user_id,
                 session_id=one.session_id,
                 reason=one.reason,
@@ -334,7 +341,8 @@ def _end_one(
     if not rows:
         return None
     _forget_read(unit, session_id)
-    return _Ended(session_id, rows[0][0], reasons[session_id])
+    user_id, reason, by, by_id = rows[0]
+    return _Ended(session_id, user_id, reason, Actor(by, by_id))
 
 
 def _forget_read(unit: UnitOfWork, session_id: str) -> None:

@@ -6,11 +6,41 @@ a digest is kept. `idp.sessions.lifecycle` says who writes these rows.
 
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, String, Text, text
+from sqlalchemy import (
+    BigInteger,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    ScalarSelect,
+    String,
+    Text,
+    select,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from idp.clock import Duration, Instant
 from idp.storage.columns import Base, Json, Microseconds
+
+
+class SessionEpoch(Base):
+    """The one row that ends everybody's sessions at once (`idp.sessions.epoch`)."""
+
+    __tablename__ = "session_epochs"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(Integer)
+    # When it began, and who began it: of the sessions of older ones that nobody has marked yet.
+    began_at: Mapped[Instant] = mapped_column(Microseconds)
+    actor: Mapped[str] = mapped_column(String(16))
+    actor_id: Mapped[str | None] = mapped_column(String(64))
+
+
+def _present_epoch() -> ScalarSelect[int]:
+    """Read in the statement that inserts, and shared until its commit: whoever begins the next epoch
+    waits for it, and then finds, and marks, every session of an older one."""
+    return select(SessionEpoch.number).with_for_update(read=True).scalar_subquery()
 
 
 class Session(Base):
@@ -40,6 +70,7 @@ class Session(Base):
             "device_type",
             "acr",
             "origin",
+            "epoch",
             sqlite_where=text("ended_at IS NULL"),
             postgresql_where=text("ended_at IS NULL"),
         ),
@@ -112,6 +143,8 @@ class Session(Base):
     challenge: Mapped[str | None] = mapped_column(String(16))
     challenged_for: Mapped[str | None] = mapped_column(String(16))
 
+    # Begun in this one; over in any later one.
+    epoch: Mapped[int] = mapped_column(Integer, default=_present_epoch(), server_default=text("0"))
     # Why it will have ended at `expires_at`, when that is not for its age (see `lifecycle.why_over`).
     expiry_reason: Mapped[str | None] = mapped_column(String(32))
     ended_at: Mapped[Instant | None] = mapped_column(Microseconds)
@@ -202,5 +235,7 @@ class RememberedBrowser(Base):
     last_used_at: Mapped[Instant] = mapped_column(Microseconds)
     # Never later than when it was made: using it does not make it last longer.
     expires_at: Mapped[Instant] = mapped_column(Microseconds)
+    # As of a session.
+    epoch: Mapped[int] = mapped_column(Integer, default=_present_epoch(), server_default=text("0"))
     revoked_at: Mapped[Instant | None] = mapped_column(Microseconds)
     revoke_reason: Mapped[str | None] = mapped_column(String(32))

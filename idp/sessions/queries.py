@@ -8,7 +8,7 @@ import orjson
 from sqlalchemy import func, select
 
 from idp.clock import DAY, Instant
-from idp.sessions import place
+from idp.sessions import epoch, place
 from idp.sessions.model import Session
 from idp.sessions.place import Place
 from idp.storage.unit_of_work import UnitOfWork
@@ -85,6 +85,7 @@ def running_of(unit: UnitOfWork, user_id: str) -> list[Session]:
             .where(
                 Session.user_id == user_id,
                 Session.ended_at.is_(None),
+                epoch.is_current(),
                 Session.idle_at > unit.now,
                 Session.expires_at > unit.now,
             )
@@ -108,6 +109,7 @@ def activity_of(unit: UnitOfWork, user_ids: Sequence[str]) -> dict[str, Activity
         .where(
             Session.user_id.in_(user_ids),
             Session.ended_at.is_(None),
+            epoch.is_current(),
             Session.idle_at > unit.now,
             Session.expires_at > unit.now,
         )

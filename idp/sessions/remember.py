@@ -27,7 +27,7 @@ from idp.events.catalogue import RememberCopied, RememberUsed
 from idp.policy import limits
 from idp.policy import remember as policy
 from idp.policy.assurance import LADDER, REMEMBERED, Authentication
-from idp.sessions import beginning, forgetting, lifecycle, remember_cookie
+from idp.sessions import beginning, epoch, forgetting, lifecycle, remember_cookie
 from idp.sessions.device import Visit
 from idp.sessions.model import RememberedBrowser, Session
 from idp.sessions.subject import visiting
@@ -240,6 +240,8 @@ def _state(
     until: Instant,
 ) -> State:
     if series.revoked_at is not None or unit.now >= until or user.status != ACTIVE:
+        return "over"
+    if epoch.is_past(unit, series):
         return "over"
     if visit.device_hash != series.device_hash:
         return "foreign"

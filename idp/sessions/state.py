@@ -12,6 +12,7 @@ from sqlalchemy.orm import aliased
 
 from idp import ids
 from idp.clock import Instant
+from idp.sessions import epoch
 from idp.sessions.model import Session
 from idp.storage.unit_of_work import UnitOfWork
 
@@ -45,8 +46,8 @@ _STATES = select(
     Session.idle_at,
     Session.expires_at,
     Session.expiry_reason,
-    Session.ended_at,
-    Session.end_reason,
+    epoch.ended_at(),
+    epoch.end_reason(),
     select(func.count()).where(_RUNNING).scalar_subquery(),
     func.coalesce(select(func.max(_other.created_at)).where(_RUNNING).scalar_subquery(), 0),
 )

@@ -130,6 +130,7 @@ def test_a_request_that_is_sent_again_ends_nobody_twice(idp: Idp, robot: Caller)
     assert running(idp) == {again_in}
     assert idp.count("bulk_sign_outs") == 1
     revoke(robot, {"all": True}, key="twice")
+    carried_out(idp)
     assert running(idp) == set()
 
 
