@@ -1,9 +1,11 @@
-"""The import direction of `idp`, and what may not be imported at all."""
+"""The import direction of `idp`, what may not be imported at all, and what templates may not do."""
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from jinja2 import Environment, nodes
 
 PACKAGE = Path(__file__).resolve().parent.parent / "idp"
 # From the top down; a layer imports only itself and what is below. Those on one line are one layer.
@@ -80,3 +82,59 @@ def test_every_module_says_what_it_is() -> None:
 def test_modules_can_be_read_in_one_sitting() -> None:
     lengths = {str(m.relative_to(PACKAGE)): len(m.read_text().splitlines()) for m in MODULES}
     assert {name: length for name, length in lengths.items() if length > 520} == {}
+
+
+# --- Templates ------------------------------------------------------------------------------------
+
+TEMPLATES = PACKAGE.parent / "templates"
+PARSER = Environment(extensions=["jinja2.ext.i18n"], autoescape=True)
+PARSER.newstyle_gettext = True  # type: ignore[attr-defined]
+# How many of its arguments are sentences.
+SENTENCES = {"_": 1, "gettext": 1, "ngettext": 2, "pgettext": 2, "npgettext": 3}
+
+
+def is_written_here(node: nodes.Node) -> bool:
+    """Whether it can only be what stands in the template."""
+    if isinstance(node, nodes.CondExpr):
+        return all(is_written_here(one) for one in (node.expr1, node.expr2) if one is not None)
+    return isinstance(node, nodes.Const)
+
+
+def not_constant(template: str) -> Iterator[int]:
+    """The lines at which something else than a constant is translated, and so made HTML."""
+    for call in PARSER.parse(template).find_all(nodes.Call):
+        count = SENTENCES.get(call.node.name, 0) if isinstance(call.node, nodes.Name) else 0
+        if not all(is_written_here(one) for one in call.args[:count]):
+            yield call.lineno
+
+
+@pytest.mark.attack("WB-01")
+@pytest.mark.parametrize(
+    "template, lines",
+    [
+        ('{{ _("Sign in") }}', []),
+        ('{{ _("One" if x else "Another") }}', []),
+        ('{{ _("Hello %(name)s", name=x) }}', []),
+        ("{% trans name=x %}Hello {{ name }}{% endtrans %}", []),
+        ("{{ problem | said }}", []),
+        ("{{ _(problem) }}", [1]),
+        ('{{ _("Wrong: " ~ problem) }}', [1]),
+        ('{{ _(problem or "Wrong") }}', [1]),
+        ('{{ _("One" if x else problem) }}', [1]),
+        ('{{ ngettext("One", many, 2) }}', [1]),
+    ],
+)
+def test_what_is_noticed_in_templates(template: str, lines: list[int]) -> None:
+    assert list(not_constant(template)) == lines
+
+
+@pytest.mark.attack("WB-01")
+def test_only_what_stands_in_a_template_is_html_by_being_translated() -> None:
+    """`_` gives HTML: with a sentence from elsewhere, a name in it would be a tag."""
+    found = [
+        f"{template.relative_to(TEMPLATES)}:{line}"
+        for template in sorted(TEMPLATES.rglob("*"))
+        if template.suffix in (".html", ".txt")
+        for line in not_constant(template.read_text())
+    ]
+    assert found == []

@@ -3,6 +3,10 @@
 Owns the template environment: everything is escaped, an unknown name is an error, every sentence
 goes through gettext, and nothing but `page` and `fragment` makes HTML. Does not know what pages
 show.
+
+`_("…")` is for sentences that stand in a template: what it gives is HTML. One that comes from
+elsewhere may hold anything, and goes through the filter `said`, which translates and leaves the
+escaping to happen (`tests/test_architecture.py` holds templates to that).
 """
 
 from collections.abc import Iterable
@@ -87,6 +91,7 @@ def _environment(
         is_now=partial(_is_now, clock),
     )
     environment.filters.update(
+        said=partial(_said, tag),
         moment=partial(_moment, clock, tag),
         ago=partial(_ago, clock, tag),
         span=partial(language.length, language=tag),
@@ -95,6 +100,11 @@ def _environment(
         kilometres=partial(language.kilometres, language=tag),
     )
     return environment
+
+
+def _said(tag: str, sentence: str) -> str:
+    """A sentence of ours in the page's language, as text."""
+    return str(language.SHIPPED[tag].gettext(sentence))
 
 
 def _moment(clock: Clock, tag: str, at: Instant | str) -> Markup:

@@ -8,6 +8,7 @@ from httpx2 import Response
 
 from idp.oauth import consent
 from idp.sessions import lifecycle
+from idp.web.render import Renderer
 from tests.harness.provider import Flow, Idp
 from tests.web.conftest import Somebody, begin
 from tests.web.html import Page
@@ -149,3 +150,17 @@ def test_the_error_of_an_unknown_app_shows_nothing_of_the_request(
         assert response.status_code == 400
         assert "evil.example" not in response.text
         assert Page(response).has("error")
+
+
+def test_a_sentence_from_elsewhere_is_text_whatever_it_holds(idp: Idp) -> None:
+    """Refusals name what was asked for; a percent sign in one is no place for a value."""
+    page = Renderer(idp.settings, idp.clock).fragment(
+        "error.html",
+        language="en",
+        title="<b>No</b>",
+        sentence="There is no <i>“%s”</i>: 100 % sure, %(name)s.",
+        links=[("<u>Back</u>", "/")],
+    )
+    assert "&lt;b&gt;No&lt;/b&gt;" in page
+    assert "&lt;i&gt;“%s”&lt;/i&gt;: 100 % sure, %(name)s." in page
+    assert "&lt;u&gt;Back&lt;/u&gt;" in page
