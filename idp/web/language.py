@@ -4,9 +4,11 @@ English is what is shipped now. Every sentence of the pages goes through gettext
 language is one more entry in `SHIPPED`.
 """
 
+from collections.abc import Collection
+from datetime import date
 from gettext import NullTranslations
 
-from babel.dates import format_datetime, format_timedelta
+from babel.dates import format_date, format_datetime, format_timedelta, get_day_names
 from babel.units import format_unit
 
 from idp.clock import DAY, HOUR, MINUTE, SECOND, Duration, Instant, to_datetime
@@ -14,6 +16,7 @@ from idp.clock import DAY, HOUR, MINUTE, SECOND, Duration, Instant, to_datetime
 DEFAULT = "en"
 SHIPPED: dict[str, NullTranslations] = {DEFAULT: NullTranslations()}
 
+DAYS_OF_THE_WEEK = 7
 NOW_LASTS: Duration = 2 * MINUTE
 # Nearer than this is said of no place: files know towns.
 NEAR_KM = 50
@@ -42,6 +45,39 @@ def moment(at: Instant, *, now: Instant, language: str) -> str:
 def clock(at: Instant, step: str, *, language: str) -> str:
     """A mark on a time axis in UTC: "09:00" for steps of an hour, "12 Nov" for days."""
     return format_datetime(to_datetime(at), "HH:mm" if step == "hour" else "d MMM", locale=language)
+
+
+def day(one: date, *, language: str) -> str:
+    """A day: "Friday, 25 December"."""
+    return format_date(one, "EEEE, d MMMM", locale=language)
+
+
+def weekdays(days: Collection[int], *, language: str) -> str:
+    """Days of the week (0 is Monday): "every day", "Monday to Friday", "Monday, Wednesday"."""
+    say = SHIPPED[language].gettext
+    if len(days) == DAYS_OF_THE_WEEK:
+        return say("every day")
+    names = get_day_names("wide", locale=language)
+    # Days that follow each other, also over the end of the week.
+    firsts = [one for one in sorted(days) if (one - 1) % DAYS_OF_THE_WEEK not in days]
+    said = []
+    for first in firsts:
+        length = next(
+            step
+            for step in range(1, DAYS_OF_THE_WEEK + 1)
+            if (first + step) % DAYS_OF_THE_WEEK not in days
+        )
+        last = names[(first + length - 1) % DAYS_OF_THE_WEEK]
+        if length < 3:
+            said += [names[(first + step) % DAYS_OF_THE_WEEK] for step in range(length)]
+        else:
+            said.append(say("%(first)s to %(last)s") % {"first": names[first], "last": last})
+    return ", ".join(said)
+
+
+def time_of_day(minutes: int) -> str:
+    """Minutes after midnight as "08:00"; the end of a day is "24:00"."""
+    return f"{minutes // 60:02}:{minutes % 60:02}"
 
 
 def ago(at: Instant, *, now: Instant, language: str) -> str:

@@ -96,6 +96,9 @@ def _environment(
         ago=partial(_ago, clock, tag),
         span=partial(language.length, language=tag),
         clock=partial(language.clock, language=tag),
+        day=partial(language.day, language=tag),
+        weekdays=partial(language.weekdays, language=tag),
+        time_of_day=language.time_of_day,
         country=partial(place.country_name, language=tag),
         kilometres=partial(language.kilometres, language=tag),
     )

@@ -37,6 +37,21 @@ def test_every_page_says_its_language(alice: Somebody) -> None:
 
 
 @pytest.mark.parametrize(
+    ("days", "words"),
+    [
+        ({0, 1, 2, 3, 4, 5, 6}, "every day"),
+        ({0, 1, 2, 3, 4}, "Monday to Friday"),
+        ({4}, "Friday"),
+        ({0, 1}, "Monday, Tuesday"),
+        ({0, 2, 3, 4, 6}, "Wednesday to Friday, Sunday, Monday"),
+        ({5, 6, 0}, "Saturday to Monday"),
+    ],
+)
+def test_days_of_the_week_are_said_as_people_do(days: set[int], words: str) -> None:
+    assert language.weekdays(days, language="en") == words
+
+
+@pytest.mark.parametrize(
     ("span", "words"),
     [
         (MINUTE, "1 minute"),
