@@ -81,7 +81,10 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
 
 
 def answer(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
-    """POST /device/{id}: `action` is allow, deny or report; whatever is neither denies."""
+    """POST /device/{id}: `action` is allow, deny, report, or look; whatever else denies.
+
+    "look" answers nothing: it is what a key that was pressed in a field does.
+    """
     action = request.form.get("action", "")
     with context.work.begin() as unit:
         asked = _own(unit, request, visitor)
@@ -98,6 +101,8 @@ def answer(context: WebContext, request: PageRequest, visitor: Visitor) -> Respo
                     _let_in(unit, asked, request, visitor, wanted, wish)
         elif action == "report" and elevation.is_proved(visitor.session):
             pairing.report(unit, asked, visitor.session)
+        elif action == "look":
+            pass
         elif asked.kind == "device":
             devices.deny(unit, asked, visitor.session)
         else:

@@ -19,8 +19,9 @@ function prepare(form) {
   const isCreate = form.dataset.passkey === "create";
   let waiting = null;
 
-  async function ask(more = {}) {
+  async function ask(more = {}, hints = []) {
     const publicKey = able[kind.parse](JSON.parse(form.dataset.options));
+    if (hints.length) publicKey.hints = hints;
     const credential = await kind.call({ publicKey, ...more });
     form.elements.namedItem("credential").value = JSON.stringify(credential.toJSON());
     if (!isCreate) {
@@ -40,14 +41,15 @@ function prepare(form) {
     await ask({ mediation: "conditional", signal: waiting.signal }).catch(() => {});
   }
 
-  async function click() {
+  // `hints` say where the browser looks first (WebAuthn Level 3, enumeration of credential hints).
+  async function click(hints = []) {
     if (button?.disabled || (isCreate && !form.reportValidity())) return;
     if (button) button.disabled = true;
     tell(form, null);
     // A browser takes one request at a time.
     waiting?.abort();
     try {
-      await ask();
+      await ask({}, hints);
     } catch (error) {
       if (button) button.disabled = false;
       if (error.name !== GAVE_WAY) tell(form, error);
@@ -83,11 +85,11 @@ function prepare(form) {
 
   if (button) {
     button.hidden = false;
-    for (const hint of document.querySelectorAll("[data-passkey-hint]")) hint.hidden = false;
     button.addEventListener("click", (event) => {
       event.preventDefault();
       click();
     });
+    offerPhone(click).catch(() => {});
   }
   if (isCreate) {
     // Enter in the field for its name does what the button does.
@@ -98,6 +100,19 @@ function prepare(form) {
     });
   }
   suggest();
+}
+
+// A phone near here (hybrid transport), where the browser says that it can ask one; a phone itself
+// does not look for another. Of browsers that do not say, people are told where to find it.
+async function offerPhone(click) {
+  const phone = document.querySelector("[data-passkey-phone]");
+  if (!phone || matchMedia("(pointer: coarse)").matches) return;
+  const can = able.getClientCapabilities ? await able.getClientCapabilities() : null;
+  if (can?.hybridTransport) {
+    phone.hidden = false;
+    phone.addEventListener("click", () => click(["hybrid"]));
+  }
+  for (const hint of document.querySelectorAll("[data-passkey-hint]")) hint.hidden = can !== null;
 }
 
 function tell(form, error) {

@@ -89,6 +89,7 @@ def test_a_phone_lets_a_laptop_in_to_an_app(
     number = scanned(phone, laptop)
     require_accessible(phone)
     require_accessible(laptop)
+    phone.locator("#together").press("Enter")
     phone.get_by_role("button", name=number, exact=True).click()
     expect(phone.locator("#outcome")).to_contain_text("Now press “Continue”")
     laptop.locator("#handoff-finish").click()
@@ -183,6 +184,7 @@ def test_a_session_moves_to_a_browser_that_scans_it(
     number = laptop.locator("#number").text_content() or ""
     phone.clock.fast_forward(3_000)
     expect(phone.locator("#instead")).to_be_checked()
+    phone.locator("#instead").press("Enter")
     phone.get_by_role("button", name=number, exact=True).click()
     expect(phone.locator("#outcome")).to_contain_text("Now press “Continue”")
     require_accessible(phone)
@@ -241,3 +243,34 @@ def test_the_page_scans_by_itself_where_the_browser_can(
     page.locator("#user-code").fill(laptop.locator("#user-code").text_content() or "")
     page.locator("#device-open").click()
     expect(page.locator("#error")).to_contain_text("very browser that asks")
+
+
+# Of a computer whose browser reaches phones; the suggestions of the name field are not waited for.
+REACHES_PHONES = """
+PublicKeyCredential.getClientCapabilities = async () => ({ hybridTransport: true });
+PublicKeyCredential.isConditionalMediationAvailable = async () => false;
+const get = navigator.credentials.get.bind(navigator.credentials);
+navigator.credentials.get = (asked) => {
+  sessionStorage.setItem("hints", asked.publicKey.hints.join());
+  return get(asked);
+};"""
+
+
+def test_a_passkey_on_a_phone_is_offered_before_a_code_where_the_browser_reaches_one(
+    world: Product, phone: Page, alice: Person
+) -> None:
+    sign_out(phone)
+    # Here it is a computer that has its passkey by another way.
+    phone.context.add_init_script(REACHES_PHONES)
+    phone.goto(f"{world.issuer}/account/sign-in")
+    buttons = phone.locator(".elsewhere button:visible")
+    expect(buttons).to_have_count(2)
+    expect(buttons.first).to_have_text("Use a passkey on your phone")
+    require_accessible(phone)
+    buttons.first.click()
+    expect(phone.locator("#sign-out")).to_be_visible()
+    assert phone.evaluate("sessionStorage.hints") == "hybrid"
+    # Chromium without Bluetooth says that it reaches none.
+    page = alice.open(f"{world.issuer}/account/sign-in")
+    expect(page.locator("#login-passkey")).to_be_visible()
+    expect(page.locator("#login-phone")).to_be_hidden()
