@@ -5,7 +5,9 @@ page that was cut off goes on where it was. One look at the log serves every ope
 twice a second, and none while no page is open. A little behind the newest row is looked at again each
 time, because rows may become visible out of their order (PostgreSQL); a page knows which it has.
 
-Whoever may only see sessions learns that some began or ended, and nothing else.
+Whoever may only see sessions learns that some began or ended, and nothing else. A stream ends with
+the session, or the right, of whoever watches: it looks again when something happened to them, or to a
+role, before it tells anything, and every 20 seconds besides.
 """
 
 import asyncio
@@ -47,6 +49,8 @@ _HEADERS = (
     (b"x-accel-buffering", b"no"),
 )
 _ABOUT_SESSIONS = frozenset({"session.created", "session.ended"})
+# By which somebody may lose what they hold: what happened to them, and what became of a role.
+_OF_ROLES = "rule.changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,18 @@ def latest(unit: UnitOfWork, *, after: int, limit: int = BACKLOG) -> list[Happen
     return [Happened(*row) for row in reversed(rows)]
 
 
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """Whoever watches, and what they may see."""
+
+    user_id: str
+    held: frozenset[str]
+
+    def is_touched_by(self, news: Sequence[Happened]) -> bool:
+        """Whether they may have lost something by what happened."""
+        return any(one.user_id == self.user_id or one.type == _OF_ROLES for one in news)
+
+
 class Feed:
     """The newest events, looked up once for everybody who watches."""
 
@@ -146,7 +162,7 @@ class _Stream:
         self._feed.open += 1
         try:
             let_in = await anyio.to_thread.run_sync(
-                self._rights, raw, limiter=self._context.limiter
+                self._watcher, raw, limiter=self._context.limiter
             )
             if let_in is None:
                 # Nothing to watch: with this status a browser does not ask again.
@@ -163,12 +179,9 @@ class _Stream:
         finally:
             self._feed.open -= 1
 
-    async def _write(
-        self, raw: Request, send: Send, last: int | None, held: frozenset[str]
-    ) -> None:
-        quiet_since = time.monotonic()
+    async def _write(self, raw: Request, send: Send, last: int | None, watcher: Watcher) -> None:
+        quiet_since = checked_at = time.monotonic()
         told: set[int] = set()
-        checked_at = time.monotonic()
         await _line(send, b": here\n\n")
         # A server that stops ends it, and the page asks again: it would hold up the end.
         while not self._context.live.is_closed:
@@ -176,34 +189,34 @@ class _Stream:
                 found = await anyio.to_thread.run_sync(
                     self._feed.after, max(0, (last or 0) - AGAIN), limiter=self._context.limiter
                 )
-                if time.monotonic() - checked_at > HEARTBEAT:
+                if last is None:
+                    # A page that was just drawn shows what was before.
+                    last = found[-1].id if found else 0
+                    told = {one.id for one in found}
+                news = [one for one in found if one.id not in told]
+                if time.monotonic() - checked_at > HEARTBEAT or watcher.is_touched_by(news):
                     # Whoever lost the right, or the session, is told no more.
-                    now_held = await anyio.to_thread.run_sync(self._rights, raw)
-                    if now_held is None:
+                    present = await anyio.to_thread.run_sync(self._watcher, raw)
+                    if present is None:
                         return
-                    held = now_held
-                    checked_at = time.monotonic()
+                    watcher, checked_at = present, time.monotonic()
             except Unavailable:
-                found = []
-            if last is None:
-                # A page that was just drawn shows what was before.
-                last = found[-1].id if found else 0
-                told = {one.id for one in found}
-            news = [one for one in found if one.id not in told]
-            told = {one.id for one in found}
-            fully = "events:read" in held
+                found, news = [], []
+            told |= {one.id for one in found}
+            fully = "events:read" in watcher.held
             seen = [one for one in news if fully or one.type in _ABOUT_SESSIONS]
             if seen:
                 await _line(send, b"".join(one.told(fully=fully) for one in seen))
                 quiet_since = time.monotonic()
-            last = max([last, *(one.id for one in found)])
+            last = max([last or 0, *(one.id for one in found)])
+            told = {one for one in told if one > last - AGAIN}
             if time.monotonic() - quiet_since > HEARTBEAT:
                 await _line(send, b": still here\n\n")
                 quiet_since = time.monotonic()
             await asyncio.sleep(LOOK_EVERY)
 
-    def _rights(self, raw: Request) -> frozenset[str] | None:
-        """What whoever asks may see; None when it is nothing. Looking is no activity."""
+    def _watcher(self, raw: Request) -> Watcher | None:
+        """Who asks, and what they may see; None when it is nothing. Looking is no activity."""
         request = page_request(self._context, raw)
         try:
             csrf.require_same_origin(request.headers, self._context.settings)
@@ -213,7 +226,7 @@ class _Stream:
         if present is None or not elevation.is_proved(present.session):
             return None
         held = rooms.rights(present)
-        return held if "sessions:read" in held else None
+        return Watcher(present.user.id, held) if "sessions:read" in held else None
 
 
 async def _until_gone(receive: Receive, scope: anyio.CancelScope) -> None:

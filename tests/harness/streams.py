@@ -95,6 +95,7 @@ async def opened(
     secret: str | None,
     *,
     method: str = "GET",
+    path: str = PATH,
     headers: Mapping[str, str] | None = None,
 ) -> Stream:
     """Opens a stream as a browser with this session cookie does."""
@@ -108,8 +109,8 @@ async def opened(
         "http_version": "1.1",
         "method": method,
         "scheme": "http",
-        "path": PATH,
-        "raw_path": PATH.encode(),
+        "path": path,
+        "raw_path": path.encode(),
         "query_string": b"",
         "root_path": "",
         "headers": [(name.encode(), value.encode()) for name, value in sent.items()],

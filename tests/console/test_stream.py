@@ -1,0 +1,267 @@
+"""GET /admin/stream: what happens, once, from where a page left off, to those who may see it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from idp.console import feed
+from idp.errors import Unavailable
+from idp.events.actor import Actor
+from idp.events.catalogue import LoginFailed
+from idp.policy import management
+from idp.sessions import lifecycle
+from idp.sessions.beginning import Started
+from idp.users import queries
+from idp.users.model import User
+from tests.harness.provider import ADMIN, Idp
+from tests.harness.streams import Stream, opened
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "LOOK_EVERY", 0.01)
+
+
+def told(scenario: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def administrator(idp: Idp, *rights: str, username: str = "root") -> tuple[User, Started]:
+    with idp.work.begin() as unit:
+        queries.define_role(unit, f"role-of-{username}", rights or management.SCOPES)
+    person = idp.person(username, roles=[f"role-of-{username}"])
+    return person, idp.session(person)
+
+
+def happen(idp: Idp, count: int = 1) -> list[int]:
+    """So many failed sign-ins; gives their numbers."""
+    with idp.work.begin() as unit:
+        for _ in range(count):
+            unit.record(LoginFailed(reason="wrong_password", ip="203.0.113.9"))
+    return [row["id"] for row in idp.events("login.failed")][-count:]
+
+
+async def open_stream(idp: Idp, started: Started, **headers: str) -> Stream:
+    return await opened(idp, started.secret, path=feed.PATH, headers=headers)
+
+
+async def watching(idp: Idp, started: Started) -> Stream:
+    """A stream of somebody who is told what happens from now on."""
+    stream = await open_stream(idp, started)
+    # It has looked for the first time once it tells what came after.
+    mark = happen(idp)[0]
+    while True:
+        try:
+            first = await asyncio.wait_for(stream.event(), 0.2)
+        except TimeoutError:
+            mark = happen(idp)[0]
+            continue
+        assert first is not None
+        if int(first.id) >= mark:
+            return stream
+
+
+async def numbers(stream: Stream, count: int) -> list[int]:
+    found = []
+    for _ in range(count):
+        event = await stream.event()
+        assert event is not None
+        found.append(int(event.id))
+    return found
+
+
+def test_what_happens_is_told_once_and_in_order(idp: Idp) -> None:
+    _, started = administrator(idp)
+
+    async def scenario() -> None:
+        stream = await watching(idp, started)
+        first = happen(idp, 3)
+        assert await numbers(stream, 3) == first
+        second = happen(idp)
+        event = await stream.event()
+        assert event is not None
+        assert [int(event.id)] == second
+        assert event.data["type"] == "login.failed"
+        assert event.data["ip"] == "203.0.113.9"
+        await stream.hang_up()
+
+    told(scenario)
+
+
+def test_a_page_that_was_away_is_told_what_it_missed(idp: Idp) -> None:
+    _, started = administrator(idp)
+    last = happen(idp)[0]
+    missed = happen(idp, 4)
+
+    async def scenario() -> None:
+        stream = await open_stream(idp, started, **{"last-event-id": str(last)})
+        found: list[int] = []
+        while not found or found[-1] < missed[-1]:
+            found += await numbers(stream, 1)
+        assert set(missed) <= set(found)
+        assert len(found) == len(set(found))
+        assert found == sorted(found)
+        await stream.hang_up()
+
+    told(scenario)
+
+
+@pytest.mark.parametrize("sent", ["x", "-1", "9" * 40, "１２"])
+def test_a_last_id_that_is_none_begins_with_now(idp: Idp, sent: str) -> None:
+    _, started = administrator(idp)
+    before = happen(idp, 5)
+
+    async def scenario() -> None:
+        stream = await open_stream(idp, started, **{"last-event-id": sent})
+        assert stream.status == 200
+        for _ in range(20):
+            await asyncio.sleep(feed.LOOK_EVERY)
+        assert b"id: %d" % before[0] not in stream.body
+        await stream.hang_up()
+
+    told(scenario)
+
+
+def test_a_page_that_was_away_for_long_is_told_the_newest_only(idp: Idp) -> None:
+    _, started = administrator(idp)
+    happen(idp, 2 * feed.BACKLOG)
+    newest = happen(idp)[0]
+
+    async def scenario() -> None:
+        stream = await open_stream(idp, started, **{"last-event-id": "1"})
+        found: list[int] = []
+        while not found or found[-1] < newest:
+            found += await numbers(stream, 1)
+        assert len(found) <= feed.BACKLOG
+        await stream.hang_up()
+
+    told(scenario)
+
+
+def test_so_many_watch_at_once_and_each_gives_its_place_back(
+    idp: Idp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "OPEN_MAXIMUM", 2)
+    _, started = administrator(idp)
+
+    async def scenario() -> None:
+        first, second = await open_stream(idp, started), await open_stream(idp, started)
+        refused = await open_stream(idp, started)
+        assert (refused.status, refused.headers["retry-after"]) == (503, "30")
+        await first.hang_up()
+        third = await open_stream(idp, started)
+        assert third.status == 200
+        for one in (second, third):
+            await one.hang_up()
+
+    told(scenario)
+
+
+def end(idp: Idp, person: User, started: Started) -> None:
+    idp.end(started.session.id)
+
+
+def disable(idp: Idp, person: User, started: Started) -> None:
+    with idp.work.begin() as unit:
+        queries.set_status(unit, unit.orm.get_one(User, person.id), "disabled", ADMIN)
+        lifecycle.end(unit, [started.session.id], reason="user_disabled", actor=ADMIN)
+
+
+def take_the_role(idp: Idp, person: User, started: Started) -> None:
+    with idp.work.begin() as unit:
+        queries.set_roles(unit, unit.orm.get_one(User, person.id), [], ADMIN)
+
+
+def empty_the_role(idp: Idp, person: User, started: Started) -> None:
+    with idp.work.begin() as unit:
+        queries.define_role(unit, person.roles[0], ["payments"], Actor("admin", "x"))
+
+
+@pytest.mark.attack("AD-01")
+@pytest.mark.parametrize("loses", [end, disable, take_the_role, empty_the_role])
+def test_it_ends_with_the_session_and_the_right_and_tells_nothing_more(
+    idp: Idp, loses: Callable[[Idp, User, Started], None]
+) -> None:
+    person, started = administrator(idp)
+
+    async def scenario() -> None:
+        stream = await watching(idp, started)
+        loses(idp, person, started)
+        happen(idp)
+        assert await stream.event() is None
+        # A browser that asks again is told, by its status, not to.
+        assert (await open_stream(idp, started)).status == 204
+
+    told(scenario)
+
+
+@pytest.mark.attack("AD-01")
+def test_whoever_may_see_sessions_only_learns_that_some_came_and_went(idp: Idp) -> None:
+    _, started = administrator(idp, "sessions:read")
+
+    async def scenario() -> None:
+        stream = await open_stream(idp, started, **{"last-event-id": "0"})
+        happen(idp)
+        idp.session(idp.person("alice"))
+        found = [await stream.event() for _ in range(2)]
+        assert [one.data for one in found if one] == [{"type": "session.created"}] * 2
+        await stream.hang_up()
+
+    told(scenario)
+
+
+@pytest.mark.attack("AD-01")
+@pytest.mark.parametrize("rights", [("events:read",), ("payments",)])
+def test_without_the_right_there_is_nothing(idp: Idp, rights: tuple[str, ...]) -> None:
+    _, started = administrator(idp, *rights)
+
+    async def scenario() -> None:
+        assert (await open_stream(idp, started)).status == 204
+        assert (await opened(idp, None, path=feed.PATH)).status == 204
+        elsewhere = await open_stream(idp, started, **{"sec-fetch-site": "cross-site"})
+        assert elsewhere.status == 204
+
+    told(scenario)
+
+
+def test_watching_is_no_activity(idp: Idp) -> None:
+    _, started = administrator(idp)
+    before = idp.count(f"sessions WHERE last_active_at = {idp.clock.now()}")
+    idp.clock.advance(60_000_000)
+
+    async def scenario() -> None:
+        stream = await watching(idp, started)
+        await stream.hang_up()
+
+    told(scenario)
+    assert before == 1
+    assert idp.count(f"sessions WHERE last_active_at >= {idp.clock.now()}") == 0
+
+
+def test_an_outage_in_between_ends_nothing_and_repeats_nothing(
+    idp: Idp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, started = administrator(idp)
+    is_away = asyncio.Event()
+    asked = asyncio.Event()
+    look = feed.Feed.after
+
+    def after(self: feed.Feed, row: int) -> object:
+        if is_away.is_set():
+            asked.set()
+            raise Unavailable("gone")
+        return look(self, row)
+
+    monkeypatch.setattr(feed.Feed, "after", after)
+
+    async def scenario() -> None:
+        stream = await watching(idp, started)
+        is_away.set()
+        await asyncio.wait_for(asked.wait(), 20)
+        news = happen(idp, 2)
+        is_away.clear()
+        assert await numbers(stream, 2) == news
+        await stream.hang_up()
+
+    told(scenario)
