@@ -64,7 +64,7 @@ _USUAL: dict[str, Sort] = {
 # The index that each kind of list is walked in, by what it is sorted by.
 _WALKS: dict[str, dict[str, str]] = {
     "active": {"last_active_at": "ix_sessions_running", "created_at": "ix_sessions_created"},
-    "ended": {"ended_at": "ix_sessions_expires_at", "created_at": "ix_sessions_created"},
+    "ended": {"ended_at": "ix_sessions_ended_at", "created_at": "ix_sessions_created"},
     "all": {"created_at": "ix_sessions_created"},
 }
 Key = tuple[int, str]

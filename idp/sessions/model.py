@@ -23,6 +23,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 from idp.clock import Duration, Instant
 from idp.storage.columns import Base, Json, Microseconds
 
+_RUNNING = text("ended_at IS NULL")
+_ENDED = text("ended_at IS NOT NULL")
+
 
 class SessionEpoch(Base):
     """The one row that ends everybody's sessions at once (`idp.sessions.epoch`)."""
@@ -49,9 +52,16 @@ class Session(Base):
     __tablename__ = "sessions"
     __table_args__ = (
         Index("ix_sessions_user_active", "user_id", "ended_at", "last_active_at"),
-        # What the worker looks for: sessions that run out next.
-        Index("ix_sessions_expires_at", "ended_at", "expires_at"),
-        Index("ix_sessions_idle_at", "ended_at", "idle_at"),
+        # What the worker looks for: sessions that run out next, and those that ended long ago. Each
+        # holds only those, and does not begin with `ended_at`: SQLite guessed that such an index is
+        # better than that of one person, and walked through everybody's running sessions.
+        Index(
+            "ix_sessions_expires_at", "expires_at", sqlite_where=_RUNNING, postgresql_where=_RUNNING
+        ),
+        Index("ix_sessions_idle_at", "idle_at", sqlite_where=_RUNNING, postgresql_where=_RUNNING),
+        Index(
+            "ix_sessions_ended_at", "ended_at", "id", sqlite_where=_ENDED, postgresql_where=_ENDED
+        ),
         Index("ix_sessions_device", "device_hash", "user_id"),
         # Searches (`idp.admin.session_search`). The first holds whatever they look at of a running
         # session, in the order in which those are shown.
@@ -71,8 +81,8 @@ class Session(Base):
             "acr",
             "origin",
             "epoch",
-            sqlite_where=text("ended_at IS NULL"),
-            postgresql_where=text("ended_at IS NULL"),
+            sqlite_where=_RUNNING,
+            postgresql_where=_RUNNING,
         ),
         Index("ix_sessions_created", "created_at", "id"),
         Index("ix_sessions_address", "address"),
