@@ -7,7 +7,7 @@ COPY idp idp
 COPY templates templates
 COPY migrations migrations
 RUN python -m venv /opt/idp \
- && /opt/idp/bin/pip install --no-cache-dir '.[postgres,redis]' --constraint .constraints.txt
+ && /opt/idp/bin/pip install --no-cache-dir '.[otel,postgres,redis]' --constraint .constraints.txt
 
 FROM python:3.13-slim
 RUN useradd --uid 10001 --no-create-home --home-dir /data idp \

@@ -56,7 +56,7 @@ $(VENV)/.demo-installed: pyproject.toml .constraints.txt | $(VENV)/.pip-installe
 
 $(VENV)/.dev-installed: pyproject.toml .constraints.txt | $(VENV)/.pip-installed
 	@echo "Installing what the tests need …"
-	@$(PIP) install --editable '.[demo,postgres,redis]' --group dev --constraint .constraints.txt
+	@$(PIP) install --editable '.[demo,otel,postgres,redis]' --group dev --constraint .constraints.txt
 	@touch $@ $(VENV)/.demo-installed
 
 # What cannot be installed is not an error here: the tests say at their end what they had to leave

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import orjson
 from fastapi import FastAPI
@@ -40,6 +41,7 @@ from idp.events.catalogue import (
     SignedOutEverywhere,
     UserChanged,
 )
+from idp.events.delivery import Channel
 from idp.events.export import WebhookGivenUp, WebhookTested
 from idp.logout import backchannel
 from idp.notify import notices, recovery, webhook_outbox, webhooks
@@ -74,6 +76,9 @@ from idp.web.protocol import ProtocolEndpoints
 from idp.work.outbound import Outbound
 from idp.work.schedule import Job
 from idp.work.worker import Worker
+
+if TYPE_CHECKING:
+    from idp.web.tracing import Traces
 
 
 class NotReady(Exception):  # noqa: N818
@@ -138,6 +143,21 @@ def store_of(work: Work) -> Store:
         raise NotReady(f"IDP_REDIS_URL {error}") from None
 
 
+def traces_of(work: Work) -> "Traces | None":
+    """What sends traces, where the settings say where to; raises `NotReady` without the extra."""
+    if not work.settings.tracing.endpoint:
+        return None
+    try:
+        from idp.web.tracing import Traces
+    except ImportError:
+        raise NotReady(
+            "IDP_TRACING__ENDPOINT needs OpenTelemetry. Run: pip install 'idp[otel]'"
+        ) from None
+    made = Traces(work.settings.tracing)
+    made.watch(work.database)
+    return made
+
+
 def prepare(work: Work) -> Keyring:
     """Checks the schema, makes the first keys and roles; raises `NotReady` with a sentence."""
     if not migrations.is_current(work.database):
@@ -164,6 +184,8 @@ class App:
     # Served on a port of its own.
     management: ASGIApp
     live: Live
+    # Only where the settings say where traces go.
+    traces: "Traces | None"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -173,7 +195,10 @@ class App:
         endpoint = self.protocol.by_path.get(path)
         timed = self.measures.timing(path if endpoint is not None else "pages", send)
         told = request_id.telling(request_id.begin(), timed)
-        await (endpoint or self.pages)(scope, receive, told)
+        answering = endpoint or self.pages
+        if self.traces is not None:
+            answering = self.traces.of_request(answering, is_page=endpoint is None)
+        await answering(scope, receive, told)
 
 
 def create_app(settings: Settings | None = None, *, clock: Clock | None = None) -> App:
@@ -194,12 +219,16 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
     logouts = backchannel.BackchannelLogout(
         work, keyring, provider.outbound, took=measures.logouts.observe
     )
+    channels: dict[str, Channel] = {
+        backchannel.CHANNEL: logouts,
+        webhook_outbox.CHANNEL: WebhookChannel(work, provider.outbound),
+    }
+    traces = traces_of(work)
+    if traces is not None:
+        channels = {name: traces.of_channel(name, one) for name, one in channels.items()}
     worker = Worker(
         work,
-        channels={
-            backchannel.CHANNEL: logouts,
-            webhook_outbox.CHANNEL: WebhookChannel(work, provider.outbound),
-        },
+        channels=channels,
         jobs=_jobs(work, provider.store),
     )
     sent_at_once: tuple[type, ...] = (SessionEnded, WebhookTested)
@@ -223,13 +252,14 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
         protocol=ProtocolEndpoints(
             provider, error_page=partial(_error_page, context), counted=measures.token
         ),
-        pages=_pages(context, (worker, mail, SyslogWorker(work))),
+        pages=_pages(context, (worker, mail, SyslogWorker(work)), traces),
         measures=measures,
         readiness=readiness,
         management=management(
             readiness, measures, work.settings.management.token.get_secret_value()
         ),
         live=context.live,
+        traces=traces,
     )
 
 
@@ -246,7 +276,7 @@ def _error_page(context: WebContext, error: PageError, headers: dict[str, str]) 
     return Answer(400, bytes(response.body), tuple(completed.items()))
 
 
-def _pages(context: WebContext, workers: Sequence[Worker]) -> ASGIApp:
+def _pages(context: WebContext, workers: Sequence[Worker], traces: "Traces | None") -> ASGIApp:
     def health(_: Request) -> Response:
         """Whether the server can do its work now."""
         context.work.database.ping()
@@ -271,6 +301,8 @@ def _pages(context: WebContext, workers: Sequence[Worker]) -> ASGIApp:
         context.provider.outbound.close()
         context.provider.atlas.close()
         context.work.database.close()
+        if traces is not None:
+            traces.close()
 
     # The documents page loads from elsewhere, which the content security policy forbids.
     app = FastAPI(

@@ -45,6 +45,7 @@ _SECRET_FILES = (
 )
 MAIL_SCHEMES = ("smtp", "smtps", "smtp+plain")
 SYSLOG_SCHEMES = ("tcp+tls", "tcp", "udp")
+_COLLECTOR = r"^(https?://[^/?#@\s]+(/[^?#\s]*)?)?$"
 # A half of the sender's address: RFC 5322 section 3.2.3, without quoting.
 _MAIL_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 
@@ -278,6 +279,13 @@ class SyslogSettings(_Section):
         return value
 
 
+class TracingSettings(_Section):
+    """OpenTelemetry; what else there is to set are its own `OTEL_…` variables."""
+
+    endpoint: str = Field("", pattern=_COLLECTOR, description="where traces go (OTLP over HTTP)")
+    sample: float = Field(1.0, ge=0, le=1, description="the share of requests that is traced")
+
+
 class GeoSettings(_Section):
     """Files that say where an address is. They may come, change and go while we run, so only the
     settings themselves are checked at the start."""
@@ -350,6 +358,7 @@ class Settings(BaseSettings):
     management: ManagementSettings = ManagementSettings()
     syslog: SyslogSettings = SyslogSettings()
     geo: GeoSettings = GeoSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -12,8 +12,8 @@ PostgreSQL: READ COMMITTED; every decision that must not race is a conditional U
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Executable, create_engine, event, text
@@ -27,6 +27,10 @@ from idp.errors import Unavailable
 
 BUSY_TIMEOUT_MS = 5_000
 Row = Sequence[Any]
+# Stands around a statement that goes past SQLAlchemy, for whoever measures; takes its text, which has
+# no values in it.
+Observing = Callable[[str], AbstractContextManager[object]]
+_NOBODY = nullcontext()
 
 
 class Database:
@@ -35,6 +39,7 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 16) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.observed: Observing = lambda _: _NOBODY
         # Held while a write transaction is open, on SQLite only; and by which thread.
         self._writer = threading.Lock()
         self._writing_thread = 0
@@ -71,11 +76,12 @@ class Database:
 
     def query(self, statement: "HotStatement", parameters: dict[str, Any]) -> Row | None:
         """The first row of a hot statement, or None. Autocommit, no transaction is left open."""
-        with refusing_when_busy():
+        sql, values = statement.bound(self, parameters)
+        with refusing_when_busy(), self.observed(sql):
             if self.is_sqlite:
                 hot = self._take_hot()
                 try:
-                    cursor = hot.execute(*statement.bound(self, parameters))
+                    cursor = hot.execute(sql, values)
                     row: Row | None = cursor.fetchone()
                     cursor.close()
                 except BaseException:
@@ -85,7 +91,7 @@ class Database:
                 return row
             with self.writing.connect() as connection:
                 cursor = connection.connection.cursor()
-                cursor.execute(*statement.bound(self, parameters))
+                cursor.execute(sql, values)
                 row = cursor.fetchone()
                 cursor.close()
                 connection.connection.rollback()
@@ -108,6 +114,10 @@ class Database:
         Each is carried out wholly or not at all, whatever becomes of the others; the outcomes are
         those of `try_apply`, in order.
         """
+        with self.observed("COMMIT"):
+            return self._applied(batch, wait)
+
+    def _applied(self, batch: "Sequence[Sequence[Write]]", wait: float) -> list[bool] | None:
         if not self.is_sqlite:
             with refusing_when_busy(), self.writing.connect() as connection:
                 return _apply(connection.connection, self, batch)

@@ -66,8 +66,10 @@ class UnitOfWork:
         """
         self.flush()
         cursor = self.connection.connection.cursor()
+        sql, values = statement.bound(self._work.database, parameters)
         try:
-            cursor.execute(*statement.bound(self._work.database, parameters))
+            with self._work.database.observed(sql):
+                cursor.execute(sql, values)
             rows: list[Row] = list(cursor.fetchall()) if cursor.description else []
         finally:
             cursor.close()
