@@ -20,12 +20,14 @@ from idp.events.model import EventRow
 from idp.notify.composing import domain_of
 from idp.notify.smtp import Server, Smtp, reason
 from idp.oauth.model import SigningKey
-from idp.sessions.atlas import files_in
+from idp.policy import places
+from idp.sessions.atlas import Atlas, files_in
 from idp.sessions.mmdb import GeoFile, Unusable
 from idp.settings import Settings, SettingsError
 from idp.storage import migrations
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.storage.vault import Unreadable
+from idp.users import rules
 
 State = Literal["ok", "warning", "failed"]
 
@@ -38,6 +40,9 @@ GEO_AGE_WARNED = 100 * DAY
 CHAIN_CHECKED = 10_000
 _EXAMPLES = ("change", "secret", "example", "password", "replace", "insert")
 _VARIETY = 12
+# Rules that are named one by one.
+_NAMED = 5
+_PARTS = {places.COUNTRY: "country", places.NETWORK: "network", places.DISTANCE: "distance"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,12 @@ def _stored(work: Work) -> list[Finding]:
     problem = schema.problem_with(work.database)
     if problem is not None:
         return [reached, Finding("schema", "failed", problem)]
-    checks: list[Callable[[UnitOfWork], Finding]] = [_signing_keys, _clock, _audit_log]
+    checks: list[Callable[[UnitOfWork], Finding]] = [
+        _signing_keys,
+        _clock,
+        _place_rules,
+        _audit_log,
+    ]
     found = [reached, Finding("schema", "ok", f"revision {migrations.head()}")]
     for check in checks:
         with work.read() as unit:
@@ -195,6 +205,31 @@ def _geo(settings: Settings) -> Finding:
     if age * DAY > GEO_AGE_WARNED:
         return Finding("places", "warning", f"{said}: idp geo update")
     return Finding("places", "ok", said)
+
+
+def _place_rules(unit: UnitOfWork) -> Finding:
+    """Rules that ask where somebody is, and nobody knows it."""
+    atlas = Atlas(unit.settings.geo, unit.clock)
+    try:
+        rows = rules.all_rules(unit)
+        said = [(one.kind, one.applies_to, one.value) for one in rows]
+        leaning = places.without(said, atlas.gives())
+    finally:
+        atlas.close()
+    if not leaning:
+        return Finding("rules and places", "ok", "no rule asks for what no file knows")
+    named = "; ".join(
+        " ".join([one.kind, *(f"{name}={wanted}" for name, wanted in one.applies_to.items())])
+        + f" ({', '.join(_PARTS[part] for part in one.missing)})"
+        for one in leaning[:_NAMED]
+    )
+    more = f"; and {len(leaning) - _NAMED} more" if len(leaning) > _NAMED else ""
+    return Finding(
+        "rules and places",
+        "warning",
+        f"no file in {unit.settings.geo.folder} knows what these ask for, so they have no effect, "
+        f"and an allowed network lets nobody in: {named}{more}; idp geo update",
+    )
 
 
 def _signing_keys(unit: UnitOfWork) -> Finding:

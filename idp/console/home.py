@@ -12,7 +12,10 @@ from idp.clock import DAY, HOUR, Duration
 from idp.console import charts, feed, rooms
 from idp.console.charts import Columns, Lines
 from idp.oauth.model import Client
-from idp.users import factors
+from idp.policy import places
+from idp.policy.places import Leaning
+from idp.storage.unit_of_work import UnitOfWork
+from idp.users import factors, rules
 from idp.web.http import PageRequest, WebContext
 from idp.web.visitor import Visitor
 
@@ -57,6 +60,7 @@ def _show(
         sees_events = "events:read" in rooms.rights(visitor)
         latest = feed.latest(unit, after=0, limit=TICKER) if sees_events else []
         has_apps = unit.connection.scalar(select(Client.id).limit(1)) is not None
+        leaning = _leaning(context, unit) if "rules:read" in rooms.rights(visitor) else []
         is_protected = factors.has_second(factors.enrolled(unit, visitor.user.id))
     return context.renderer.page(
         "admin/home.html",
@@ -75,8 +79,15 @@ def _show(
         latest=latest[::-1],
         sees_events=sees_events,
         has_apps=has_apps,
+        leaning=leaning,
         is_protected=is_protected,
     )
+
+
+def _leaning(context: WebContext, unit: UnitOfWork) -> list[Leaning]:
+    """Rules that ask where somebody is, and no file knows it."""
+    said = [(one.kind, one.applies_to, one.value) for one in rules.all_rules(unit)]
+    return places.without(said, context.provider.atlas.gives())
 
 
 def sign_ins(seen: Picture) -> Lines:

@@ -86,7 +86,12 @@ def problem_with(applies_to: Mapping[str, Any]) -> str | None:
 
 def is_network(text: str) -> bool:
     """Whether a text names a network: by CIDR, or as an autonomous system."""
-    return _AUTONOMOUS_SYSTEM.fullmatch(text) is not None or network.parsed(text) is not None
+    return is_autonomous_system(text) or network.parsed(text) is not None
+
+
+def is_autonomous_system(text: str) -> bool:
+    """Whether a text names a network by its number, such as AS64496."""
+    return _AUTONOMOUS_SYSTEM.fullmatch(text) is not None
 
 
 def is_within(text: str, subject: Subject) -> bool:

@@ -54,6 +54,7 @@ class Atlas:
         self._files: dict[Seen, GeoFile | None] = {}
         self._order: list[GeoFile] = []
         self._complained: set[str] = set()
+        self._gives: dict[GeoFile, frozenset[str]] = {}
 
     def of(self, address: str | None, *, language: str = place.DEFAULT_LANGUAGE) -> Place:
         """Where an address is, as far as the files know; never an error."""
@@ -79,6 +80,19 @@ class Atlas:
             owed = [file.attribution for file in self._order]
         return list(dict.fromkeys(one for one in owed if one is not None))
 
+    def gives(self) -> frozenset[str]:
+        """The parts of places that the files know, of some addresses at least (`place.PARTS`).
+
+        Each file is looked through once, as long as it is the same.
+        """
+        with self._lock:
+            self._look()
+            for file in self._order:
+                if file not in self._gives:
+                    self._gives[file] = self._given_by(file)
+            self._gives = {file: self._gives[file] for file in self._order}
+            return frozenset().union(*self._gives.values())
+
     def open(self) -> None:
         """Opens the files now, so that the first who signs in need not wait for it."""
         with self._lock:
@@ -89,7 +103,7 @@ class Atlas:
         with self._lock:
             for file in self._order:
                 file.close()
-            self._files, self._order, self._looked_at = {}, [], None
+            self._files, self._order, self._looked_at, self._gives = {}, [], None, {}
 
     def _look(self) -> None:
         """Opens what is new in the folder and closes what is not there any more."""
@@ -130,6 +144,13 @@ class Atlas:
         except Unusable as problem:
             self._complain(name, problem.reason)
             return None
+
+    def _given_by(self, file: GeoFile) -> frozenset[str]:
+        try:
+            return frozenset(file.about().gives)
+        except Unusable as problem:
+            self._complain(file.name, problem.reason)
+            return frozenset()
 
     def _complain(self, name: str, reason: str) -> None:
         """Says once what is wrong with a file, or with the folder when `name` is empty."""

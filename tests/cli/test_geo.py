@@ -425,6 +425,31 @@ def test_the_doctor_says_how_old_places_are(idp_cli: Terminal, folder: Path) -> 
     assert said() == ("warning", f"{folder / 'bad.mmdb'}: it is not a whole MMDB file")
 
 
+def test_the_doctor_says_which_rules_ask_where_somebody_is_and_nobody_knows(
+    idp_cli: Terminal, folder: Path
+) -> None:
+    def said() -> tuple[str, str]:
+        found = json.loads(idp_cli("doctor", "--json").out)["findings"]
+        (one,) = [one for one in found if one["check"] == "rules and places"]
+        return one["state"], one["said"]
+
+    idp_cli("db", "upgrade")
+    idp_cli("rules", "set", "limits", "maximum=3")
+    assert said() == ("ok", "no rule asks for what no file knows")
+    idp_cli("rules", "set", "networks", "allow=AS64496")
+    idp_cli("rules", "set", "timeouts", "idle=600", "--country", "FR")
+    state, words = said()
+    assert state == "warning"
+    assert words.endswith("networks (network); timeouts country=FR (country); idp geo update")
+    folder.mkdir(exist_ok=True)
+    mmdb.write(folder / "countries.mmdb", {"203.0.113.0/24": mmdb.city("Lyon", "FR")})
+    state, words = said()
+    assert state == "warning"
+    assert words.endswith("lets nobody in: networks (network); idp geo update")
+    mmdb.write(folder / "networks.mmdb", {"203.0.113.0/24": mmdb.network(64_496, "Home")})
+    assert said()[0] == "ok"
+
+
 def test_whoever_has_a_file_open_goes_on_reading_it_whole(
     idp_cli: Terminal, folder: Path, source: Callable[[str, bytes], str], tmp_path: Path
 ) -> None:

@@ -95,6 +95,20 @@ def test_the_overview_says_what_happened(idp: Idp, enter: Enter) -> None:
     assert 'style="' not in page, "the policy forbids it"
 
 
+def test_rules_that_ask_where_people_are_without_a_file_that_says_it_are_told(
+    idp: Idp, enter: Enter
+) -> None:
+    browser = enter()
+    with idp.work.begin() as unit:
+        rules.set_rule(unit, "limits", {}, {"maximum": 3}, ADMIN)
+    assert "geo update" not in browser.get("/admin").text
+    with idp.work.begin() as unit:
+        rules.set_rule(unit, "changes", {}, {"country": "end"}, ADMIN)
+    assert "1 rule asks where people are" in browser.get("/admin").text
+    blind = enter("sessions:read", username="blind")
+    assert "asks where people are" not in blind.get("/admin").text
+
+
 @pytest.mark.attack("WB-01")
 def test_what_strangers_wrote_is_text(idp: Idp, enter: Enter) -> None:
     browser = enter()

@@ -5,7 +5,7 @@ node whose clock is wrong ends a session too early or too late by just as much a
 what one of them has ended is over for all, whatever their clocks say afterwards.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -132,7 +132,7 @@ def other(idp: Idp) -> Iterator[Idp]:
 
 @pytest.mark.parametrize("skew", [-5 * MINUTE, -30 * SECOND, 30 * SECOND, 5 * MINUTE])
 def test_two_nodes_differ_by_as_much_as_their_clocks_and_agree_on_what_is_over(
-    idp: Idp, other: Idp, skew: Duration
+    idp: Idp, other: Idp, skew: Duration, say: Callable[[str], None]
 ) -> None:
     started = idp.session(idp.person())
 
@@ -154,6 +154,30 @@ def test_two_nodes_differ_by_as_much_as_their_clocks_and_agree_on_what_is_over(
     at(over - max(skew, 0))
     assert not is_alive(first, started.secret)
     assert not is_alive(later, started.secret)
+    say(f"FT-09, nodes {abs(skew) // SECOND} s apart: n=1 deadline, revived 0")
+
+
+@pytest.mark.parametrize("skew", [-60 * SECOND, -5 * SECOND, 5 * SECOND, 60 * SECOND])
+def test_what_one_node_gave_is_good_on_one_whose_clock_is_a_minute_off(
+    idp: Idp, other: Idp, skew: Duration, say: Callable[[str], None]
+) -> None:
+    """Behind a proxy the next request of an app comes to the other node, a moment later."""
+    other.clock.instant = NOON + skew
+    app, rounds = idp.register(), 3
+    tokens = idp.grant(app, idp.session(idp.person()))
+    for number in range(rounds):
+        giving, taking = (idp, other) if number % 2 else (other, idp)
+        assert taking.is_active(app, tokens["access_token"])
+        assert taking.userinfo(tokens["access_token"])[0] == 200
+        status, tokens = giving.refresh(app, tokens["refresh_token"])
+        assert status == 200, tokens
+    # An end is an end, by whichever clock.
+    session_id = str(idp.events("session.created")[-1]["session_id"])
+    other.end(session_id)
+    for node in (idp, other):
+        assert not node.is_active(app, tokens["access_token"])
+        assert node.refresh(app, tokens["refresh_token"])[0] == 400
+    say(f"FT-09, nodes {abs(skew) // SECOND} s apart: n={rounds} hand-overs, refused 0, revived 0")
 
 
 steps = st.lists(
