@@ -174,7 +174,9 @@ def next_to_end(
         edge = None
     else:
         walked = select(_S.id).where(_S.id > after).order_by(_S.id)
-        edge = unit.connection.scalar(walked.offset(WALKED).limit(1))
+        # Of an epoch's nearly all are meant: there is no need to look far ahead.
+        ahead = WALKED if epoch is None else 10 * limit
+        edge = unit.connection.scalar(walked.offset(ahead).limit(1))
         # The table itself is in this order: SQLite must not go by an index.
         wanted = select(_S.id).with_hint(_SESSIONS, "NOT INDEXED", "sqlite").where(*conditions)
         if edge is not None:
@@ -216,7 +218,9 @@ def _edge(
     """The key of the last row that is looked at for this page; None when all the rest are."""
     if replace(meant, state="active") == SessionFilter():
         return None  # whatever is walked is shown
-    walked = WALKED_RUNNING if way.index == "ix_sessions_running" else WALKED
+    # Whether an app is in a session is not in the index: it is looked up for each.
+    is_in_index = way.index == "ix_sessions_running" and meant.client is None
+    walked = WALKED_RUNNING if is_in_index else WALKED
     wanted = order.cut(_from(way).where(_state(meant.state)), after=after)
     row = unit.connection.execute(wanted.offset(walked).limit(1)).one_or_none()
     return (row.key, row.id) if row is not None else None

@@ -119,6 +119,8 @@ def end(
     unit: UnitOfWork, authorization_ids: Sequence[str], *, reason: EndReason, actor: Actor
 ) -> list[str]:
     """Ends authorizations: their code, refresh and access tokens are dead; gives those that lived."""
+    if not authorization_ids:
+        return []  # most sessions that end have none that outlives them
     _hold_sessions_of_apps(unit, authorization_ids)
     ended: list[str] = []
     for authorization_id in _by_session(unit, authorization_ids):

@@ -65,6 +65,25 @@ def gather(work: Work, sessions: int, *, seed: int = 1, details: str | None = No
     return crowd
 
 
+def join(work: Work, crowd: Crowd, *, people: int, sessions: int, seed: int = 2) -> list[str]:
+    """So many more people, each with so many sessions that run and some that ended; gives them."""
+    draw = random.Random(seed)
+    now = work.clock.now()
+    first = len(crowd.people)
+    more = [f"usr_{secrets.token_hex(16)}" for _ in range(people)]
+    _put(work, User, [_person(one, first + number, now) for number, one in enumerate(more)])
+    for one in more:
+        own = Crowd(people=[one], apps=crowd.apps)
+        rows = []
+        while len(own.running) < sessions:
+            rows.append(_session(draw, own, now, _SEALED))
+        _put(work, Session, rows)
+        _put(work, Authorization, [_grant(draw, own, row) for row in rows])
+        crowd.running += own.running
+    crowd.people += more
+    return more
+
+
 def _put(work: Work, model: Any, rows: Iterator[dict[str, Any]] | Sequence[dict[str, Any]]) -> None:
     rows = sorted(rows, key=lambda row: str(row.get("id") or row["key"]))
     table = model.__table__
