@@ -12,7 +12,7 @@ from typing import Any, Literal
 from idp import ids
 from idp.admin import clients as api
 from idp.admin.declaration import Declaration, DeclaredClient, state
-from idp.admin.rules import NewRule
+from idp.admin.rules import DeclaredRule
 from idp.errors import Refused
 from idp.events.actor import Actor
 from idp.oauth import clients
@@ -144,7 +144,7 @@ def _changed(
         yield Change("change", "client", one.id, members)
 
 
-def _rules(unit: UnitOfWork, wanted: list[NewRule], actor: Actor) -> Iterator[Change]:
+def _rules(unit: UnitOfWork, wanted: list[DeclaredRule], actor: Actor) -> Iterator[Change]:
     for one in wanted:
         rule_id = rules.rule_id(one.kind, one.applies_to, one.value.get("per"))
         rule = unit.orm.get(Rule, rule_id, with_for_update=True)

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from idp.admin import clients
 from idp.admin.roles import Permission
-from idp.admin.rules import NewRule
+from idp.admin.rules import DeclaredRule
 from idp.admin.schemas import Model
 from idp.errors import Refused
 from idp.oauth import clients as registered
@@ -56,7 +56,7 @@ class Declaration(Model):
     version: Literal[1] = 1
     roles: Annotated[dict[RoleName, Permissions], Field(max_length=_MOST)] | None = None
     clients: Annotated[list[DeclaredClient], Field(max_length=_MOST)] | None = None
-    rules: Annotated[list[NewRule], Field(max_length=_MOST)] | None = None
+    rules: Annotated[list[DeclaredRule], Field(max_length=_MOST)] | None = None
 
     @model_validator(mode="after")
     def _names_nothing_twice(self) -> "Declaration":

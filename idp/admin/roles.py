@@ -7,10 +7,10 @@ from pydantic import Field
 from idp.admin import paging
 from idp.admin.answering import require_match
 from idp.admin.operation import Call, Operation
-from idp.admin.schemas import Model, Page, PageQuery
+from idp.admin.schemas import Because, Model, Page, PageQuery, Reason
 from idp.errors import Refused
 from idp.policy import management
-from idp.users import queries
+from idp.users import queries, roles
 from idp.users.model import Role as RoleRow
 from idp.users.model import User
 
@@ -34,6 +34,7 @@ class Permissions(Model):
     """The permissions a role gives, all of them."""
 
     permissions: Annotated[list[Permission], Field(max_length=200)]
+    reason: Reason
 
 
 def list_roles(call: Call, query: PageQuery) -> RolePage:
@@ -66,14 +67,33 @@ def define_role(call: Call, wanted: Permissions) -> Role:
     role = call.unit.orm.get(RoleRow, name)
     require_match(call, _described(role) if role is not None else None)
     before = role.permissions if role is not None else []
-    if management.is_above([*before, *wanted.permissions], call.rights):
+    _require_below(call, name, [*before, *wanted.permissions])
+    return _described(queries.define_role(call.unit, name, wanted.permissions, call.actor))
+
+
+def remove_role(call: Call, _: Because) -> Role:
+    """Take away a role that nobody has and no rule is for; otherwise it is refused."""
+    name = call.params["name"]
+    queries.hold_roles(call.unit, to_define=True)
+    role = call.unit.orm.get(RoleRow, name)
+    if role is None:
+        raise Refused("role_not_found", "There is no such role.", 404)
+    gone = _described(role)
+    require_match(call, gone)
+    _require_below(call, name, role.permissions)
+    roles.remove(call.unit, role, call.actor)
+    return gone
+
+
+def _require_below(call: Call, name: str, permissions: list[str]) -> None:
+    """Raises `Refused` for a role that gives more than the caller has (`above_you`), or is theirs."""
+    if management.is_above(permissions, call.rights):
         raise Refused("above_you", "This role gives rights that you do not have.", 403)
     person = call.manager.person
     if person is not None:
         own = call.unit.orm.get_one(User, person.user_id)
         if name in own.roles:
             raise Refused("own_role", "Nobody changes a role that they have themselves.", 403)
-    return _described(queries.define_role(call.unit, name, wanted.permissions, call.actor))
 
 
 def _described(role: RoleRow) -> Role:
@@ -92,5 +112,9 @@ OPERATIONS = (
     Operation(
         method="PUT", path="/roles/{name}", scope="roles:write", carry_out=define_role,
         takes=Permissions, gives=Role, proof="fresh", tag="required",
+    ),
+    Operation(
+        method="DELETE", path="/roles/{name}", scope="roles:write", carry_out=remove_role,
+        takes=Because, gives=Role, proof="fresh", tag="required",
     ),
 )  # fmt: skip

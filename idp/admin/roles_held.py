@@ -7,7 +7,7 @@ give somebody roles at one moment the later is told, and takes nothing back unkn
 from idp.admin import access
 from idp.admin.answering import require_match
 from idp.admin.operation import Call, Operation
-from idp.admin.schemas import Model
+from idp.admin.schemas import Model, Reason
 from idp.admin.users import Roles
 from idp.users import queries
 from idp.users.model import User
@@ -19,6 +19,12 @@ class RolesHeld(Model):
     roles: Roles
 
 
+class RolesWanted(RolesHeld):
+    """The roles somebody shall have, all of them, and why."""
+
+    reason: Reason
+
+
 def get_roles_held(call: Call, _: None) -> RolesHeld:
     """Show the roles of a user."""
     user = call.unit.orm.get(User, call.params["id"])
@@ -27,7 +33,7 @@ def get_roles_held(call: Call, _: None) -> RolesHeld:
     return _held(user)
 
 
-def set_roles(call: Call, wanted: RolesHeld) -> RolesHeld:
+def set_roles(call: Call, wanted: RolesWanted) -> RolesHeld:
     """Give a user exactly these roles; nobody changes their own."""
     queries.hold_roles(call.unit)
     access.grantable_roles(call, wanted.roles)
@@ -49,6 +55,6 @@ OPERATIONS = (
     ),
     Operation(
         method="PUT", path="/users/{id}/roles", scope="roles:write", carry_out=set_roles,
-        takes=RolesHeld, gives=RolesHeld, proof="fresh", tag="required",
+        takes=RolesWanted, gives=RolesHeld, proof="fresh", tag="required",
     ),
 )  # fmt: skip

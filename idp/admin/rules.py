@@ -44,18 +44,25 @@ class Rules(Model):
     items: list[Rule]
 
 
-class NewRule(Model):
-    """A rule to be set where there is none yet."""
+class DeclaredRule(Model):
+    """A rule: its kind, whom it holds for, and what it says."""
 
     kind: Annotated[str, Field(min_length=1, max_length=32)]
     applies_to: Selectors = Field(default={})
     value: Value
 
 
+class NewRule(DeclaredRule):
+    """A rule to be set where there is none yet, and why."""
+
+    reason: Reason
+
+
 class RuleValue(Model):
-    """What a rule says, all of it."""
+    """What a rule says, all of it, and why."""
 
     value: Value
+    reason: Reason
 
 
 class Proposal(Model):

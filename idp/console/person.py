@@ -164,7 +164,9 @@ def _change(request: PageRequest) -> Model:
 
 
 def _roles(request: PageRequest) -> Model:
-    return rooms.taken(roles_held.RolesHeld, {"roles": people.ticked_roles(request)})
+    reason = request.form.get("reason", "").strip()
+    wanted = {"roles": people.ticked_roles(request), "reason": reason}
+    return rooms.taken(roles_held.RolesWanted, wanted)
 
 
 _FORMS: Mapping[str, Form] = {

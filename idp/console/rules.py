@@ -76,7 +76,10 @@ def create(context: WebContext, request: PageRequest, visitor: Visitor) -> Respo
         found = _simulated(context, visitor, kind, applies_to, value)
         if not _is_confirmed(request, kind, applies_to, value):
             return _form(context, request, visitor, kind, None, request.form, found=found)
-        new = rooms.taken(rules.NewRule, {"kind": kind, "applies_to": applies_to, "value": value})
+        if not _reason(request):
+            return _without_reason(context, request, visitor, kind, None, found)
+        said = {"kind": kind, "applies_to": applies_to, "value": value, "reason": _reason(request)}
+        new = rooms.taken(rules.NewRule, said)
         done = rooms.carry_out(
             context, visitor, rules.create_rule, new, key=request.form.get("key")
         )
@@ -109,7 +112,9 @@ def change(context: WebContext, request: PageRequest, visitor: Visitor) -> Respo
         found = _simulated(context, visitor, rule.kind, rule.applies_to, value)
         if not _is_confirmed(request, rule.kind, rule.applies_to, value):
             return _form(context, request, visitor, rule.kind, rule, request.form, found=found)
-        wanted = rooms.taken(rules.RuleValue, {"value": value})
+        if not _reason(request):
+            return _without_reason(context, request, visitor, rule.kind, rule, found)
+        wanted = rooms.taken(rules.RuleValue, {"value": value, "reason": _reason(request)})
         done = rooms.carry_out(
             context, visitor, rules.change_rule, wanted, match=request.form.get("tag"), id=rule.id
         )
@@ -129,7 +134,7 @@ def remove(context: WebContext, request: PageRequest, visitor: Visitor) -> Respo
     if held is not None:
         return held
     try:
-        removal = rooms.taken(rules.Removal, {"reason": request.form.get("reason", "").strip()})
+        removal = rooms.taken(rules.Removal, {"reason": _reason(request)})
         done = rooms.carry_out(
             context,
             visitor,
@@ -152,6 +157,23 @@ def _held(
     if request.form.get("act") != "save":
         return None
     return rooms.prove(context, request, visitor, act)
+
+
+def _without_reason(
+    context: WebContext,
+    request: PageRequest,
+    visitor: Visitor,
+    kind: str,
+    rule: rules.Rule | None,
+    found: rules.Simulation,
+) -> Response:
+    """What was looked at, once more: only the reason is missing."""
+    problem = Refused("invalid_field", "Please fill in “reason”.", 400)
+    return _form(context, request, visitor, kind, rule, request.form, found=found, problem=problem)
+
+
+def _reason(request: PageRequest) -> str:
+    return request.form.get("reason", "").strip()
 
 
 def _back(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:

@@ -5,7 +5,7 @@ Every change is recorded in the same transaction. Ending sessions is not done he
 above users): whoever disables or deletes a user, or changes a password, ends the sessions as well.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -302,17 +302,22 @@ def known_roles(unit: UnitOfWork, wanted: Iterable[str]) -> list[Role]:
     return held
 
 
-def _carry_to_holders(unit: UnitOfWork, name: str) -> None:
+def holders_of(unit: UnitOfWork, role: str) -> Sequence[User]:
+    """Everybody who has a role, held until the end of this transaction."""
     # A role name is ASCII without quotes or backslashes, so it stands in the JSON text as it is.
     # As text, because the column's own type would make the pattern a JSON string.
     roles_text = type_coerce(User.roles, Text)
-    holders = unit.orm.scalars(
+    return unit.orm.scalars(
         select(User)
-        .where(roles_text.contains(f'"{name}"', autoescape=True))
+        .where(roles_text.contains(f'"{role}"', autoescape=True))
         .order_by(User.id)
         .with_for_update(key_share=True)
         .execution_options(populate_existing=True)
     ).all()
+
+
+def _carry_to_holders(unit: UnitOfWork, name: str) -> None:
+    holders = holders_of(unit, name)
     # Read only now: whoever held one of them up may have been given a role that was new.
     defined = {role.name: role for role in roles(unit)}
     for user in holders:

@@ -1,11 +1,13 @@
-"""The roles a deployment begins with; defining others is `idp.users.queries.define_role`."""
+"""The roles a deployment begins with, and taking one away; defining them is `queries.define_role`."""
 
 from sqlalchemy import select
 
-from idp.events.actor import SYSTEM
+from idp.errors import Refused
+from idp.events.actor import SYSTEM, Actor
+from idp.events.catalogue import RuleChanged
 from idp.policy import management
 from idp.storage.unit_of_work import UnitOfWork
-from idp.users import queries
+from idp.users import queries, rules
 from idp.users.model import Role
 
 
@@ -23,3 +25,30 @@ def ensure(unit: UnitOfWork) -> None:
     held = known.get(management.ADMINISTRATOR, [])
     if management.rights_in(held) and not set(held) >= management.ALL:
         queries.define_role(unit, management.ADMINISTRATOR, {*held, *management.SCOPES}, SYSTEM)
+
+
+def remove(unit: UnitOfWork, role: Role, actor: Actor) -> None:
+    """Takes a role away that is not used; the caller holds it (`queries.hold_roles`).
+
+    Raises `Refused` (`role_in_use`, 409): people would lose rights and rules their meaning by it, so
+    whoever wants that takes it from them first, where each loss is seen and written. Those of `ROLES`
+    come back with the next start.
+    """
+    held = len(queries.holders_of(unit, role.name))
+    meant = len(rules.of_role(unit, role.name))
+    if held or meant:
+        people = f"{held} {'person has' if held == 1 else 'people have'} it" if held else ""
+        bound = f"{meant} {'rule is' if meant == 1 else 'rules are'} for it" if meant else ""
+        said = " and ".join(one for one in (people, bound) if one)
+        raise Refused("role_in_use", f"The role is used: {said}. Change that first.", 409)
+    unit.orm.delete(role)
+    unit.record(
+        RuleChanged(
+            actor=actor.kind,
+            actor_id=actor.id,
+            kind="role",
+            applies_to={"role": role.name},
+            before={"permissions": role.permissions},
+            after=None,
+        )
+    )

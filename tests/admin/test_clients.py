@@ -133,13 +133,15 @@ def test_who_may_not_see_sessions_makes_no_app_that_does(idp: Idp, more: dict[st
 
 def test_a_rule_is_set_changed_and_taken_away(either_idp: Idp) -> None:
     caller = program(either_idp, "rules:read", "rules:write")
-    made = caller("POST", "/rules", json={"kind": "limits", "value": {"maximum": 3}})
+    made = caller("POST", "/rules", json={"kind": "limits", "value": {"maximum": 3}, "reason": "x"})
     rule = good(made)
     path, tag = f"/rules/{rule['id']}", made.headers["etag"]
     assert (rule["applies_to"], rule["version"]) == ({}, 1)
-    again = caller("POST", "/rules", json={"kind": "limits", "value": {"maximum": 4}})
+    again = caller(
+        "POST", "/rules", json={"kind": "limits", "value": {"maximum": 4}, "reason": "x"}
+    )
     assert problem(again) == (409, "rule_exists")
-    five = {"json": {"value": {"maximum": 5}}}
+    five = {"json": {"value": {"maximum": 5}, "reason": "more"}}
     done = caller("PUT", path, **five, headers={"if-match": tag})
     assert (good(done)["version"], good(done)["value"]) == (2, {"maximum": 5})
     assert problem(caller("PUT", path, **five, headers={"if-match": tag}))[0] == 412
@@ -159,7 +161,7 @@ def test_a_rule_is_set_changed_and_taken_away(either_idp: Idp) -> None:
         {"kind": "timeouts", "value": {"idle": 600}, "applies_to": {"client": "nothing"}},
         {"kind": "limits", "value": {"maximum": 10**30}},
     ):
-        assert problem(caller("POST", "/rules", json=bad))[0] == 400, bad
+        assert problem(caller("POST", "/rules", json=bad | {"reason": "x"}))[0] == 400, bad
 
 
 def test_a_rule_is_simulated_without_being_set(either_idp: Idp) -> None:
@@ -190,21 +192,25 @@ def test_nobody_sends_themselves_away_by_a_rule(root: Caller) -> None:
         ("networks", {"allow": ["198.51.100.0/24"], "outside": "end"}),
         ("hours", {"timezone": "Europe/London", "from": "22:00", "to": "06:00", "grace": 0}),
     ):
-        refused = root("POST", "/rules", json={"kind": kind, "value": value})
+        refused = root("POST", "/rules", json={"kind": kind, "value": value, "reason": "x"})
         assert problem(refused) == (409, "locks_you_out"), value
-    allowed = {"kind": "networks", "value": {"allow": ["192.0.2.0/24"]}}
+    allowed = {"kind": "networks", "value": {"allow": ["192.0.2.0/24"]}, "reason": "x"}
     assert good(root("POST", "/rules", json=allowed))["version"] == 1
 
 
 def test_a_limit_per_something_is_a_rule_of_its_own(either_idp: Idp) -> None:
     caller = program(either_idp, "rules:read", "rules:write")
-    total = caller.post("/rules", kind="limits", value={"maximum": 9})
-    made = caller("POST", "/rules", json={"kind": "limits", "value": {"maximum": 1, "per": "ip"}})
+    total = caller.post("/rules", kind="limits", value={"maximum": 9}, reason="x")
+    made = caller(
+        "POST",
+        "/rules",
+        json={"kind": "limits", "value": {"maximum": 1, "per": "ip"}, "reason": "x"},
+    )
     path, tag = f"/rules/{good(made)['id']}", {"if-match": made.headers["etag"]}
-    again = {"kind": "limits", "value": {"maximum": 2, "per": "ip"}}
+    again = {"kind": "limits", "value": {"maximum": 2, "per": "ip"}, "reason": "x"}
     assert problem(caller("POST", "/rules", json=again)) == (409, "rule_exists")
     for other in ({"maximum": 1}, {"maximum": 1, "per": "device_type"}):
-        refused = caller("PUT", path, json={"value": other}, headers=tag)
+        refused = caller("PUT", path, json={"value": other, "reason": "x"}, headers=tag)
         assert problem(refused) == (400, "invalid_rule")
     assert good(caller("DELETE", path, params={"reason": "x"}, headers=tag))["id"] != total["id"]
     assert caller.get("/rules")["items"] == [total]
@@ -213,11 +219,16 @@ def test_a_limit_per_something_is_a_rule_of_its_own(either_idp: Idp) -> None:
 @pytest.mark.attack("AD-04")
 def test_nobody_makes_rules_for_those_above_them(idp: Idp, call_as: Callable[..., Caller]) -> None:
     caller = call_as("ruler", "rules:read", "rules:write")
-    rule = {"kind": "limits", "value": {"maximum": 1}, "applies_to": {"role": "administrator"}}
+    rule = {
+        "kind": "limits",
+        "value": {"maximum": 1},
+        "applies_to": {"role": "administrator"},
+        "reason": "x",
+    }
     assert problem(caller("POST", "/rules", json=rule)) == (403, "above_you")
     made = program(idp, *management.SCOPES)("POST", "/rules", json=rule)
     path, tag = f"/rules/{good(made)['id']}", {"if-match": made.headers["etag"]}
-    change = {"json": {"value": {"maximum": 2}}, "headers": tag}
+    change = {"json": {"value": {"maximum": 2}, "reason": "x"}, "headers": tag}
     assert problem(caller("PUT", path, **change)) == (403, "above_you")
     removing = {"params": {"reason": "x"}, "headers": tag}
     assert problem(caller("DELETE", path, **removing)) == (403, "above_you")
@@ -228,7 +239,12 @@ def test_nobody_takes_away_the_rule_that_lets_them_in(idp: Idp, root: Caller) ->
         ({"role": "administrator"}, "192.0.2.0/24"),
         ({}, "198.51.100.0/24"),
     ):
-        rule = {"kind": "networks", "applies_to": applies_to, "value": {"allow": [allowed]}}
+        rule = {
+            "kind": "networks",
+            "applies_to": applies_to,
+            "value": {"allow": [allowed]},
+            "reason": "x",
+        }
         made = root("POST", "/rules", json=rule)
         if applies_to:
             path, tag = f"/rules/{good(made)['id']}", {"if-match": made.headers["etag"]}

@@ -63,7 +63,8 @@ class Thief:
     def tries(self, number: int) -> None:
         attempt = self.draw.choice(
             [self.makes_a_person, self.takes_an_address, self.gives_roles, self.defines_a_role,
-             self.registers_an_app, self.changes_an_app, self.learns_a_secret]
+             self.registers_an_app, self.changes_an_app, self.learns_a_secret,
+             self.removes_a_role]
         )  # fmt: skip
         attempt(number)
 
@@ -89,14 +90,23 @@ class Thief:
             self.people.add(whose)
 
     def gives_roles(self, _: int) -> None:
-        sent = {"roles": self.some_roles()}
+        sent = {"roles": self.some_roles(), "reason": "x"}
         self.call("PUT", f"/users/{self.anybody()}/roles", sent, {"if-match": "*"})
 
     def defines_a_role(self, _: int) -> None:
         name = self.draw.choice(["mine0", "mine1", "support", "role-of-thief", "administrator"])
-        sent = {"permissions": [*self.some_rights(), "docs:write"]}
+        sent = {"permissions": [*self.some_rights(), "docs:write"], "reason": "x"}
         self.call("PUT", f"/roles/{name}", sent, {"if-match": "*"})
         self.call("PUT", f"/roles/{name}", sent, {"if-none-match": "*"})
+
+    def removes_a_role(self, _: int) -> None:
+        name = self.draw.choice(["mine0", "mine1", "support", "role-of-thief", "auditor"])
+        response = self.caller(
+            "DELETE", f"/roles/{name}", params={"reason": "x"}, headers={"if-match": "*"}
+        )
+        assert response.status_code < 500
+        if response.status_code < 300:
+            self.done.append(f"DELETE /roles/{name}")
 
     def registers_an_app(self, number: int) -> None:
         sent = {

@@ -318,14 +318,17 @@ def test_support_does_not_touch_whoever_has_more_rights(idp: Idp) -> None:
 
 SENT: dict[str, dict[str, Any]] = {
     "change_user": {"email": "eve@example.com"},
-    "set_roles": {"roles": []},
+    "set_roles": {"roles": [], "reason": "x"},
 }
 
 
 def give(caller: Caller, user_id: str, *roles: str, match: str = "*") -> Response:
     """Gives somebody exactly these roles, whatever they have or from what was seen."""
     return caller(
-        "PUT", f"/users/{user_id}/roles", json={"roles": list(roles)}, headers={"if-match": match}
+        "PUT",
+        f"/users/{user_id}/roles",
+        json={"roles": list(roles), "reason": "new tasks"},
+        headers={"if-match": match},
     )
 
 
@@ -342,7 +345,7 @@ def test_of_two_who_give_roles_at_once_the_later_is_told(
     assert good(first) == {"roles": ["editor", "reader"]}
     late = give(root, anna.id, match=seen.headers["etag"])
     assert problem(late) == (412, "precondition_failed")
-    blind = root("PUT", path, json={"roles": []})
+    blind = root("PUT", path, json={"roles": [], "reason": "x"})
     assert problem(blind) == (428, "precondition_required")
     assert good(root("GET", path)) == {"roles": ["editor", "reader"]}
     # Made from what stands now it is taken, and the tag of the answer is good for the next.

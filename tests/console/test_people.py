@@ -272,8 +272,8 @@ def test_of_two_who_tick_roles_at_once_the_later_is_shown_both(idp: Idp, enter: 
     alice = idp.person("alice")
     browser, path = enter(), f"/admin/users/{alice.id}/roles"
     early, late = roles_form(browser, alice.id), roles_form(browser, alice.id)
-    assert send(browser, path, **early, **{"role.editor": "on"})[0] == 303
-    status, page = send(browser, path, **late, **{"role.reader": "on"})
+    assert send(browser, path, **early, **{"role.editor": "on", "reason": "x"})[0] == 303
+    status, page = send(browser, path, **late, **{"role.reader": "on", "reason": "x"})
     assert status == 412
     assert "Now they are: editor." in text_of(page)
     assert 'name="role.reader" value="on" checked' in page
@@ -285,11 +285,11 @@ def test_of_two_who_tick_roles_at_once_the_later_is_shown_both(idp: Idp, enter: 
     assert again["tag"] in [
         unescape(one) for one in re.findall(r'name="tag" value="([^"]*)"', page)
     ]
-    assert send(browser, path, **again, **{"role.reader": "on"})[0] == 303
+    assert send(browser, path, **again, **{"role.reader": "on", "reason": "x"})[0] == 303
     with idp.work.read() as unit:
         assert queries.by_id(unit, alice.id).roles == ["reader"]
     # A form that says nothing of what it was made from changes nothing.
-    assert send(browser, path)[0] == 428
+    assert send(browser, path, reason="x")[0] == 428
 
 
 @pytest.mark.attack("AD-04")
@@ -307,9 +307,9 @@ def test_nobody_reaches_above_themselves(idp: Idp, enter: Enter) -> None:
         fields = {"reason": "why not", "factor": "psk_x", "name": "x"}
         status, _ = send(browser, f"/admin/users/{chief.id}/{form}", **fields)
         assert status == 403, form
-    fields = {"role.chief": "on"}
+    fields = {"role.chief": "on", "reason": "x"}
     assert send(browser, f"/admin/users/{alice.id}/roles", **fields)[0] == 403
-    assert send(browser, "/admin/users/new", username="puppet", **fields)[0] == 403
+    assert send(browser, "/admin/users/new", username="puppet", **{"role.chief": "on"})[0] == 403
     with idp.work.read() as unit:
         assert queries.by_identifier(unit, "puppet") is None
 

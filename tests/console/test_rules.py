@@ -75,16 +75,29 @@ def test_a_rule_is_looked_at_before_it_is_saved(idp: Idp, enter: Enter) -> None:
     assert "3 sessions belong to somebody over the limit" in text_of(seen)
     assert values(idp, "limits") == []
     # What was changed since is looked at again.
-    status, again = send(browser, NEW, **hidden(seen), maximum="1", act="save")
+    status, again = send(browser, NEW, **hidden(seen), maximum="1", act="save", reason="ok")
     assert status == 200
     assert "would be affected now" in again
     assert values(idp, "limits") == []
-    status, where = send(browser, NEW, **hidden(seen), maximum="2", act="save")
+    status, where = send(browser, NEW, **hidden(seen), maximum="2", act="save", reason="ok")
     assert status == 303
     assert "Saved. It holds from now on." in text_of(browser.get(where.partition("#")[0]).text)
     assert values(idp, "limits") == [{"maximum": 2}]
     (changed,) = [one for one in idp.events("rule.changed") if one["actor"] == "admin"]
     assert changed["actor_id"] is not None
+
+
+def test_a_rule_is_saved_with_its_reason_and_never_without(idp: Idp, enter: Enter) -> None:
+    browser = enter()
+    seen = looked(browser, NEW, browser.get(f"{NEW}?kind=limits").text, maximum="2")
+    status, page = send(browser, NEW, **hidden(seen), maximum="2", act="save", reason=" ")
+    assert status == 400
+    assert "Please fill in “reason”." in page
+    assert values(idp, "limits") == []
+    # What was looked at stands there still, so that it can be saved.
+    said = {"maximum": "2", "act": "save", "reason": "the auditors want it"}
+    assert send(browser, NEW, **hidden(page), **said)[0] == 303
+    assert "the auditors want it" in idp.events("rule.changed")[-1]["data"]
 
 
 def test_a_rule_for_some_is_set_with_all_its_values(idp: Idp, enter: Enter) -> None:
@@ -95,7 +108,7 @@ def test_a_rule_for_some_is_set_with_all_its_values(idp: Idp, enter: Enter) -> N
         "holidays": "2026-12-25\n2027-01-01", "grace": "10 min", "for.country": "FR",
     }  # fmt: skip
     seen = looked(browser, NEW, page, **typed)
-    assert send(browser, NEW, **hidden(seen), **typed, act="save")[0] == 303
+    assert send(browser, NEW, **hidden(seen), **typed, act="save", reason="ok")[0] == 303
     with idp.work.read() as unit:
         (rule,) = [one for one in rules.all_rules(unit) if one.kind == "hours"]
         assert rule.applies_to == {"country": "FR"}
@@ -133,8 +146,20 @@ def test_of_two_who_change_a_rule_the_later_is_shown_both(idp: Idp, enter: Enter
     mine, theirs = enter(), enter(username="other")
     my_look = looked(mine, f"{path}/change", mine.get(path).text, idle="20 min")
     their_look = looked(theirs, f"{path}/change", theirs.get(path).text, idle="10 min")
-    assert send(theirs, f"{path}/change", **hidden(their_look), idle="10 min", act="save")[0] == 303
-    status, page = send(mine, f"{path}/change", **hidden(my_look), idle="20 min", act="save")
+    assert (
+        send(
+            theirs,
+            f"{path}/change",
+            **hidden(their_look),
+            idle="10 min",
+            act="save",
+            reason="as asked",
+        )[0]
+        == 303
+    )
+    status, page = send(
+        mine, f"{path}/change", **hidden(my_look), idle="20 min", act="save", reason="as asked"
+    )
     assert status == 412
     assert "changed by somebody else" in page
     standing = page[page.index('id="standing-now"') :]
@@ -143,7 +168,10 @@ def test_of_two_who_change_a_rule_the_later_is_shown_both(idp: Idp, enter: Enter
     assert values(idp, "timeouts") == [{"idle": 600}]
     # With both seen, mine may take its place, after another look.
     again = looked(mine, f"{path}/change", page, idle="20 min")
-    assert send(mine, f"{path}/change", **hidden(again), idle="20 min", act="save")[0] == 303
+    assert (
+        send(mine, f"{path}/change", **hidden(again), idle="20 min", act="save", reason="ok")[0]
+        == 303
+    )
     assert values(idp, "timeouts") == [{"idle": 1_200}]
 
 
@@ -152,7 +180,9 @@ def test_a_second_rule_for_the_same_people_is_a_change_of_the_first(idp: Idp, en
     page = browser.get(f"{NEW}?kind=limits").text
     seen = looked(browser, NEW, page, maximum="3", per="ip")
     first = made(idp, "limits", {"maximum": 9, "per": "ip"})
-    status, answer = send(browser, NEW, **hidden(seen), maximum="3", per="ip", act="save")
+    status, answer = send(
+        browser, NEW, **hidden(seen), maximum="3", per="ip", act="save", reason="as asked"
+    )
     assert status == 409
     assert "<dd>9</dd>" in answer
     assert f'action="/admin/rules/{first}/change"' in answer
@@ -180,7 +210,7 @@ def test_nobody_locks_themselves_out(idp: Idp, enter: Enter) -> None:
     page = browser.get(f"{NEW}?kind=networks").text
     seen = looked(browser, NEW, page, allow="10.0.0.0/8", outside="end")
     status, answer = send(
-        browser, NEW, **hidden(seen), allow="10.0.0.0/8", outside="end", act="save"
+        browser, NEW, **hidden(seen), allow="10.0.0.0/8", outside="end", act="save", reason="ok"
     )
     assert status == 409
     assert "would end your own session" in answer
@@ -200,7 +230,9 @@ def test_forms_need_right_token_and_proof(idp: Idp, enter: Enter, clock: ManualC
         assert answer.status_code == 403
     look = looked(mine, f"{path}/change", mine.get(path).text, idle="5 min")
     clock.advance(6 * MINUTE)
-    status, page = send(mine, f"{path}/change", **hidden(look), idle="5 min", act="save")
+    status, page = send(
+        mine, f"{path}/change", **hidden(look), idle="5 min", act="save", reason="as asked"
+    )
     assert status == 200
     assert 'name="for" value="administer"' in page
     assert values(idp, "timeouts") == [{"idle": 1_800}]
