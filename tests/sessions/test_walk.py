@@ -491,6 +491,7 @@ def earned(given: list[Given]) -> str:
     return "aal1" if any(one.kind != "remembered" and not one.lone for one in kept) else "0"
 
 
+@pytest.mark.timeout(300 + STEPS // 20)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_no_path_leads_to_a_level_without_its_proofs(
     templates: Templates, tmp_path: Any, clock: ManualClock, seed: int
