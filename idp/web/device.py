@@ -21,7 +21,7 @@ from idp.sessions import handoff, pairing, user_code
 from idp.sessions.handoff import WISHES, Wish
 from idp.sessions.model import Pairing
 from idp.storage.unit_of_work import UnitOfWork
-from idp.web import device_view, elevation, errors, typed_code
+from idp.web import device_view, elevation, errors, headers, typed_code
 from idp.web.http import PageRequest, WebContext
 from idp.web.typed_code import Problem
 from idp.web.visitor import Visitor, visitor_route
@@ -196,4 +196,5 @@ def _code_page(
         typed=typed,
         problem=problem,
     )
-    return typed_code.finished(response, problem)
+    response.headers["Permissions-Policy"] = headers.permissions(camera=True)
+    return typed_code.with_problem(response, problem)

@@ -17,7 +17,7 @@ from idp.errors import Refused
 from idp.sessions import handoff, pairing, pairing_details, user_code
 from idp.sessions.model import Pairing
 from idp.storage.unit_of_work import UnitOfWork
-from idp.web import csrf, device, errors, scanned, typed_code
+from idp.web import csrf, device, elevation, errors, scanned, typed_code
 from idp.web.handoff import require_room, stage_of
 from idp.web.http import PageRequest, WebContext, route
 from idp.web.local_path import ACCOUNT
@@ -31,8 +31,7 @@ TYPED = "/move"
 def routes(context: WebContext) -> list[Route]:
     """/account/move and /move"""
     return [
-        visitor_route(context, PATH, {"GET": to_sessions}),
-        visitor_route(context, PATH, {"POST": begin}, operation="let_in"),
+        visitor_route(context, PATH, {"GET": to_sessions, "POST": begin}),
         visitor_route(context, f"{PATH}/{{id}}", {"GET": show, "POST": go_on}),
         route(context, f"{PATH}/{{id}}/stage", errors.OWN, {"GET": tell}),
         route(context, TYPED, errors.PUBLIC, {"GET": ask, "POST": open_code}),
@@ -41,6 +40,9 @@ def routes(context: WebContext) -> list[Route]:
 
 def begin(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
     """POST /account/move: "Move this session"."""
+    held = elevation.ask(context, request, visitor.session, "let_in")
+    if held is not None:
+        return held
     require_room(context, request)
     with context.work.begin() as unit:
         pairing_id = handoff.offer(unit, visitor.session)
@@ -150,4 +152,4 @@ def _code_page(
         problem=problem,
         csrf=csrf.for_browser(context.work.vault, request.browser),
     )
-    return typed_code.finished(response, problem)
+    return typed_code.with_problem(response, problem)

@@ -17,7 +17,6 @@ from idp.sessions.pairing import Kind
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import throttle
 from idp.users.throttle import Refusal
-from idp.web import headers
 from idp.web.http import PageRequest, WebContext
 
 FIELD = "user_code"
@@ -81,9 +80,8 @@ def _opened(
     return Problem(pairing.NOT_THIS_CODE, 404)
 
 
-def finished(response: Response, problem: Problem | None) -> Response:
-    """A page with a field for a code: its camera may be used, and it says when to come back."""
-    response.headers["Permissions-Policy"] = headers.permissions(camera=True)
+def with_problem(response: Response, problem: Problem | None) -> Response:
+    """The page of a field for a code, which says when to come back."""
     if problem is not None and problem.retry_after is not None:
         response.headers["Retry-After"] = str(problem.retry_after)
     return response
