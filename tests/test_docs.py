@@ -1,13 +1,18 @@
 """README says what is there: every setting, endpoint, event, command and session ending."""
 
+import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import typer.main
 
 from idp.__main__ import app as command_line
+from idp.admin.operation import Call
+from idp.admin.rules_in_force import list_rules_in_force
 from idp.events.catalogue import ALL
-from idp.policy import hours, limits, timeouts
+from idp.policy import effective, limits, timeouts
 from idp.sessions.endings import ENDINGS
 from idp.sessions.lifecycle import EndReason
 from idp.settings import describe
@@ -63,8 +68,37 @@ def test_the_default_rules_are_those_in_the_table() -> None:
     assert f"| {limits.MAXIMUM_DEFAULT}, " in README
     shared = timeouts.SHARED_DEFAULT // 60_000_000, timeouts.SHARED_IDLE // 60_000_000
     assert "| {} minutes, {} without activity |".format(*shared) in README
-    assert f"`grace={hours.GRACE_DEFAULT // 1_000_000}`" in README
-    assert f"`days={hours.DAYS_DEFAULT}`" in README
+
+
+def documented_default(kind: str) -> tuple[dict[str, str], str, str]:
+    """What README says holds without a rule: its values, its words, and the reason."""
+    found = re.search(rf"^\| `{kind}` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", README, re.MULTILINE)
+    assert found is not None, kind
+    values = dict(re.findall(r"`([a-z_]+)=([^`]*)`", found[1]))
+    return values, found[1], found[3]
+
+
+@pytest.mark.parametrize("kind", rules.KINDS)
+def test_every_default_is_documented_with_its_reason_and_is_what_holds(idp: Idp, kind: str) -> None:
+    """What the management API says of somebody without a rule is what README says, kind by kind."""
+    person = idp.person("alice")
+    with idp.work.read() as unit:
+        call = cast("Call", SimpleNamespace(unit=unit, params={"id": person.id}))
+        (one,) = [one for one in list_rules_in_force(call, None).items if one.kind == kind]
+    values, words, why = documented_default(kind)
+    assert values == {name: str(value) for name, value in one.value.items()}
+    assert values or words == effective.NOTHING[kind]
+    assert (one.when, one.rules, one.why) == ({}, [], why)
+
+
+@pytest.mark.parametrize("kind", rules.KINDS)
+def test_what_a_rule_means_that_leaves_something_out_is_documented(kind: str) -> None:
+    said = effective.IN_A_RULE.get(kind, {})
+    row = re.search(rf"^\| `{kind}` \| [^|]+ \| ([^|]+) \| [^|]+ \|$", README, re.MULTILINE)
+    assert row is not None
+    assert dict(re.findall(r"`([a-z_]+)=([^`]*)`", row[1])) == {
+        name: str(value) for name, value in said.items()
+    }
 
 
 @pytest.mark.parametrize("word", [*limits.BEHAVIOURS, *(f"per={one}" for one in limits.PERS)])

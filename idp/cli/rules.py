@@ -11,6 +11,7 @@ from idp.cli.terminal import AsJson, answer, fields, moment, table
 from idp.cli.user import Name, found
 from idp.errors import Refused
 from idp.oauth.model import Client
+from idp.policy import effective
 from idp.sessions import simulation
 from idp.sessions.simulation import Proposed
 from idp.storage.unit_of_work import UnitOfWork
@@ -163,7 +164,7 @@ def show(name: Name, as_json: AsJson = False) -> None:
         (
             one.kind,
             _whom(one.when, nothing="always"),
-            _pairs(one.value),
+            _pairs(one.value) or effective.NOTHING[one.kind],
             ", ".join(f"{_whom(rule.applies_to)} (version {rule.version})" for rule in one.rules)
             or "default",
         )

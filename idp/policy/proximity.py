@@ -86,6 +86,14 @@ def terms(
     )
 
 
+def effective(said: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """All that the rules in force say, written as one rule."""
+    rules = list(said)
+    found = terms(rules, "same_network")
+    asked = {name: _asked(rules, name) for name in _DEFAULTS}
+    return asked | {"acr": found.acr, "lasting": found.lasting // SECOND}
+
+
 def problem_with(value: Mapping[str, Any]) -> str | None:
     """Why a value cannot be a handoff rule, as a sentence; None when it can."""
     if not value or not set(value) <= {*_DEFAULTS, "acr", "lasting"}:

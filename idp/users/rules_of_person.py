@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from idp.clock import SECOND
-from idp.policy import limits, selection, timeouts
+from idp.policy import effective, limits, selection
 from idp.policy.selection import Subject
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import rules
@@ -44,12 +43,14 @@ def of(unit: UnitOfWork, user: User) -> list[InForce]:
 def _of_kind(kind: str, theirs: Sequence[Rule], roles: Sequence[str]) -> Iterator[InForce]:
     # Of levels every rule counts; of the others one for a role takes the place of the same without.
     left = [rule for rule in theirs if kind == "assurance" or not _gives_way(rule, theirs)]
-    if kind == "timeouts":
-        always = tuple(rule for rule in left if not _when(rule))
-        yield InForce(kind, {}, _timeouts(theirs, roles), always)
+    always = tuple(rule for rule in left if not _when(rule))
+    if effective.is_merged(kind):
+        known = [selection.Rule(rule.applies_to, rule.value) for rule in theirs]
+        value = effective.together(kind, known, Subject(roles=tuple(roles)))
+        yield InForce(kind, {}, value, always)
         left = [rule for rule in left if rule not in always]
-    if kind == "limits" and not any(not _when(rule) and "per" not in rule.value for rule in left):
-        yield InForce(kind, {}, _limit({"maximum": limits.MAXIMUM_DEFAULT}), ())
+    elif not any("per" not in rule.value for rule in always):
+        yield InForce(kind, {}, effective.default(kind), ())
     for rule in sorted(left, key=lambda rule: (len(_when(rule)), rule.value.get("per", ""))):
         value = _limit(rule.value) if kind == "limits" else rule.value
         yield InForce(kind, _when(rule), value, (rule,))
@@ -70,13 +71,3 @@ def _when(rule: Rule) -> dict[str, str]:
 
 def _limit(value: Mapping[str, Any]) -> dict[str, Any]:
     return {**value, "at_limit": value.get("at_limit", limits.BEHAVIOURS[0])}
-
-
-def _timeouts(theirs: Sequence[Rule], roles: Sequence[str]) -> dict[str, Any]:
-    """What holds for a session of which nothing is known, in seconds."""
-    known = [selection.Rule(rule.applies_to, rule.value) for rule in theirs]
-    found = timeouts.effective(known, Subject(roles=tuple(roles)))
-    said = {"idle": found.idle, "absolute": found.absolute, "shared": found.shared}
-    if found.temporary is not None:
-        said["temporary"] = found.temporary
-    return {name: lasting // SECOND for name, lasting in said.items()}

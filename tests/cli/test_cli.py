@@ -17,6 +17,8 @@ import pytest
 
 from idp.__main__ import main
 from idp.clock import DAY
+from idp.policy import effective
+from idp.users.rules import KINDS
 from tests.harness.provider import PASSWORD, Idp
 from tests.harness.workbench import SECRET, ManualClock
 
@@ -528,11 +530,9 @@ def test_what_holds_for_somebody_is_shown_with_the_rules_behind_it(
     idp.person("anna", roles=["nurse"])
     app = idp.register()
     assert [
-        (one["kind"], one["value"], one["rules"]) for one in ready.ok("rules", "show", "anna")
-    ] == [
-        ("timeouts", {"idle": 3_600, "absolute": 86_400, "shared": 3_600}, []),
-        ("limits", {"maximum": 15, "at_limit": "end_oldest"}, []),
-    ]
+        (one["kind"], one["when"], one["value"], one["rules"])
+        for one in ready.ok("rules", "show", "anna")
+    ] == [(kind, {}, effective.default(kind), []) for kind in KINDS]
     ready.ok("rules", "set", "timeouts", "idle=1800")
     ready.ok("rules", "set", "timeouts", "absolute=43200", "--role", "nurse")
     ready.ok("rules", "set", "timeouts", "idle=60", "--device-type", "tv")
@@ -544,6 +544,7 @@ def test_what_holds_for_somebody_is_shown_with_the_rules_behind_it(
     assert [
         (one["kind"], one["when"], one["value"], [rule["applies_to"] for rule in one["rules"]])
         for one in ready.ok("rules", "show", "anna")
+        if one["kind"] in ("timeouts", "limits", "assurance")
     ] == [
         (
             "timeouts", {}, {"idle": 3_600, "absolute": 43_200, "shared": 3_600},
@@ -561,7 +562,7 @@ def test_what_holds_for_somebody_is_shown_with_the_rules_behind_it(
     shown = ready("rules", "show", "anna").out
     line = r"limits +always +maximum=9 at_limit=end_oldest +role=nurse \(version 1\)"
     assert re.search(line, shown)
-    assert "default" not in shown
+    assert re.search(r"hours +always +always open +default", shown)
     assert "no user" in ready.refused("rules", "show", "nobody")
 
 
