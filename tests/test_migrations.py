@@ -1,7 +1,7 @@
 """The schema's versions, on both databases: they lead up and down, and to what the models say."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 import pytest
@@ -11,13 +11,14 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.orm import Session
 
+from idp import app as application
 from idp.storage import migrations
 from idp.storage.columns import Base
 from idp.storage.database import Database
 from idp.users.model import Rule
 from idp.users.rules import rule_id
-from tests.harness import postgres
-from tests.harness.provider import Idp
+from tests.harness import crowd, postgres
+from tests.harness.provider import Idp, settings_for
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -107,3 +108,51 @@ def test_rules_of_roles_keep_whom_they_are_for(empty: Database) -> None:
             rule_id("limits", {}),
             rule_id("limits", {"role": "nurse"}),
         }
+
+
+def test_every_step_down_and_up_again_keeps_what_both_sides_know(empty: Database) -> None:
+    """FT-22, with people, sessions and grants in the tables."""
+    migrations.upgrade(empty)
+    work = application.assemble(settings_for(empty.url.render_as_string(hide_password=False)))
+    crowd.gather(work, 100)
+    work.database.close()
+    known = migrations.revisions()
+    steps = [*known[::-1][1:], *known[1:]]
+    rows = contents(empty)
+    assert len(rows["sessions"]) == 100
+    for revision in steps:
+        if revision < (at := current(empty)):
+            migrations.downgrade(empty, revision)
+        else:
+            migrations.upgrade(empty, revision)
+        found = contents(empty)
+        for table in KEPT:
+            assert found[table], f"{table} lost its rows from {at} to {revision}"
+            shared = found[table][0].keys() & rows[table][0].keys()
+            assert only(found[table], shared) == only(rows[table], shared), f"{at} to {revision}"
+        rows = found
+    assert migrations.is_current(empty)
+
+
+KEPT = ("users", "user_identifiers", "clients", "sessions", "authorizations")
+
+
+def current(database: Database) -> str:
+    with database.read() as connection:
+        revision = migrations.current(connection)
+    assert revision is not None
+    return revision
+
+
+def contents(database: Database) -> dict[str, list[dict[str, object]]]:
+    """Every row of the tables that are always there, as they stand."""
+    found = {}
+    with database.read() as connection:
+        for table in KEPT:
+            rows = connection.exec_driver_sql(f"SELECT * FROM {table} ORDER BY 1").mappings()
+            found[table] = [dict(row) for row in rows]
+    return found
+
+
+def only(rows: list[dict[str, object]], columns: Set[str]) -> list[dict[str, object]]:
+    return [{name: row[name] for name in columns} for row in rows]

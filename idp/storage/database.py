@@ -67,6 +67,30 @@ class Database:
             yield connection
 
     @contextmanager
+    def restructure(self) -> Iterator[Connection]:
+        """A write transaction in which tables may be altered.
+
+        SQLite alters a table by making another and dropping the old one, and dropping it deletes
+        what refers to it. So foreign keys are off meanwhile, and looked at before the commit.
+        """
+        with self._one_writer(), refusing_when_busy(), self.writing.connect() as connection:
+            # Before the transaction: inside of one it would do nothing.
+            self._foreign_keys(connection, "OFF")
+            try:
+                with connection.begin():
+                    yield connection
+                    if self.is_sqlite:
+                        check = connection.exec_driver_sql("PRAGMA foreign_key_check")
+                        if (broken := check.first()) is not None:
+                            raise RuntimeError(f"{broken[0]} refers to {broken[2]}, and to nothing")
+            finally:
+                self._foreign_keys(connection, "ON")
+
+    def _foreign_keys(self, connection: Connection, state: str) -> None:
+        if self.is_sqlite:
+            connection.connection.cursor().execute(f"PRAGMA foreign_keys={state}")
+
+    @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection for reading; on SQLite a stable snapshot."""
         with refusing_when_busy(), self.reading.connect() as connection:

@@ -33,7 +33,7 @@ def upgrade(database: Database, revision: str = "head") -> str | None:
     """Brings the schema to `revision`; gives the revision before."""
     from alembic import command
 
-    with database.write() as connection:
+    with database.restructure() as connection:
         one_at_a_time(connection)
         before = current(connection)
         command.upgrade(_config(connection), revision)
@@ -44,7 +44,7 @@ def downgrade(database: Database, revision: str) -> None:
     """Takes the schema back to `revision`."""
     from alembic import command
 
-    with database.write() as connection:
+    with database.restructure() as connection:
         one_at_a_time(connection)
         command.downgrade(_config(connection), revision)
 

@@ -9,7 +9,7 @@ own.
 import selectors
 import socket
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 
 from tests.bench.wire import Answer, Reader
@@ -36,15 +36,21 @@ class _Connection:
         self.started = 0.0
 
 
-def drive(port: int, operations: Iterable[Operation], *, connections: int = 1) -> Load:
-    """Runs all operations over so many connections at once; raises what an operation raises."""
+def drive(
+    port: int, operations: Iterable[Operation], *, connections: int = 1, others: Sequence[int] = ()
+) -> Load:
+    """Runs all operations over so many connections at once; raises what an operation raises.
+
+    The connections are spread evenly over `port` and `others`.
+    """
     waiting = iter(operations)
     latencies: list[float] = []
     requests = 0
     busy = 0
     clock = time.perf_counter
     with selectors.DefaultSelector() as selector:
-        opened = [_Connection(port) for _ in range(connections)]
+        ports = [port, *others]
+        opened = [_Connection(ports[number % len(ports)]) for number in range(connections)]
         try:
             for connection in opened:
                 operation = next(waiting, None)

@@ -11,7 +11,7 @@ import signal
 import statistics
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,6 +153,29 @@ class UnderLoad:
         )
 
 
+def not_started(
+    launch: Launch,
+    url: str,
+    folder: Path,
+    stack: ExitStack,
+    *,
+    redis: RedisServer | None,
+    **settings: str,
+) -> Server:
+    """A node with a management port; its ports are kept until the stack is closed."""
+    port, side = stack.enter_context(reserved_port()), stack.enter_context(reserved_port())
+    # Tokens outlive the load, so that one found dead was ended by somebody.
+    known = environment(
+        url,
+        IDP_TOKENS__ACCESS_LIFETIME="86400",
+        IDP_TOKENS__REFRESH_GRACE=str(GRACE),
+        IDP_REDIS_URL=redis.url if redis is not None else "",
+        IDP_MANAGEMENT__PORT=str(side),
+        **settings,
+    )
+    return Server(launch, port, folder, known)
+
+
 @contextmanager
 def under_load(
     url: str,
@@ -164,32 +187,28 @@ def under_load(
     seed: int = 0,
     doom: Mapping[str, Any] | None = None,
     redis: RedisServer | None = None,
+    joined: Sequence[Server] = (),
     **settings: str,
 ) -> Iterator[UnderLoad]:
-    """So many nodes on a prepared database, in use until the block ends; they share `redis`."""
-    # Tokens outlive the load, so that one found dead was ended by somebody.
-    known = environment(
-        url,
-        IDP_TOKENS__ACCESS_LIFETIME="86400",
-        IDP_TOKENS__REFRESH_GRACE=str(GRACE),
-        IDP_REDIS_URL=redis.url if redis is not None else "",
-        **settings,
-    )
+    """So many nodes on a prepared database, in use until the block ends; they share `redis`.
+
+    `joined` are nodes that run already, from `not_started`.
+    """
     with ExitStack() as stack:
-        servers = []
-        for _ in range(nodes):
-            port, side = stack.enter_context(reserved_port()), stack.enter_context(reserved_port())
-            own = {**known, "IDP_MANAGEMENT__PORT": str(side)}
-            servers.append(Server(launch, port, folder, own))
+        started = [
+            not_started(launch, url, folder, stack, redis=redis, **settings) for _ in range(nodes)
+        ]
+        servers = [*joined, *started]
+        for server in started:
             # What stands before the nodes makes them one.
-            own["IDP_URL"] = servers[0].issuer
+            server.environment["IDP_URL"] = servers[0].issuer
         receivers = stack.enter_context(listening())
         made = deployment(url, servers)
         stack.callback(made.close)
         world, told = _populate(made, receivers)
         # So that a restart is the first to open the database after a kill, and recovers it.
         made.work.database.close()
-        for server in servers:
+        for server in started:
             stack.callback(server.stop)
             server.start(doom=doom)
         loaded = UnderLoad(made, world, told, doom)

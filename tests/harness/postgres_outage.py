@@ -32,10 +32,14 @@ class OwnPostgres:
         self._server._postmaster_info = None
         self._server.ensure_postgres_running()
 
+    def process(self) -> psutil.Process:
+        """The one whose children serve."""
+        return psutil.Process(self._server.get_pid())
+
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Stops every process of it in its tracks: connections stand and nobody answers."""
-        parent = psutil.Process(self._server.get_pid())
+        parent = self.process()
         processes = [parent, *parent.children(recursive=True)]
         for one in processes:
             one.suspend()

@@ -53,8 +53,11 @@ class Launch(Protocol):
     ) -> Launched: ...
 
 
+@dataclass(frozen=True)
 class Spawning:
-    """Starts `python -m idp serve`."""
+    """Starts `python -m idp serve`, of this version or of another that is checked out."""
+
+    checkout: Path = CHECKOUT
 
     def __call__(
         self,
@@ -70,7 +73,7 @@ class Spawning:
         with log.open("ab") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "idp", "serve"],
-                env={**clean, "PYTHONPATH": str(CHECKOUT), **environment},
+                env={**clean, "PYTHONPATH": str(self.checkout), **environment},
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
