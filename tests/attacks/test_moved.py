@@ -327,6 +327,9 @@ def test_a_code_is_taken_only_where_its_kind_belongs(idp: Idp, alice: Somebody) 
     assert unknown(open_code(mallory.browser, shown.user_code))
     for code in (waiting.user_code, terminal.user_code):
         assert unknown(typed_at(a_browser(idp), code))
+    # What a device polls with is no address to scan.
+    for browser in (mallory.browser, a_browser(idp)):
+        assert unknown(scan(browser, f"/qr/{terminal.codes['device_code']}"))
     # Nor is a browser that asks shown on the page of a session that shows, or the other way round.
     scan(alice.browser, waiting.scanned)
     assert alice.browser.get(f"/account/move/{waiting.pairing_id}").status_code == 404
