@@ -46,8 +46,8 @@ def routes(context: WebContext) -> list[Route]:
 
 
 def show_all(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
-    """GET /admin/apps?q=…"""
-    given = {name: said for name in ("q", "page_token") if (said := query(request, name))}
+    """GET /admin/apps?q=…&origin=registered"""
+    given = {name: said for name in ("q", "origin", "page_token") if (said := query(request, name))}
     asked = rooms.taken(clients.ClientQuery, given)
     found = rooms.carry_out(context, visitor, clients.list_clients, asked).found
     return rooms.page(context, request, visitor, "apps.html", found=found, given=given)

@@ -9,6 +9,7 @@ from idp.console import (
     new_app,
     people,
     person,
+    registration,
     reports,
     rules,
     session_list,
@@ -20,8 +21,8 @@ from idp.web.http import WebContext
 
 # Fixed addresses before those with an id in them.
 _MODULES = (
-    home, session_list, sign_out, session_page, people, person, new_app, apps, rules, event_list,
-    webhooks, reports,
+    home, session_list, sign_out, session_page, people, person, new_app, registration, apps, rules,
+    event_list, webhooks, reports,
 )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ PAGES = {
     "/admin/apps/new": "clients:write",
     "/admin/apps/new?kind=web": "clients:write",
     "/admin/apps/{app}": "clients:read",
+    "/admin/apps/registration": "clients:read",
     "/admin/rules": "rules:read",
     "/admin/rules/new?kind=limits": "rules:write",
     "/admin/rules/{rule}": "rules:read",
