@@ -10,7 +10,7 @@ from idp.errors import Refused
 from idp.events.catalogue import PairingConsumed
 from idp.policy import assurance
 from idp.policy.assurance import PAIRING, Authentication, Standing
-from idp.sessions import lifecycle, queries
+from idp.sessions import epoch, lifecycle, queries
 from idp.sessions.device import Visit
 from idp.sessions.model import Pairing, Session
 from idp.storage.columns import LOCKED
@@ -50,6 +50,7 @@ def of(unit: UnitOfWork, asked: Pairing) -> Approval:
     # The person first, then their session: as everywhere (no deadlock on PostgreSQL).
     user = unit.orm.get(User, asked.user_id, with_for_update=LOCKED)
     session = unit.orm.get(Session, asked.session_id, with_for_update=LOCKED)
+    epoch.hold(unit)
     if user is None or user.status != ACTIVE:
         raise refused("user_not_active")
     if session is None or not lifecycle.is_alive(unit, session.id):

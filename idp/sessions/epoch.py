@@ -8,6 +8,8 @@ other. Every check of whether a session lives looks at it (`lifecycle.alive`, th
 endpoints); `lifecycle.end`, whoever calls it, marks such a session with the end that it had.
 
 A request that was decided just before may be answered just after; what it got dies at its next check.
+What would not die (a session that rests on an older one, another password) is made only by whoever
+holds the epoch (`hold`).
 """
 
 from typing import Any, Literal
@@ -52,14 +54,23 @@ def begin(unit: UnitOfWork, actor: Actor) -> int:
     ).scalar_one()
 
 
+def hold(unit: UnitOfWork) -> None:
+    """Keeps the present epoch until this transaction is over: for whoever finds that something is of it,
+    and makes by that what will live in the epoch of its own commit."""
+    # SQLite has one writer at a time.
+    if not unit.is_sqlite:
+        unit.flush()
+        unit.connection.execute(select(SessionEpoch.number).with_for_update(read=True))
+
+
 def is_current(model: type[Session | RememberedBrowser] = Session) -> ColumnElement[bool]:
     """SQL for "begun in the present epoch"."""
     return model.epoch >= select(SessionEpoch.number).scalar_subquery()
 
 
-def is_past(unit: UnitOfWork, series: RememberedBrowser) -> bool:
-    """Whether a browser that stays signed in was told so in an older epoch."""
-    return series.epoch < (unit.connection.scalar(select(SessionEpoch.number)) or 0)
+def is_past(unit: UnitOfWork, begun: RememberedBrowser | Session) -> bool:
+    """Whether a session was begun, or a browser told that it stays signed in, in an older epoch."""
+    return begun.epoch < (unit.connection.scalar(select(SessionEpoch.number)) or 0)
 
 
 def ended_at() -> ColumnElement[Any]:

@@ -139,6 +139,7 @@ def enter(unit: UnitOfWork, cookie: str, visit: Visit) -> Entered | limits.Full 
         return None
     # Everybody who shows a cookie of this person's waits here, and then sees what the last one did.
     unit.orm.get(User, known.user.id, with_for_update=LOCKED, populate_existing=True)
+    epoch.hold(unit)
     shown = read(unit, cookie, visit)
     if shown is None or not shown.is_good:
         if shown is not None and shown.state in COPIES:

@@ -91,7 +91,7 @@ def changing(unit: UnitOfWork, visitor: Visitor, operation: elevation.Operation)
     """
     user = unit.orm.get(User, visitor.user.id, with_for_update=LOCKED)
     session = unit.orm.get(Session, visitor.session.id, with_for_update=LOCKED)
-    if user is None or user.status != ACTIVE or session is None or session.ended_at is not None:
+    if user is None or user.status != ACTIVE or session is None or lifecycle.is_over(unit, session):
         raise Refused(
             "session_ended", "Your session has ended meanwhile, so nothing was changed.", 403
         )

@@ -115,7 +115,7 @@ def _carry_out(
         or session is None
         or user.status != ACTIVE
         or user.password_hash != before
-        or session.ended_at is not None
+        or lifecycle.is_over(unit, session)
     ):
         raise Refused("changed_meanwhile", "Something changed meanwhile. Please look again.", 409)
     queries.set_password(unit, user, after, Actor("user", session.id))
