@@ -258,7 +258,7 @@ def _described(call: Call, webhook: Row) -> Webhook:
     may_change = not management.is_above(("events:export",), call.rights)
     return Webhook(
         id=webhook.id,
-        url=webhook.url if may_change else webhook.url.partition("?")[0],
+        url=webhook.url if may_change else webhooks.public_part(webhook.url),
         types=webhook.types,
         created_at=moment(webhook.created_at),
         previous_secret_until=moment_or_none(webhook.previous_until),

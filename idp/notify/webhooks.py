@@ -2,11 +2,12 @@
 
 Owns the rows of `webhooks` but for how far each is in the log (`webhook_outbox`). A webhook that takes
 nothing for days is disabled and stays before the first event it did not take, so that enabling it loses
-none. An address may hold a password in its query, so events name it without one.
+none. An address may hold a password, in its path as often as in its query, so events name only its host.
 """
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import func, select
 
@@ -73,10 +74,13 @@ def change(
     unit: UnitOfWork, webhook: Webhook, *, url: str, types: Sequence[str], actor: Actor
 ) -> None:
     """Sends from now on elsewhere, or other kinds; raises `Refused` (`invalid_webhook`)."""
-    before = _said(webhook)
+    before, was = _said(webhook), webhook.url
     webhook.url, webhook.types = _checked(unit, url, types)
     after = _said(webhook)
-    changed = sorted(name for name in after if after[name] != before[name])
+    changed = sorted(
+        {name for name in after if after[name] != before[name]}
+        | ({"url"} if webhook.url != was else set())
+    )
     _record_change(unit, webhook, changed, before, actor)
 
 
@@ -183,6 +187,13 @@ def secrets_of(unit: UnitOfWork, webhook: Webhook) -> list[str]:
     return found
 
 
+def public_part(url: str) -> str:
+    """What everybody who reads the log may know of an address: scheme and host, and that there is more."""
+    parts = urlsplit(url)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    return origin if url.removeprefix(origin) in ("", "/") else f"{origin}/…"
+
+
 def _checked(unit: UnitOfWork, url: str, types: Sequence[str]) -> tuple[str, list[str]]:
     problem = problem_with_url(url, unit.settings.outbound)
     if problem is not None:
@@ -206,7 +217,7 @@ def _give_secret(unit: UnitOfWork, webhook: Webhook) -> str:
 
 def _said(webhook: Webhook) -> dict[str, Any]:
     return {
-        "url": webhook.url.partition("?")[0],
+        "url": public_part(webhook.url),
         "types": webhook.types,
         "enabled": webhook.disabled_at is None,
     }
