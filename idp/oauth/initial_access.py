@@ -123,7 +123,8 @@ def allows_address(token: InitialAccessToken, address: str) -> bool:
         host = parts.hostname
     except ValueError:
         return False
-    if host is None:
+    if host is None or parts.scheme not in ("https", "http"):
+        # A scheme of its own is where the address leads, whatever it calls a host.
         return f"{parts.scheme}:" in token.redirect_hosts
     named = f"[{host}]" if ":" in host else host
     return any(

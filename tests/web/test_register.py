@@ -217,6 +217,8 @@ def test_a_redirect_uri_elsewhere_or_odd_is_refused(open_idp: Idp, uri: str) -> 
         ("127.0.0.1", "http://127.0.0.1:9/", "http://127.0.0.10:9/"),
         ("[::1]", "http://[::1]:9/", "http://[::2]:9/"),
         ("com.example.app:", "com.example.app:/callback", "com.example.app.evil:/callback"),
+        ("com.example.app:", "com.example.app://any/callback", "https://any/callback"),
+        ("app.example.com", "https://app.example.com/", "com.evil.app://app.example.com/"),
     ],
 )
 @pytest.mark.attack("CL-02")
