@@ -2,7 +2,7 @@
 
 Owns the rows of `webhooks` but for how far each is in the log (`webhook_outbox`). A webhook that takes
 nothing for days is disabled and stays before the first event it did not take, so that enabling it loses
-none. An address may hold a password, in its path as often as in its query, so events name only its host.
+none. An address may hold a password, as often in its path as in its query, so events name its host.
 """
 
 from collections.abc import Sequence
@@ -188,7 +188,7 @@ def secrets_of(unit: UnitOfWork, webhook: Webhook) -> list[str]:
 
 
 def public_part(url: str) -> str:
-    """What everybody who reads the log may know of an address: scheme and host, and that there is more."""
+    """What whoever reads the log may know of an address: scheme and host, and that there is more."""
     parts = urlsplit(url)
     origin = f"{parts.scheme}://{parts.netloc}"
     return origin if url.removeprefix(origin) in ("", "/") else f"{origin}/…"

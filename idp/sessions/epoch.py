@@ -55,8 +55,8 @@ def begin(unit: UnitOfWork, actor: Actor) -> int:
 
 
 def hold(unit: UnitOfWork) -> None:
-    """Keeps the present epoch until this transaction is over: for whoever finds that something is of it,
-    and makes by that what will live in the epoch of its own commit."""
+    """Keeps the present epoch until this transaction is over: for whoever finds that something is of
+    it, and makes by that what will live in the epoch of its own commit."""
     # SQLite has one writer at a time.
     if not unit.is_sqlite:
         unit.flush()

@@ -95,7 +95,7 @@ def is_alive(unit: UnitOfWork, session_id: str) -> bool:
 def is_over(unit: UnitOfWork, session: Session) -> bool:
     """Whether a session was ended, with its epoch or by itself; it is not before this commit if not.
 
-    The caller has locked it. For what outlives the session that asks for it: another password, a factor.
+    The caller has locked it. For what outlives the session that asks for it: a password, a factor.
     """
     epoch.hold(unit)
     return session.ended_at is not None or epoch.is_past(unit, session)

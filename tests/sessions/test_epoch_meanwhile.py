@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from idp.sessions import beginning
 from idp.errors import Refused
+from idp.sessions import beginning
 from idp.web import new_password
 from idp.web.factor_changes import changing
 from idp.web.visitor import Visitor
