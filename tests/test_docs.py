@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import cast, get_args
 
 import pytest
 import typer.main
@@ -13,8 +13,7 @@ from idp.admin.operation import Call
 from idp.admin.rules_in_force import list_rules_in_force
 from idp.events.catalogue import ALL
 from idp.policy import effective, limits, timeouts
-from idp.sessions.endings import ENDINGS
-from idp.sessions.lifecycle import EndReason
+from idp.sessions.endings import ENDINGS, Dependant, EndReason, takes
 from idp.settings import describe
 from idp.users import rules
 from tests.harness.provider import Idp
@@ -38,6 +37,20 @@ def test_every_event_is_documented(event: type) -> None:
 def test_every_ending_is_documented_as_people_and_apps_read_it(code: EndReason) -> None:
     sentence = ENDINGS[code].sentence % dict.fromkeys(("span", "lasted"), "…")
     assert f"| `{code}` | {sentence} | {ENDINGS[code].meaning} |" in README
+
+
+@pytest.mark.parametrize(
+    ("what", "row"),
+    [
+        ("let_in", "sessions it let in (where their end was wished)"),
+        ("offline", "access that apps keep without it (`offline_access`)"),
+        ("browser", "that its browser stays signed in"),
+    ],
+)
+def test_what_outlives_a_session_is_documented(what: Dependant, row: str) -> None:
+    said = next(line for line in README.splitlines() if line.startswith(f"| {row} |"))
+    outlived = {code for code in get_args(EndReason) if not takes(code, what)}
+    assert set(re.findall(r"`([a-z_]+)`", said.split("|")[2])) == outlived
 
 
 @pytest.mark.parametrize("kind", rules.KINDS)

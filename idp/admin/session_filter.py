@@ -21,7 +21,7 @@ from idp.admin.grammar import ALWAYS, Range, Term, invalid
 from idp.policy.assurance import LADDER
 from idp.policy.network import Network
 from idp.policy.selection import DEVICE_TYPES
-from idp.sessions.lifecycle import EndReason
+from idp.sessions.endings import EndReason
 
 STATES = ("active", "ended", "all")
 REASONS: tuple[str, ...] = get_args(EndReason)

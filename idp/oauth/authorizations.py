@@ -26,7 +26,7 @@ from idp.events.catalogue import (
 )
 from idp.oauth.model import Authorization, Client
 from idp.policy import assurance
-from idp.sessions.lifecycle import EXPIRY
+from idp.sessions import endings
 from idp.sessions.model import Session
 from idp.storage.database import HotStatement, Write
 from idp.storage.unit_of_work import UnitOfWork
@@ -208,7 +208,7 @@ _OFFLINE = HotStatement(
 
 def end_offline(unit: UnitOfWork, event: SessionEnded) -> None:
     """Subscriber: ends a session's offline grants, unless it ended by time alone."""
-    if event.reason in EXPIRY:
+    if not endings.takes(event.reason, "offline"):
         return
     rows = unit.run(_OFFLINE, {"ended_session": event.session_id})
     actor = Actor(event.actor, event.actor_id)

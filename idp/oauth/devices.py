@@ -23,7 +23,7 @@ from idp.sessions import approval as approvals
 from idp.sessions.approval import Approval
 from idp.sessions.beginning import Started
 from idp.sessions.device import Visit, describe
-from idp.sessions.lifecycle import EndReason
+from idp.sessions.endings import EndReason
 from idp.sessions.model import Pairing, Session
 from idp.sessions.origin import Origin
 from idp.sessions.subject import arriving, subject

@@ -14,7 +14,6 @@ from idp.oauth.facts import TokenFacts
 from idp.policy import reauthentication
 from idp.policy.selection import Book
 from idp.sessions import endings
-from idp.sessions.lifecycle import EXPIRY
 from idp.sessions.subject import subject
 from idp.users.model import ACTIVE
 
@@ -31,7 +30,7 @@ def refusal(facts: TokenFacts, now: Instant) -> str | None:
     if user.status != ACTIVE:
         return "user_not_active"
     over = endings.reason_of(session, now)
-    if over is not None and not (authorization.offline and over in EXPIRY):
+    if over is not None and (endings.takes(over, "offline") or not authorization.offline):
         return "session_ended" if session.ended_at is not None else "session_expired"
     if not set(authorization.scope.split()) <= set(facts.owner_scope.split()):
         return "scope_removed_from_client"

@@ -1,8 +1,10 @@
-"""Every way a session ends: its code, what its person reads, and what it means to an app.
+"""Every way a session ends: its code, what its person reads, what it means to an app, what outlives it.
 
 The one table of it (row T10). Pages take `title` and `sentence`, apps get `code` with `meaning` in
 the problems of our API and in `error_description` of the token endpoint, README documents both, and
-a test holds the four together. What ends a session, and with which code, is `lifecycle`.
+a test holds the four together. `spares` names what does not end with the session; everything else
+does: its tokens, its codes, and what was approved in it and not fetched. What ends a session, and
+with which code, is `lifecycle`.
 
 Sentences go through gettext where they are shown. They are constants with named places: `%(by)s` is
 the device or app that ended it, `%(span)s` the idle time, `%(lasted)s` how long it had lasted.
@@ -10,11 +12,42 @@ the device or app that ended it, `%(span)s` the idle time, `%(lasted)s` how long
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, cast
 
 from idp.clock import Instant
 from idp.policy import timeouts
-from idp.sessions.lifecycle import EndReason, why_over
+
+EndReason = Literal[
+    "signed_out",  # by the person, from the session itself or their account page
+    "signed_out_everywhere",
+    "client_logout",  # RP-initiated logout
+    "replaced",  # somebody else signed in with this browser
+    "renewed",  # its person signed in again shortly before its end
+    "limit",  # gave way to a newer session
+    "idle_timeout",
+    "absolute_timeout",
+    "temporary",  # it was to last so long and no longer, whatever happened
+    "hours",  # closing time
+    "password_changed",
+    "elsewhere",  # used from elsewhere or on another device, and a rule ends that
+    "network",  # used from a network it may not be used from
+    "disowned",  # "This wasn't me"
+    "factor_removed",  # it rested on a passkey or code that is taken no more
+    "remember_copied",  # the cookie by which its browser stays signed in was copied
+    "user_disabled",
+    "restored",  # the database was put back from a backup
+    "admin",
+    "parent_ended",  # the session that let it in ended, and its person had wished so
+    "moved",  # it went on on another device
+]
+# What may outlive a session: those that it let in, access that apps keep without it
+# (`offline_access`), and that its browser stays signed in.
+Dependant = Literal["let_in", "offline", "browser"]
+# Time alone ended it: what was allowed to go on goes on until somebody ends it.
+_ALL: frozenset[Dependant] = frozenset({"let_in", "offline", "browser"})
+# Nobody meant the browser: it may come back by itself, as it was told.
+_BROWSER: frozenset[Dependant] = frozenset({"browser"})
+_NOTHING: frozenset[Dependant] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +58,7 @@ class Ending:
     sentence: str
     meaning: str
     named: str | None = None
+    spares: frozenset[Dependant] = _NOTHING
 
 
 ENDINGS: dict[EndReason, Ending] = {
@@ -50,37 +84,44 @@ ENDINGS: dict[EndReason, Ending] = {
         "Somebody else is signed in",
         "Somebody else signed in with this browser.",
         "Somebody else signed in with its browser.",
+        spares=_BROWSER,
     ),
     "renewed": Ending(
         "You signed in again",
         "You signed in again in this browser, which began a new session.",
         "Its person signed in again before it ran out; there is a new session.",
+        spares=_BROWSER,
     ),
     "limit": Ending(
         "You signed in on too many devices",
         "Your session ended because you signed in on another device and had reached the limit.",
         "Its person reached the number of sessions they may have.",
         "You signed this session out to make room for “%(by)s”.",
+        spares=_BROWSER,
     ),
     "idle_timeout": Ending(
         "You were away for a while",
         "Your session ended after %(span)s without activity.",
         "It was not used for its idle time.",
+        spares=_ALL,
     ),
     "absolute_timeout": Ending(
         "Your session is over",
         "Your session reached its longest time: it had lasted %(lasted)s.",
         "It reached the longest time it may last.",
+        spares=_ALL,
     ),
     "temporary": Ending(
         "Your time is over",
         "Your session was temporary: it was to end after %(lasted)s, whatever happened.",
         "It was temporary, and its time is over.",
+        spares=_BROWSER,
     ),
     "hours": Ending(
         "It is closing time",
         "Your session ended because the hours in which you may be signed in were over.",
         "The hours in which its person may be signed in are over.",
+        spares=_BROWSER,
     ),
     "password_changed": Ending(
         "Your password was changed",
@@ -141,10 +182,27 @@ ENDINGS: dict[EndReason, Ending] = {
 }
 
 
+# Ends by time alone.
+EXPIRY: frozenset[str] = frozenset(code for code, one in ENDINGS.items() if one.spares == _ALL)
+
+
+def takes(reason: str | None, what: Dependant) -> bool:
+    """Whether this end takes `what` along; one that is not known does."""
+    ending = ENDINGS.get(cast("EndReason", reason))
+    return ending is None or what not in ending.spares
+
+
 def told_to_app(reason: str) -> str:
     """What an app reads of its session's end: the code in parentheses, then its meaning."""
     known = {str(code): ending.meaning for code, ending in ENDINGS.items()}
     return f"The session has ended ({reason}). {known.get(reason, '')}".rstrip()
+
+
+def why_over(ran: timeouts.Ran, expiry_reason: str | None) -> EndReason:
+    """Why a session ends whose deadline has passed."""
+    if ran == "absolute_timeout" and expiry_reason is not None:
+        return cast("EndReason", expiry_reason)
+    return ran
 
 
 class Endable(Protocol):

@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 
 from idp.events.actor import Actor
+from idp.sessions.endings import EXPIRY
 from idp.sessions.model import RememberedBrowser, Session, SessionEpoch
 from idp.storage.unit_of_work import UnitOfWork
 
@@ -34,7 +35,7 @@ REASON: Literal["admin"] = "admin"
 # Written out, because PostgreSQL must know its type beside that of a parameter.
 _REASON: ColumnElement[str] = literal_column(f"'{REASON}'", String)
 # What this ends although time had ended its session: grants that outlive only that.
-_OUTLIVED = ("idle_timeout", "absolute_timeout")
+_OUTLIVED = tuple(sorted(EXPIRY))
 
 
 def begin(unit: UnitOfWork, actor: Actor) -> int:

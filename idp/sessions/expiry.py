@@ -13,7 +13,7 @@ from idp.clock import Instant
 from idp.events.actor import SYSTEM, Actor
 from idp.events.catalogue import SessionsEndSoon
 from idp.policy import timeouts
-from idp.sessions import epoch, lifecycle
+from idp.sessions import endings, epoch, lifecycle
 from idp.sessions.model import Session
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
@@ -85,10 +85,10 @@ def end_soon(
 
 
 def _end(unit: UnitOfWork, due: Iterable[Sequence[Any]]) -> int:
-    reasons: dict[str, lifecycle.EndReason] = {}
+    reasons: dict[str, endings.EndReason] = {}
     for session_id, idle_at, expires_at, expiry_reason in due:
         ran = timeouts.ran_out(idle_at=idle_at, expires_at=expires_at, now=unit.now)
         reasons[session_id] = (
-            lifecycle.why_over(ran, expiry_reason) if ran is not None else epoch.REASON
+            endings.why_over(ran, expiry_reason) if ran is not None else epoch.REASON
         )
     return len(lifecycle.end_each(unit, reasons, actor=SYSTEM))

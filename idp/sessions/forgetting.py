@@ -25,16 +25,13 @@ from idp.events.catalogue import (
     UserChanged,
 )
 from idp.policy.assurance import REMEMBERED
-from idp.sessions import lifecycle
-from idp.sessions.lifecycle import EXPIRY
+from idp.sessions import endings, lifecycle
 from idp.sessions.model import RememberedBrowser, Session
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.model import ACTIVE, User
 
 BATCH = 1_000
-# Ends of a session that say nothing against its browser.
-OUTLIVED: frozenset[str] = EXPIRY | {"temporary", "hours", "limit", "replaced", "renewed"}
 
 _REVOKE = HotStatement(
     update(RememberedBrowser)
@@ -102,7 +99,10 @@ def hold(unit: UnitOfWork, user_id: str) -> None:
 
 def with_session(unit: UnitOfWork, event: SessionEnded | SessionDisowned) -> None:
     """Subscriber: whoever ends a session also means the browser it ran in."""
-    if isinstance(event, SessionEnded) and event.reason in OUTLIVED | {"remember_copied"}:
+    # Whoever ends it for a copy revokes the series, and says so in words of its own.
+    if isinstance(event, SessionEnded) and (
+        event.reason == "remember_copied" or not endings.takes(event.reason, "browser")
+    ):
         return
     reason = event.reason or "disowned"
     for (series_id,) in unit.run(_OF_SESSION, {"session_id": event.session_id}):

@@ -16,7 +16,7 @@ change of identity or strength, and the old one is dead at once.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any
 
 from sqlalchemy import ColumnElement, and_, bindparam, null, or_, select, update
 from sqlalchemy.orm.util import identity_key
@@ -33,8 +33,9 @@ from idp.events.catalogue import (
 )
 from idp.policy import assurance, timeouts
 from idp.policy.assurance import Authentication as Authentication
-from idp.sessions import challenge, epoch, locks, offspring
+from idp.sessions import challenge, endings, epoch, locks, offspring
 from idp.sessions.device import Visit
+from idp.sessions.endings import EndReason
 from idp.sessions.model import Session
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
@@ -48,32 +49,6 @@ ROTATE_EVERY: Duration = 15 * MINUTE
 ROTATION_OVERLAP: Duration = MINUTE
 # Of a session's proofs; the oldest go first.
 PROOFS_KEPT = 20
-
-EndReason = Literal[
-    "signed_out",  # by the person, from the session itself or their account page
-    "signed_out_everywhere",
-    "client_logout",  # RP-initiated logout
-    "replaced",  # somebody else signed in with this browser
-    "renewed",  # its person signed in again shortly before its end
-    "limit",  # gave way to a newer session
-    "idle_timeout",
-    "absolute_timeout",
-    "temporary",  # it was to last so long and no longer, whatever happened
-    "hours",  # closing time
-    "password_changed",
-    "elsewhere",  # used from elsewhere or on another device, and a rule ends that
-    "network",  # used from a network it may not be used from
-    "disowned",  # "This wasn't me"
-    "factor_removed",  # it rested on a passkey or code that is taken no more
-    "remember_copied",  # the cookie by which its browser stays signed in was copied
-    "user_disabled",
-    "restored",  # the database was put back from a backup
-    "admin",
-    "parent_ended",  # the session that let it in ended, and its person had wished so
-    "moved",  # it went on on another device
-]
-# Ends by time alone: offline grants outlive these, and no other.
-EXPIRY: frozenset[str] = frozenset({"idle_timeout", "absolute_timeout"})
 
 
 def alive(now: Instant) -> ColumnElement[bool]:
@@ -140,7 +115,7 @@ def resume(unit: UnitOfWork, secret: str | None) -> Session | None:
         return None
     ran = timeouts.ran_out(idle_at=session.idle_at, expires_at=session.expires_at, now=unit.now)
     if ran is not None:
-        end(unit, [session.id], reason=why_over(ran, session.expiry_reason), actor=SYSTEM)
+        end(unit, [session.id], reason=endings.why_over(ran, session.expiry_reason), actor=SYSTEM)
         return None
     until = unit.now + ROTATION_OVERLAP
     if session.secret_hash == hashed and (session.previous_until or 0) > until:
@@ -329,7 +304,7 @@ def end_all_of(
 
 def _let_in_by(unit: UnitOfWork, reasons: Mapping[str, EndReason], sparing: str | None) -> set[str]:
     """The running sessions that end with these, for the reasons they end for."""
-    taking_along = [one for one, reason in reasons.items() if reason not in EXPIRY]
+    taking_along = [one for one, reason in reasons.items() if endings.takes(reason, "let_in")]
     return offspring.of(unit, taking_along) - {sparing}
 
 
@@ -387,13 +362,6 @@ def _rotate(unit: UnitOfWork, session: Session, *, previous_until: Instant | Non
         .execution_options(synchronize_session="fetch")
     ).one_or_none()
     return secret if changed is not None else None
-
-
-def why_over(ran: timeouts.Ran, expiry_reason: str | None) -> EndReason:
-    """Why a session ends whose deadline has passed."""
-    if ran == "absolute_timeout" and expiry_reason is not None:
-        return cast("EndReason", expiry_reason)
-    return ran
 
 
 def level_of(recorded: Sequence[dict[str, Any]]) -> str:

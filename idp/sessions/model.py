@@ -155,10 +155,10 @@ class Session(Base):
 
     # Begun in this one; over in any later one.
     epoch: Mapped[int] = mapped_column(Integer, default=_present_epoch(), server_default=text("0"))
-    # Why it will have ended at `expires_at`, when that is not for its age (see `lifecycle.why_over`).
+    # Why it will have ended at `expires_at`, when that is not for its age (see `endings.why_over`).
     expiry_reason: Mapped[str | None] = mapped_column(String(32))
     ended_at: Mapped[Instant | None] = mapped_column(Microseconds)
-    # Why (see lifecycle.EndReason), who ("user", "admin", "client", "system") and which one.
+    # Why (see endings.EndReason), who ("user", "admin", "client", "system") and which one.
     end_reason: Mapped[str | None] = mapped_column(String(32))
     ended_by: Mapped[str | None] = mapped_column(String(16))
     ended_by_id: Mapped[str | None] = mapped_column(String(64))

@@ -15,7 +15,7 @@ from idp.events.catalogue import SessionRelocated
 from idp.policy import admission, changes, network
 from idp.policy.changes import Judged, Surroundings
 from idp.policy.selection import Book
-from idp.sessions import challenge, lifecycle, subject
+from idp.sessions import challenge, endings, lifecycle, subject
 from idp.sessions.device import Visit, describe
 from idp.storage.unit_of_work import UnitOfWork
 
@@ -101,7 +101,7 @@ def consequence(session_id: str, found: Found, visit: Visit) -> Callable[[UnitOf
 def carry_out(unit: UnitOfWork, session_id: str, found: Found, visit: Visit) -> None:
     """Does what was decided of a session, unless it was overtaken."""
     if found.fate == "ended":
-        reason: lifecycle.EndReason = "elsewhere" if found.judged is not None else "network"
+        reason: endings.EndReason = "elsewhere" if found.judged is not None else "network"
         lifecycle.end(unit, [session_id], reason=reason, actor=SYSTEM)
     elif found.fate == "challenged" and found.judged is not None:
         challenge.set_on(

@@ -23,6 +23,7 @@ from idp.policy.timeouts import is_in_last_minutes
 from idp.sessions import (
     admission,
     beginning,
+    endings,
     lifecycle,
     marks,
     movement,
@@ -300,7 +301,7 @@ def _admit(
         if not isinstance(started, Started):
             return AtLimit(_proved_all(unit, user, proved, entry), started)
         if present is not None:
-            why: lifecycle.EndReason = "renewed" if is_own else "replaced"
+            why: endings.EndReason = "renewed" if is_own else "replaced"
             lifecycle.end(unit, [present.id], reason=why, actor=Actor("user", user.id))
         session, secret = started.session, started.secret
     keepsake = remembering.after_sign_in(

@@ -14,7 +14,7 @@ from idp.errors import Refused
 from idp.oauth.pushed import Pending
 from idp.policy.timeouts import is_in_last_minutes
 from idp.sessions import prove, sign_in
-from idp.sessions.lifecycle import EXPIRY
+from idp.sessions.endings import EXPIRY
 from idp.sessions.sign_in import AtLimit, Rejected, SecondFactor, SignedIn
 from idp.web import (
     choose_session,

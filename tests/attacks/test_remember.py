@@ -18,7 +18,7 @@ from idp.events.catalogue import FactorRemoved, FactorSuspended, SessionDisowned
 from idp.policy.assurance import Authentication
 from idp.sessions import beginning, forgetting, lifecycle, prove, remembering
 from idp.sessions.device import Visit
-from idp.sessions.lifecycle import EndReason
+from idp.sessions.endings import EndReason
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import queries, rules
 from idp.users.model import User

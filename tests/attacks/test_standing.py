@@ -13,7 +13,7 @@ from idp.oauth.model import Client
 from idp.oauth.server import GRANT_TYPES
 from idp.policy.timeouts import ABSOLUTE_DEFAULT, IDLE_DEFAULT
 from idp.sessions.beginning import Started
-from idp.sessions.lifecycle import EXPIRY, EndReason
+from idp.sessions.endings import EXPIRY, EndReason
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import queries
 from idp.users.model import ACTIVE, User

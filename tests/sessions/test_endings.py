@@ -7,8 +7,7 @@ import pytest
 
 from idp.clock import HOUR, MINUTE
 from idp.sessions import endings
-from idp.sessions.endings import ENDINGS
-from idp.sessions.lifecycle import EndReason
+from idp.sessions.endings import ENDINGS, EndReason
 from idp.sessions.model import Session
 
 # RFC 6749 section 5.2: what an error_description may be made of.

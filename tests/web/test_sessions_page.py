@@ -10,6 +10,7 @@ from idp.clock import DAY, HOUR, MINUTE, SECOND
 from idp.events.actor import Actor
 from idp.events.catalogue import ReuseDetected
 from idp.sessions import lifecycle
+from idp.sessions.endings import EndReason
 from idp.users import rules
 from tests.harness.provider import ADMIN, Idp, Registered
 from tests.web.conftest import PHONE, Somebody
@@ -277,7 +278,7 @@ def test_ended_sessions_say_who_and_why(idp: Idp, alice: Somebody, app: Register
 
 
 def test_every_way_to_end_has_words_in_the_list(idp: Idp, alice: Somebody) -> None:
-    codes = get_args(lifecycle.EndReason)
+    codes = get_args(EndReason)
     for reason in codes:
         idp.end(alice.elsewhere(), reason)
     answer = alice.browser.get("/account/sessions?tab=ended")
