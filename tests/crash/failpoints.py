@@ -18,12 +18,14 @@ from typing import Any, NoReturn
 from sqlalchemy import Engine, event
 
 from idp import app
+from idp.admin import bulk
+from idp.admin.model import BulkSignOut
 from idp.clock import SECOND
 from idp.logout.backchannel import BackchannelLogout
 from idp.oauth import keys
 from idp.storage import database, unit_of_work
 from idp.storage.database import Database
-from idp.storage.unit_of_work import Work
+from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.work import dispatch, schedule
 from idp.work.dispatch import Dispatch
 from idp.work.schedule import Job, Schedule
@@ -47,7 +49,7 @@ _doom: ContextVar[_Doom | None] = ContextVar("doom", default=None)
 
 def install(order: dict[str, Any]) -> None:
     """Does what the order says: `lease_seconds` and `job_lease_seconds`, `reload_keys_seconds`,
-    `note_jobs`, `no_checkpoints`, `worker`; and minds `X-Die`.
+    `note_jobs`, `no_checkpoints`, `worker`, `bulk`; and minds `X-Die`.
     """
     if "job_lease_seconds" in order:
         schedule.LEASE = int(order["job_lease_seconds"] * SECOND)
@@ -57,6 +59,8 @@ def install(order: dict[str, Any]) -> None:
         _note_jobs(Path(order["note_jobs"]))
     if "lease_seconds" in order:
         dispatch.LEASE_BEYOND_TIMEOUT = int(order["lease_seconds"] * SECOND)
+    if "bulk" in order:
+        _kill_bulk(**order["bulk"])
     if order.get("no_checkpoints"):
         Database.checkpoint = lambda self: None  # type: ignore[method-assign]
     if "worker" in order:
@@ -166,6 +170,29 @@ def _note_jobs(file: Path) -> None:
         real(self, work, [noting(job) for job in jobs])
 
     Schedule.__init__ = begin  # type: ignore[method-assign]
+
+
+def _kill_bulk(point: str, number: int, batch: int) -> None:
+    """Dies in the batch of this number, of so many sessions each, before or after its commit."""
+    bulk.BATCH = batch
+    step, next_step = bulk.step, bulk.next_step
+    begun = 0
+
+    def stepping(unit: UnitOfWork, order: BulkSignOut) -> None:
+        nonlocal begun
+        step(unit, order)
+        begun += 1
+        if begun == number and point == "before-commit":
+            unit.flush()
+            _die()
+
+    def after(work: Work, order_id: str) -> BulkSignOut:
+        found = next_step(work, order_id)
+        if begun == number:
+            _die()
+        return found
+
+    bulk.step, bulk.next_step = stepping, after
 
 
 def _kill_worker(point: str) -> None:
