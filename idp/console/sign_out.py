@@ -5,6 +5,7 @@ why and, of more than `TYPED_FROM` sessions, types the number that they saw; if 
 then, they are asked again. What was asked for goes on without this page.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -12,17 +13,19 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from idp.admin import bulk_sessions, session_filter, session_search
-from idp.admin.bulk_sessions import Meant, Revocation, Revoked
+from idp.admin.bulk_sessions import Meant, OperationState, Revocation, Revoked
 from idp.admin.schemas import PageQuery
 from idp.console import names, rooms, session_list
 from idp.console.people import query
 from idp.errors import Refused
+from idp.storage.unit_of_work import UnitOfWork
 from idp.web.http import PageRequest, WebContext
 from idp.web.visitor import Visitor
 
 PATH = f"{session_list.PATH}/sign-out"
 OPERATIONS = f"{rooms.ADMIN}/operations"
 TYPED_FROM = 21
+_USER = re.compile(r"user:(usr_[0-9a-f]{32})")
 # A dry run has no reason yet.
 _NONE_YET = "dry run"
 # Of one's own sessions, so many are looked through for this one.
@@ -67,7 +70,7 @@ def show_all(context: WebContext, request: PageRequest, visitor: Visitor) -> Res
     asked = rooms.taken(PageQuery, given)
     found = rooms.carry_out(context, visitor, bulk_sessions.list_operations, asked).found
     with context.work.read() as unit:
-        people = names.of_people(unit, [one.asked_by for one in found.items])
+        people = _named(unit, *found.items)
     return rooms.page(
         context, request, visitor, "operations.html", found=found, given=given, people=people
     )
@@ -79,8 +82,14 @@ def show_one(context: WebContext, request: PageRequest, visitor: Visitor) -> Res
         context, visitor, bulk_sessions.get_operation, id=request.params["id"]
     ).found
     with context.work.read() as unit:
-        people = names.of_people(unit, [found.asked_by])
+        people = _named(unit, found)
     return rooms.page(context, request, visitor, "operation.html", found=found, people=people)
+
+
+def _named(unit: UnitOfWork, *operations: OperationState) -> dict[str, str]:
+    """The names of who asked, and of those whom the filters name by id."""
+    meant = [one for operation in operations for one in _USER.findall(operation.filter)]
+    return names.of_people(unit, [*meant, *(operation.asked_by for operation in operations)])
 
 
 def _wanted(text: str, *, is_all: bool, reason: str, dry_run: bool = False) -> Revocation:

@@ -215,3 +215,15 @@ def test_looking_ends_nobody_and_a_stranger_s_form_neither(idp: Idp, enter: Ente
     assert send(nearly, PATH, **fields, reason="x")[0] == 404
     assert running(idp) == before
     assert mine.get("/admin/operations/blk_nothing").status_code == 404
+
+
+def test_people_are_named_where_a_filter_has_their_id(idp: Idp, enter: Enter) -> None:
+    alice = idp.person("alice")
+    idp.session(alice)
+    browser = enter()
+    status, where = send(browser, PATH, **form_of(browser, "user:alice"), reason="lost")
+    assert status == 303
+    for path in (where, "/admin/operations"):
+        page = text_of(browser.get(path).text)
+        assert "user:alice" in page
+        assert alice.id not in page
