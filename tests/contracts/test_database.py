@@ -1,5 +1,6 @@
 """What the database must do, on SQLite and on PostgreSQL."""
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -289,6 +290,30 @@ def test_a_hot_query_on_a_lost_connection_is_an_outage(postgres_work: Work) -> N
     with pytest.raises(Unavailable):
         postgres_work.database.query(suicide, {})
     postgres_work.database.ping()
+
+
+@pytest.mark.postgres
+def test_a_hot_query_is_planned_once_and_not_for_every_request(postgres_work: Work) -> None:
+    """What psycopg has prepared it forgets at a ROLLBACK; so there is none."""
+    database = Database(
+        str(postgres_work.database.url.render_as_string(hide_password=False)), pool_size=1
+    )
+    user = add_user(postgres_work)
+    for _ in range(15):
+        assert database.query(BY_ID, {"user_id": user})
+    with database.read() as connection:
+        said = "SELECT sum(generic_plans), sum(custom_plans) FROM pg_prepared_statements"
+        planned_once, planned_anew = connection.exec_driver_sql(said).one()
+    # Five times it was not prepared yet, and five times it was planned for its values.
+    assert (planned_once, planned_anew) == (5, 5)
+    # The same connection takes part in transactions as before.
+    disable = update(User).values(status="disabled")
+    with contextlib.suppress(ZeroDivisionError), database.write() as connection:
+        connection.execute(disable)
+        raise ZeroDivisionError
+    with database.read() as connection:
+        assert connection.scalar(select(User.status)) == "active"
+    database.close()
 
 
 @pytest.mark.postgres
