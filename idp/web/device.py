@@ -174,9 +174,12 @@ def _claimed(unit: UnitOfWork, asked: Pairing, *, request: PageRequest, visitor:
 
 
 def _own(unit: UnitOfWork, request: PageRequest, visitor: Visitor) -> Pairing:
-    """The pairing of the address, if this very session opened it; anybody else's is unknown."""
+    """The pairing of the address, if this very session opened it; anybody else's is unknown.
+
+    So is one whose code it only shows so far: there is nobody to be answered.
+    """
     asked = pairing.of_approver(unit, request.params["id"], visitor.session)
-    if asked is None:
+    if asked is None or asked.state == "pending":
         raise Refused("code_not_found", pairing.NOT_THIS_CODE, 404)
     return asked
 

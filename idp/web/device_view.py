@@ -77,5 +77,5 @@ def of(unit: UnitOfWork, asked: Pairing, person: User, here: Visit) -> Asking:
 
 def _stage(asked: Pairing, now: Instant) -> str:
     if pairing.is_open(asked, now):
-        return "decide" if asked.state in ("pending", "claimed") else asked.state
-    return "expired" if asked.state in ("pending", "claimed", "approved") else asked.state
+        return "decide" if asked.state == "claimed" else asked.state
+    return "expired" if asked.state in ("claimed", "approved") else asked.state

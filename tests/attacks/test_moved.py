@@ -152,7 +152,8 @@ def test_nothing_is_approved_before_a_browser_has_opened_it(idp: Idp, alice: Som
         number = handoff.number(idp.work.vault, asked)
     for action in (f"allow-{number}", "allow"):
         data = fields | {"action": action, "number": str(number), "wish": "together"}
-        alice.browser.post(address, data=data)
+        assert alice.browser.post(address, data=data).status_code == 404
+    assert alice.browser.get(address).status_code == 404
     thief = goes_on(shown)
     assert thief.stage == "claimed"
 
