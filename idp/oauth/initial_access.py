@@ -78,6 +78,13 @@ def allow(
     return made, text
 
 
+def is_known(unit: UnitOfWork, text: str) -> bool:
+    """Whether a token is good now; whoever spends it asks again."""
+    wanted = select(InitialAccessToken).where(InitialAccessToken.token_hash == ids.digest(text))
+    token = unit.orm.scalar(wanted)
+    return token is not None and is_good(token, unit.now)
+
+
 def spend(unit: UnitOfWork, text: str) -> InitialAccessToken | None:
     """Takes one use of a token, in the transaction that registers the app; None if it is not good."""
     spent = unit.connection.scalar(

@@ -72,6 +72,19 @@ class Registration:
     secret: str | None = None
 
 
+def require_initial(unit: UnitOfWork, initial_token: str) -> None:
+    """Refuses a token that is not good, before anybody is kept waiting; raises `BearerError`."""
+    if not initial_access.is_known(unit, initial_token):
+        raise _invalid_token()
+
+
+def require(unit: UnitOfWork, client_id: str, token: str) -> None:
+    """The same of a registration access token for this app."""
+    client = unit.orm.get(Client, client_id)
+    if client is None or not _is_of(client, token):
+        raise _invalid_token()
+
+
 def register(unit: UnitOfWork, said: Mapping[str, Any], *, initial_token: str) -> Registration:
     """Registers the app that speaks (RFC 7591 section 3).
 
@@ -154,14 +167,18 @@ def _authenticated(unit: UnitOfWork, client_id: str, token: str) -> Client:
     out, and a copy of the old one does not last.
     """
     client = unit.orm.get(Client, client_id, with_for_update=LOCKED)
-    if client is None or client.registration_hash is None or client.disabled_at is not None:
+    if client is None or not _is_of(client, token):
         raise _invalid_token()
-    presented = ids.digest(token)
-    if hmac.compare_digest(presented, client.registration_hash):
+    if hmac.compare_digest(ids.digest(token), client.registration_hash or ""):
         client.previous_registration_hash = None
-    elif not hmac.compare_digest(presented, client.previous_registration_hash or ""):
-        raise _invalid_token()
     return client
+
+
+def _is_of(client: Client, token: str) -> bool:
+    if client.registration_hash is None or client.disabled_at is not None:
+        return False
+    good = (client.registration_hash, client.previous_registration_hash or "")
+    return any(hmac.compare_digest(ids.digest(token), one) for one in good)
 
 
 def _next_token(client: Client) -> str:
@@ -235,7 +252,11 @@ def _require_within(values: Mapping[str, Any], leave: InitialAccessToken, kind: 
         *(values[one] for one in ("client_uri", "jwks_uri", "backchannel_logout_uri")),
     ]
     for address in named:
-        if address is not None and not initial_access.allows_address(leave, address):
+        if address is None:
+            continue
+        # The same strictness for all: browsers read some odd addresses otherwise than we do.
+        problem = clients.problem_with_redirect_uri(address, application_type=kind)
+        if problem is not None or not initial_access.allows_address(leave, address):
             raise _invalid(f"The initial access token does not allow addresses such as {address}.")
     beyond = set(values["scope"].split()) - set(leave.scope.split())
     if beyond:

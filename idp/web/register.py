@@ -37,6 +37,9 @@ def routes(context: WebContext) -> list[Route]:
 def create(context: WebContext, request: PageRequest) -> Response:
     """POST /register"""
     token = bearer_token(request.headers)
+    # Looked at first, because whoever writes keeps others waiting, and a stranger must not.
+    with context.work.read() as unit:
+        registration.require_initial(unit, token)
     said = json_api.object_of(request.body)
     with context.work.begin() as unit:
         made = registration.register(unit, said, initial_token=token)
@@ -47,7 +50,7 @@ def create(context: WebContext, request: PageRequest) -> Response:
 
 def show(context: WebContext, request: PageRequest) -> Response:
     """GET /register/{id}"""
-    token = bearer_token(request.headers)
+    token = _token(context, request)
     # It changes nothing but which of two tokens are good, as every page may change the session cookie.
     with context.work.begin() as unit:
         found = registration.read(unit, request.params["id"], token)
@@ -57,7 +60,7 @@ def show(context: WebContext, request: PageRequest) -> Response:
 
 def change(context: WebContext, request: PageRequest) -> Response:
     """PUT /register/{id}"""
-    token = bearer_token(request.headers)
+    token = _token(context, request)
     said = json_api.object_of(request.body)
     with context.work.begin() as unit:
         made = registration.replace(unit, request.params["id"], token, said)
@@ -68,10 +71,18 @@ def change(context: WebContext, request: PageRequest) -> Response:
 
 def remove(context: WebContext, request: PageRequest) -> Response:
     """DELETE /register/{id}"""
-    token = bearer_token(request.headers)
+    token = _token(context, request)
     with context.work.begin() as unit:
         registration.remove(unit, request.params["id"], token)
     return Response(b"", 204)
+
+
+def _token(context: WebContext, request: PageRequest) -> str:
+    """The token of a request that manages this app, looked at first as above."""
+    token = bearer_token(request.headers)
+    with context.work.read() as unit:
+        registration.require(unit, request.params["id"], token)
+    return token
 
 
 def _answering(handler: Callable[[WebContext, PageRequest], Response]) -> Handler:

@@ -5,8 +5,11 @@ too. After the restart the flow has happened as a whole or not at all, with its 
 is owed, and whoever tries again gets what README says.
 """
 
+from secrets import token_urlsafe
+
 import pytest
 
+from idp.policy import management
 from tests.crash import ledger
 from tests.crash.conftest import MORTAL, Say
 from tests.crash.failpoints import dying
@@ -251,9 +254,43 @@ class EndEverywhere(EndSession):
         return active == {False}
 
 
+class EndEverybody(EndSession):
+    """Everybody at once: over with the commit, marked and told by whichever process runs."""
+
+    def __init__(self, on: Deployment, receiver: Receiver) -> None:
+        super().__init__(on, receiver)
+        rights = " ".join(management.SCOPES)
+        self.console = on.app(
+            "Console", management=1, scope=rights, grant_types=["client_credentials"]
+        )
+
+    def ending(self) -> bytes:
+        granted = self.on.ask(self.console.posting("/token", grant_type="client_credentials"))
+        body = '{"filter": {"all": true}, "reason": "stolen"}'
+        lines = (
+            "POST /api/v1/admin/sessions/revoke HTTP/1.1",
+            f"Host: localhost:{self.on.port}",
+            f"Authorization: Bearer {json_of(granted)['access_token']}",
+            f"Idempotency-Key: {token_urlsafe()}",
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+        )
+        return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
+
+    def try_again(self, *, happened: bool) -> None:
+        # What is over is not good, whoever marks it when; the dead process has the job for 30 seconds.
+        with self.on.work.begin() as unit:
+            unit.connection.exec_driver_sql("DELETE FROM leases")
+        super().try_again(happened=happened)
+        until(
+            lambda: not self.on.scalar("SELECT count(*) FROM sessions WHERE ended_at IS NULL"),
+            "every session is marked",
+        )
+
+
 FLOWS = (
     SignIn, Authorize, Redeem, RedeemAgain, Refresh, RevokeGrant, RevokeAccessToken, EndSession,
-    EndByPage, EndByApp, EndEverywhere,
+    EndByPage, EndByApp, EndEverywhere, EndEverybody,
 )  # fmt: skip
 
 

@@ -239,6 +239,8 @@ def test_hosts_are_compared_label_by_label(host: str, allowed: str, refused: str
         {"token_endpoint_auth_method": "private_key_jwt"}, {"client_name": ["x"]},
         {"jwks": {"keys": [{"kty": "oct", "k": "AAAA"}]}}, {"jwks": "x"},
         {"jwks_uri": "http://169.254.169.254/keys"}, {"jwks_uri": "https://evil.example/keys"},
+        {"client_uri": "https://evil.example\\@notes.example/"},
+        {"client_uri": "https://evil.example@notes.example/"},
         {"backchannel_logout_uri": "http://10.0.0.1/"}, {"client_uri": "https://bank.example/"},
         {"post_logout_redirect_uris": ["https://evil.example/"]},
         {"id_token_signed_response_alg": "none"}, {"id_token_encrypted_response_alg": "RSA-OAEP"},
