@@ -7,14 +7,17 @@ of time, and what is looked up is widened by more than clocks and slow transacti
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy.exc import IntegrityError
 
 from idp.admin.event_filter import EventFilter
 from idp.clock import MINUTE, Duration, Instant
 from idp.errors import Refused
+from idp.events import log
 from idp.events.model import EventRow
 from idp.policy import network
 from idp.storage.unit_of_work import UnitOfWork, Work
@@ -25,15 +28,16 @@ WALKED = 5_000
 STEP = 1_000
 # How far the order of numbers may be from that of time: clocks of nodes, transactions that last.
 SKEW: Duration = 5 * MINUTE
-Order = Literal["newest_first", "oldest_first"]
+# By number for whoever looks; by place in the chain for whoever goes on from there another time.
+Order = Literal["newest_first", "as_sealed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Some events, and the number behind which the next begin; None at the end."""
+    """Some events, and the number, or the place, behind which the next begin; None at the end."""
 
     rows: list[EventRow]
-    next_number: int | None
+    next_mark: int | None
 
 
 def resolved(unit: UnitOfWork, meant: EventFilter) -> EventFilter:
@@ -58,22 +62,25 @@ def page(unit: UnitOfWork, meant: EventFilter, *, before: int | None, limit: int
 
 
 def every(work: Work, meant: EventFilter, *, after: int = 0) -> Iterator[list[EventRow]]:
-    """All events of a resolved filter that there are now, the oldest first, some at a time.
+    """All events of a resolved filter that there are now behind a place of the chain, in its order,
+    some at a time.
 
-    Each step reads in a transaction of its own, so that a reader who is slow holds nothing. A step may
-    be empty. What is written meanwhile is not among them.
+    Not in that of their numbers: of two transactions the one with the smaller may commit later
+    (PostgreSQL), and whoever went on behind the larger would never learn of it. What is not sealed yet
+    is sealed now. Each step reads in a transaction of its own, so that a reader who is slow holds
+    nothing. A step may be empty. What is written meanwhile is not among them.
     """
+    with suppress(IntegrityError):  # the worker was at it, and will be done with it
+        log.seal(work)
     with work.read() as unit:
-        newest = unit.connection.scalar(select(func.max(EventRow.id))) or 0
+        newest = unit.connection.scalar(select(func.max(EventRow.position))) or 0
     beyond: int | None = after
     while beyond is not None:
         with work.read() as unit:
-            found = _step(
-                unit, meant, beyond=beyond, limit=STEP, order="oldest_first", until=newest
-            )
+            found = _step(unit, meant, beyond=beyond, limit=STEP, order="as_sealed", until=newest)
             unit.orm.expunge_all()
         yield found.rows
-        beyond = found.next_number
+        beyond = found.next_mark
 
 
 def _step(
@@ -86,12 +93,14 @@ def _step(
     until: int | None = None,
 ) -> Found:
     is_falling = order == "newest_first"
-    sorting = EventRow.id.desc() if is_falling else EventRow.id.asc()
-    stretch = select(EventRow.id).where(*_by_index(unit, meant)).order_by(sorting)
+    mark = EventRow.id if is_falling else EventRow.position
+    sorting = mark.desc() if is_falling else mark.asc()
+    stretch = select(EventRow.id, mark.label("mark"))
+    stretch = stretch.where(*_by_index(unit, meant)).order_by(sorting)
     if beyond is not None:
-        stretch = stretch.where(EventRow.id < beyond if is_falling else EventRow.id > beyond)
+        stretch = stretch.where(mark < beyond if is_falling else mark > beyond)
     if until is not None:
-        stretch = stretch.where(EventRow.id <= until)
+        stretch = stretch.where(mark <= until)
     narrowing = _by_looking(meant)
     is_plain = not narrowing and meant.ip is None
     looked = stretch.limit(limit + 1 if is_plain else WALKED).subquery()
@@ -107,13 +116,13 @@ def _step(
     )
     shown = list(rows)
     if len(found) > limit:
-        return Found(shown, shown[-1].id)
+        return Found(shown, shown[-1].id if is_falling else shown[-1].position)
     edge = unit.connection.scalar(
-        select(func.min(looked.c.id) if is_falling else func.max(looked.c.id))
+        select(func.min(looked.c.mark) if is_falling else func.max(looked.c.mark))
     )
     if edge is None:
         return Found(shown, None)
-    behind = stretch.where(EventRow.id < edge if is_falling else EventRow.id > edge).limit(1)
+    behind = stretch.where(mark < edge if is_falling else mark > edge).limit(1)
     return Found(shown, edge if unit.connection.scalar(behind) is not None else None)
 
 

@@ -94,7 +94,7 @@ class EventQuery(PageQuery, EventTerms):
 class EventExport(EventTerms):
     """Which events are exported."""
 
-    after: int = Field(0, ge=0, lt=10**DIGITS_MAXIMUM, description="Only behind this `number`.")
+    after: int = Field(0, ge=0, lt=10**DIGITS_MAXIMUM, description="Only behind this `position`.")
 
 
 def list_events(call: Call, query: EventQuery) -> EventPage:
@@ -107,7 +107,7 @@ def list_events(call: Call, query: EventQuery) -> EventPage:
         return EventPage(items=[], next_page_token=None)  # nobody has such a name
     before = after[0] if after is not None else None
     found = event_search.page(call.unit, meant, before=before, limit=query.page_size)
-    last = found.next_number
+    last = found.next_mark
     return EventPage(
         items=[Event(**described(row)) for row in found.rows],
         next_page_token=paging.next_token(call, query, None if last is None else [last]),
@@ -126,7 +126,7 @@ def get_event(call: Call, _: None) -> Event:
 
 
 def export_events(call: Call, query: EventExport) -> Lines:
-    """Export events as JSON lines, the oldest first: all that match and are there now."""
+    """Export events as JSON lines, in the order of `position`: all that match and are there now."""
     meant = event_search.resolved(call.unit, query.meant)
     return Lines(batches(call.provider.work, meant, after=query.after))
 

@@ -53,12 +53,12 @@ def export(
     terms: Annotated[
         list[str] | None, typer.Argument(help="What they must be like; all must hold.")
     ] = None,
-    after: Annotated[int, typer.Option(min=0, help="Only behind this `number`.")] = 0,
+    after: Annotated[int, typer.Option(min=0, help="Only behind this `position`.")] = 0,
 ) -> None:
     """Print events as JSON lines, the oldest first: `type:session.* by:alice at>2026-11-01`.
 
     The terms are those of the management API: type, user, session, client, actor, by, ip, reason; and
-    at compared with a moment. The last line's `number` is where the next export goes on (`--after`).
+    at compared with a moment. The last line's `position` is where the next export goes on (`--after`).
     """
     meant = event_filter.of_values({}, " ".join(terms or ()))
     with product() as work:

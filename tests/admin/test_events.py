@@ -12,11 +12,12 @@ from idp.admin.event_filter import EventFilter
 from idp.admin.grammar import Range, terms
 from idp.clock import DAY, MINUTE, SECOND, to_rfc3339
 from idp.errors import Refused
+from idp.events import log
 from idp.events.catalogue import LoginFailed
 from idp.policy import network
 from idp.web import lines
 from tests.admin.conftest import Caller, problem, program
-from tests.harness.provider import Idp
+from tests.harness.provider import Idp, Templates, settings_for
 from tests.harness.workbench import ManualClock
 
 FAILED = "login.failed"
@@ -154,6 +155,7 @@ def test_pages_and_exports_look_at_so_many_rows_at_a_time_and_miss_none(
     for turn in range(6):
         fail(idp, f"10.0.0.{turn}", count=3)
         fail(idp, "192.0.2.1", count=2)
+    log.seal(idp.work)
     whole = everything(caller)
     monkeypatch.setattr(event_search, "WALKED", 4)
     monkeypatch.setattr(event_search, "STEP", 3)
@@ -162,8 +164,25 @@ def test_pages_and_exports_look_at_so_many_rows_at_a_time_and_miss_none(
     assert everything(caller, ip="10.0.0.0/8", page_size=5) == matching
     assert exported(caller, ip="10.0.0.0/8") == matching[::-1]
     assert exported(caller) == whole[::-1]
-    middle = whole[10]["number"]
+    middle = whole[10]["position"]
     assert exported(caller, after=middle) == whole[:10][::-1]
+
+
+@pytest.mark.postgres
+def test_whoever_exports_in_parts_is_given_what_committed_late(templates: Templates) -> None:
+    """Numbers are given when rows are written; of two transactions the first may commit last."""
+    with templates.postgres() as url:
+        idp = Idp(settings_for(url), ManualClock())
+        caller = program(idp, "events:read")
+        with idp.work.begin() as slow:
+            slow.record(LoginFailed(reason="late", ip=None))
+            fail(idp, "192.0.2.1")
+            before = exported(caller, type=FAILED)
+        assert [one["reason"] for one in before] == ["wrong_password"]
+        after = exported(caller, type=FAILED, after=before[-1]["position"])
+        assert [one["reason"] for one in after] == ["late"]
+        assert after[0]["number"] < before[0]["number"]
+        idp.close()
 
 
 def test_an_event_is_shown_by_its_number(idp: Idp, robot: Caller) -> None:
