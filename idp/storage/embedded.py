@@ -1,4 +1,7 @@
-"""The Store inside one process: a dictionary with deadlines, bounded in size."""
+"""The Store inside one process: dictionaries with deadlines, bounded in number and size.
+
+Values and counts have one each, so that nobody makes us forget a count by having us keep values.
+"""
 
 import logging
 import threading
@@ -14,6 +17,41 @@ MAXIMUM_SIZE = 64 * 1024 * 1024
 _log = logging.getLogger(__name__)
 
 
+class _Shelf:
+    """What is kept until its deadline; the oldest go first when there is too much."""
+
+    def __init__(self, clock: Clock, maximum_keys: int, maximum_size: int) -> None:
+        self._clock = clock
+        self._maximum_keys = maximum_keys
+        self._maximum_size = maximum_size
+        self._size = 0
+        self._kept: OrderedDict[str, tuple[Instant, bytes]] = OrderedDict()
+
+    def find(self, key: str) -> tuple[Instant, bytes] | None:
+        """The deadline and the value, while it is good."""
+        found = self._kept.get(key)
+        if found is not None and found[0] <= self._clock.now():
+            self.drop(key)
+            return None
+        return found
+
+    def put(self, key: str, deadline: Instant, value: bytes) -> None:
+        self.drop(key)
+        self._kept[key] = (deadline, value)
+        self._size += len(value)
+        while len(self._kept) > self._maximum_keys or self._size > self._maximum_size:
+            self.drop(next(iter(self._kept)))
+
+    def drop(self, key: str) -> None:
+        found = self._kept.pop(key, None)
+        if found is not None:
+            self._size -= len(found[1])
+
+    def clear(self) -> None:
+        self._kept.clear()
+        self._size = 0
+
+
 class EmbeddedStore:
     """Keeps values in this process; the oldest go first when there are too many."""
 
@@ -25,26 +63,24 @@ class EmbeddedStore:
         maximum_size: int = MAXIMUM_SIZE,
     ) -> None:
         self._clock = clock
-        self._maximum_keys = maximum_keys
-        self._maximum_size = maximum_size
-        self._size = 0
+        self._values = _Shelf(clock, maximum_keys, maximum_size)
+        self._counts = _Shelf(clock, maximum_keys, maximum_size)
         self._lock = threading.Lock()
         self.hits = self.misses = 0
-        self._values: OrderedDict[str, tuple[Instant, bytes]] = OrderedDict()
         self._listeners: defaultdict[str, list[Callable[[bytes], None]]] = defaultdict(list)
 
     def get(self, key: str) -> bytes | None:
         with self._lock:
-            found = self._live(key)
+            found = self._values.find(key)
         if found is None:
             self.misses += 1
-        else:
-            self.hits += 1
-        return found
+            return None
+        self.hits += 1
+        return found[1]
 
     def set(self, key: str, value: bytes, lasting: Duration) -> None:
         with self._lock:
-            self._put(key, self._clock.now() + lasting, value)
+            self._values.put(key, self._clock.now() + lasting, value)
 
     def get_many(self, keys: Collection[str]) -> dict[str, bytes]:
         return {key: value for key in keys if (value := self.get(key)) is not None}
@@ -55,17 +91,13 @@ class EmbeddedStore:
 
     def delete(self, key: str) -> None:
         with self._lock:
-            self._drop(key)
+            self._values.drop(key)
 
     def increment(self, key: str, lasting: Duration) -> int:
         with self._lock:
-            value = self._live(key)
-            if value is None:
-                self._put(key, self._clock.now() + lasting, b"1")
-                return 1
+            deadline, value = self._counts.find(key) or (self._clock.now() + lasting, b"0")
             count = int(value) + 1
-            deadline, _ = self._values[key]
-            self._put(key, deadline, str(count).encode())
+            self._counts.put(key, deadline, str(count).encode())
             return count
 
     def publish(self, channel: str, message: bytes) -> None:
@@ -94,7 +126,7 @@ class EmbeddedStore:
     def flush(self) -> None:
         with self._lock:
             self._values.clear()
-            self._size = 0
+            self._counts.clear()
 
     def figures(self) -> Mapping[tuple[str, ...], float]:
         return {("hit",): self.hits, ("miss",): self.misses}
@@ -104,24 +136,3 @@ class EmbeddedStore:
 
     def close(self) -> None:
         pass
-
-    def _live(self, key: str) -> bytes | None:
-        found = self._values.get(key)
-        if found is None:
-            return None
-        if found[0] <= self._clock.now():
-            self._drop(key)
-            return None
-        return found[1]
-
-    def _put(self, key: str, deadline: Instant, value: bytes) -> None:
-        self._drop(key)
-        self._values[key] = (deadline, value)
-        self._size += len(value)
-        while len(self._values) > self._maximum_keys or self._size > self._maximum_size:
-            self._drop(next(iter(self._values)))
-
-    def _drop(self, key: str) -> None:
-        found = self._values.pop(key, None)
-        if found is not None:
-            self._size -= len(found[1])

@@ -29,6 +29,8 @@ from idp.storage.database import Database
 from idp.web import request_id
 
 STATEMENT_MAXIMUM = 2_000
+# For a collector that is away; a node that stops waits so long for it.
+PATIENCE_SECONDS = 2
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -41,7 +43,7 @@ class Traces:
             # What is below a request is traced as it is; the worker's own looks are not (`_part`).
             sampler=ParentBased(TraceIdRatioBased(settings.sample)),
         )
-        sent = exporter or OTLPSpanExporter(endpoint=settings.endpoint)
+        sent = exporter or OTLPSpanExporter(endpoint=settings.endpoint, timeout=PATIENCE_SECONDS)
         self._provider.add_span_processor(BatchSpanProcessor(sent))
         self._tracer = self._provider.get_tracer("idp")
 

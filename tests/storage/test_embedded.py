@@ -37,3 +37,11 @@ def test_its_values_together_are_never_larger_than_its_maximum(clock: ManualCloc
     assert store.get("d") is None
     store.set("f", b"ten bytes!", SECOND)
     assert store.get("f") == b"ten bytes!"
+
+
+def test_no_value_pushes_out_a_count(clock: ManualClock) -> None:
+    store = EmbeddedStore(clock, maximum_keys=3)
+    store.increment("count", SECOND)
+    for key in ("a", "b", "c", "d"):
+        store.set(key, b"value", SECOND)
+    assert store.increment("count", SECOND) == 2

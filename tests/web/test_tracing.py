@@ -24,7 +24,7 @@ from tests.web.html import Page
 @pytest.fixture
 def exporter(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     made = InMemorySpanExporter()
-    monkeypatch.setattr(tracing, "OTLPSpanExporter", lambda endpoint: made)
+    monkeypatch.setattr(tracing, "OTLPSpanExporter", lambda **_: made)
     return made
 
 
