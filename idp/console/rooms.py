@@ -183,7 +183,7 @@ def _once(
 
 def _require_proof(unit: UnitOfWork, visitor: Visitor) -> None:
     wanted = elevation.demand(unit, visitor.user.id, "administer")
-    if not assurance.meets(assurance.proofs(visitor.session.authentications), wanted):
+    if not elevation.is_met(visitor.session, wanted):
         raise Refused("proof_required", "Please confirm first that it’s you.", 403)
 
 

@@ -15,9 +15,10 @@ from sqlalchemy import Select, select, tuple_, update
 from idp.clock import Duration, Instant
 from idp.events.catalogue import RuleChanged, RulesApplied, UserChanged
 from idp.policy import deadlines
-from idp.policy.selection import Book, Subject
+from idp.policy.selection import Book
 from idp.sessions import locks
 from idp.sessions.model import Review, Session
+from idp.sessions.subject import subject
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import rules
 from idp.users.model import User
@@ -77,14 +78,7 @@ def nearer(
 ) -> tuple[Duration | None, tuple[Instant, str | None] | None]:
     """By the rules in `book`, of a running session: a shorter idle timeout, and a nearer end with its
     reason; None for what stays."""
-    subject = Subject(
-        roles=tuple(row.roles),
-        device_type=row.device_type,
-        address=row.address,
-        asn=row.asn,
-        country=row.country,
-    )
-    found = deadlines.of(book, subject, begun=row.created_at, now=now)
+    found = deadlines.of(book, subject(row, row.roles), begun=row.created_at, now=now)
     idle = found.idle if found.idle < row.idle_timeout else None
     end = (found.expires_at, found.reason) if found.expires_at < row.expires_at else None
     return idle, end

@@ -6,14 +6,17 @@ they came from.
 """
 
 from collections.abc import Collection
+from typing import NamedTuple
 
 from sqlalchemy import and_, bindparam, null, or_, select
 
+from idp.clock import Instant
 from idp.policy import limits
 from idp.policy.assurance import LADDER
 from idp.policy.limits import Running
 from idp.policy.selection import Book, Subject
 from idp.sessions.model import Session
+from idp.sessions.subject import subject
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.credentials import TrustedDevice
@@ -48,22 +51,34 @@ _RUNNING = HotStatement(
 )
 
 
+class _Row(NamedTuple):
+    """A row of it, by name."""
+
+    id: str
+    device_type: str
+    address: str | None
+    asn: int | None
+    country: str | None
+    last_active_at: Instant
+    created_at: Instant
+    is_kept: int
+    acr: str
+
+
 def running(unit: UnitOfWork, user_id: str) -> list[Running]:
     """Somebody's living sessions as limits see them."""
     rows = unit.run(_RUNNING, {"person": user_id, "now": unit.now})
     return [
         Running(
-            id=session_id,
-            subject=Subject(device_type=kind, address=address, asn=asn, country=country),
-            last_active_at=last_active_at,
-            created_at=created_at,
-            is_kept=bool(is_kept),
-            is_proved=acr != LADDER[0],
+            id=row.id,
+            subject=subject(row, ()),
+            last_active_at=row.last_active_at,
+            created_at=row.created_at,
+            is_kept=bool(row.is_kept),
+            is_proved=row.acr != LADDER[0],
         )
-        for (
-            session_id, kind, address, asn, country, last_active_at, created_at, is_kept, acr,
-        ) in rows
-    ]  # fmt: skip
+        for row in map(_Row._make, rows)
+    ]
 
 
 def decide(

@@ -20,6 +20,7 @@ from idp.policy.limits import Running
 from idp.policy.selection import Book, Rule, Subject
 from idp.sessions.model import Session
 from idp.sessions.review import nearer
+from idp.sessions.subject import subject
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import rules
 from idp.users.model import User
@@ -112,14 +113,7 @@ def effects_on(
     row: Any, before: Book, after: Book, proposed: Proposed, now: Instant
 ) -> tuple[Effect, ...]:
     """What would be otherwise for one session."""
-    of_session = Subject(
-        roles=tuple(row.roles),
-        client_id=proposed.applies_to.get("client"),
-        device_type=row.device_type,
-        address=row.address,
-        asn=row.asn,
-        country=row.country,
-    )
+    of_session = subject(row, row.roles, proposed.applies_to.get("client"))
     found: list[Effect] = []
     if proposed.kind in ("timeouts", "hours"):
         found += _by_time(row, after, now)
@@ -153,13 +147,13 @@ def _by_time(row: Any, after: Book, now: Instant) -> Iterable[Effect]:
 def _meets(
     proofs: Sequence[assurance.Proof],
     book: Book,
-    subject: Subject,
+    whose: Subject,
     scopes: Iterable[str],
     now: Instant,
 ) -> bool:
     """Whether proofs are enough for an app of the rule's, that asks for the scopes it names."""
-    due = reauthentication.demand(book, subject, now) or Demand(assurance.LADDER[0])
-    least = assurance.least(book, subject, scopes=scopes)
+    due = reauthentication.demand(book, whose, now) or Demand(assurance.LADDER[0])
+    least = assurance.least(book, whose, scopes=scopes)
     return assurance.meets(proofs, Demand(assurance.highest([due.acr, least]), due.since))
 
 
@@ -173,12 +167,7 @@ def _over_limit(rows: Sequence[Any], before: Book, after: Book) -> set[str]:
         running = [
             Running(
                 one.id,
-                Subject(
-                    device_type=one.device_type,
-                    address=one.address,
-                    asn=one.asn,
-                    country=one.country,
-                ),
+                subject(one, one.roles),
                 one.last_active_at,
                 one.created_at,
             )

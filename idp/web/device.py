@@ -14,7 +14,6 @@ from starlette.routing import Route
 
 from idp.errors import Refused
 from idp.oauth import devices
-from idp.policy import assurance
 from idp.policy.assurance import Demand
 from idp.policy.limits import Full
 from idp.sessions import handoff, pairing, user_code
@@ -67,14 +66,13 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         met = {wish: _at_limit(unit, asked, visitor, wish) for wish in _wishes(asked)}
     wishes = [wish for wish, full in met.items() if full is None]
     limit = next((full.limit for full in met.values() if full is not None), None)
-    proofs = assurance.proofs(visitor.session.authentications)
     return context.renderer.page(
         "device_answer.html",
         language=request.language,
         visitor=visitor,
         asking=asking,
         sources=context.provider.atlas.attributions(),
-        is_proved=assurance.meets(proofs, wanted),
+        is_proved=elevation.is_met(visitor.session, wanted),
         wishes=wishes,
         limit=limit,
     )
@@ -90,7 +88,7 @@ def answer(context: WebContext, request: PageRequest, visitor: Visitor) -> Respo
         asked = _own(unit, request, visitor)
         if action.startswith("allow"):
             wanted = elevation.for_pairing(unit, asked, visitor.session, visitor.user)
-            if not assurance.meets(assurance.proofs(visitor.session.authentications), wanted):
+            if not elevation.is_met(visitor.session, wanted):
                 return RedirectResponse(f"{elevation.STEP_UP}?pairing={asked.id}", 303)
             wish = _wish(asked, request)
             # At a limit the page says so, and the code waits for its person to sign out elsewhere.

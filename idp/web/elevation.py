@@ -78,9 +78,14 @@ def for_pairing(unit: UnitOfWork, asked: Pairing, session: Session, user: User) 
     return replace(own, acr=acr)
 
 
+def is_met(session: Session, wanted: Demand) -> bool:
+    """Whether what was proved in a session is enough: every page asks it here."""
+    return assurance.meets(assurance.proofs(session.authentications), wanted)
+
+
 def is_proved(session: Session) -> bool:
     """Whether anybody proved who they are in this session, at any time."""
-    return assurance.meets(assurance.proofs(session.authentications), Demand(assurance.PROVED))
+    return is_met(session, Demand(assurance.PROVED))
 
 
 def ask(
@@ -89,7 +94,7 @@ def ask(
     """The way to the step-up page, or None when the session's proofs are good enough."""
     with context.work.read() as unit:
         wanted = demand(unit, session.user_id, operation)
-    if assurance.meets(assurance.proofs(session.authentications), wanted):
+    if is_met(session, wanted):
         return None
     return lead(context, request, session, operation)
 

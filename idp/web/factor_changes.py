@@ -16,7 +16,6 @@ from starlette.routing import Route
 from idp.clock import Instant
 from idp.errors import Refused
 from idp.events.actor import Actor
-from idp.policy import assurance
 from idp.sessions import lifecycle, queries
 from idp.sessions.model import Session
 from idp.storage.columns import LOCKED
@@ -96,7 +95,7 @@ def changing(unit: UnitOfWork, visitor: Visitor, operation: elevation.Operation)
             "session_ended", "Your session has ended meanwhile, so nothing was changed.", 403
         )
     wanted = elevation.demand(unit, user.id, operation)
-    if not assurance.meets(assurance.proofs(session.authentications), wanted):
+    if not elevation.is_met(session, wanted):
         raise Refused(
             "proof_lost",
             "What you proved no longer counts, so nothing was changed. Please try again.",

@@ -55,11 +55,10 @@ def of(
         return Hold(challenged.change, challenged.demand)
     due = reauthentication.demand(book, subject(session, user.roles), unit.now)
     # Of any level: whoever has to enrol a second factor first does that here.
-    if due is None or assurance.meets(
-        assurance.proofs(session.authentications), Demand(assurance.PROVED, due.since)
-    ):
+    wanted = Demand(assurance.PROVED, due.since) if due is not None else None
+    if wanted is None or elevation.is_met(session, wanted):
         return None
-    return Hold("due", Demand(assurance.PROVED, due.since))
+    return Hold("due", wanted)
 
 
 def is_over(session: Session, hold: Hold) -> bool:
