@@ -44,6 +44,9 @@ class LinesResponse(Response):
         del self.headers["content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "HEAD":
+            await Response(headers=dict(self.headers))(scope, receive, send)
+            return
         if not _free.acquire(blocking=False):
             sentence = "Too many exports are under way. Please try again in a moment."
             busy = Refused("too_many_exports", sentence, 503, retry_after=30)

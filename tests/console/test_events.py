@@ -70,6 +70,7 @@ def test_what_was_found_is_saved_as_json_lines(idp: Idp, enter: Enter) -> None:
     assert answer.headers["content-disposition"] == 'attachment; filename="events.jsonl"'
     found = [json.loads(line) for line in answer.text.splitlines()]
     assert [one["type"] for one in found] == ["user.created"] * 2
+    assert browser.head("/admin/events", params={"format": "jsonl"}).content == b""
 
 
 @pytest.mark.parametrize("text", ["colour:red", "type:nothing", "at>yesterday", "user"])
