@@ -804,3 +804,55 @@ def test_leave_to_register_is_shown_once_and_taken_back(ready: Terminal) -> None
     assert ready("registration", "revoke", made["id"], "--json").json["is_good"] is False
     assert ready("registration", "revoke", "ini_none").code == 1
     assert ready("registration", "allow", "Everybody").code == 1
+
+
+# --- where events go ------------------------------------------------------------------------------
+
+
+def test_events_are_exported_as_lines_and_gone_on_with(ready: Terminal, idp: Idp) -> None:
+    for name in ("anna", "bob", "carl"):
+        idp.person(name)
+    ran = ready("events", "export", "type:user.created")
+    assert ran.code == 0, ran.err
+    found = [json.loads(line) for line in ran.out.splitlines()]
+    assert [one["type"] for one in found] == ["user.created"] * 3
+    rest = ready("events", "export", "type:user.*", "--after", str(found[1]["number"])).out
+    assert [json.loads(line)["id"] for line in rest.splitlines()] == [found[2]["id"]]
+    assert ready("events", "export", "colour:red").code == 1
+    assert ready("events", "export", "user:nobody").code == 1
+
+
+def test_webhooks_are_made_changed_and_removed(ready: Terminal, idp: Idp) -> None:
+    url = "https://siem.example.com/in"
+    made = ready("webhook", "create", url, "--type", "session.*", "--json").json
+    assert made["secret"].startswith("whsec_")
+    listed = ready("webhook", "list", "--json")
+    assert made["secret"] not in listed.out
+    assert [one["types"] for one in listed.json] == [["session.*"]]
+    hook = made["id"]
+    changed = ready("webhook", "change", hook, "--type", "login.failed", "--json").json
+    assert (changed["url"], changed["types"]) == (url, ["login.failed"])
+    assert ready("webhook", "secret", hook, "--json").json["previous_secret_until"] is not None
+    assert ready("webhook", "test", hook).code == 0
+    assert [one["state"] for one in ready("webhook", "sent", hook, "--json").json] == ["owed"]
+    assert ready("webhook", "disable", hook, "--json").json["disabled_reason"] == "admin"
+    assert ready("webhook", "test", hook).code == 1
+    assert ready("webhook", "enable", hook, "--json").json["disabled_at"] is None
+    assert ready("webhook", "replay", hook, "--after", "0").code == 0
+    assert ready("webhook", "remove", hook, "--yes").code == 0
+    assert ready("webhook", "sent", hook).code == 1
+    assert ready("webhook", "create", "https://10.0.0.1/").code == 1
+    kinds = ("webhook.created", "webhook.changed", "webhook.removed", "webhook.tested")
+    assert all(row["actor_id"] == "cli" for row in idp.events(*kinds))
+    assert len(idp.events(*kinds)) == 6
+
+
+def test_a_role_that_is_used_stays_and_another_goes(ready: Terminal, idp: Idp) -> None:
+    assert ready("role", "define", "editor", "docs:write").code == 0
+    idp.person("anna", roles=["editor"])
+    refused = ready("role", "remove", "editor", "--yes")
+    assert refused.code == 1
+    assert "1 person has it" in refused.err
+    assert ready("user", "roles", "anna", "--none").code == 0
+    assert ready("role", "remove", "editor", "--yes").code == 0
+    assert ready("role", "remove", "editor", "--yes").code == 1
