@@ -23,7 +23,7 @@ from tests.harness import crowd
 from tests.harness.deployment import SCOPE, Deployment, Grant, deployed
 from tests.harness.load_clients import AppAt, json_of
 from tests.harness.provider import Templates
-from tests.harness.server_process import Spawning
+from tests.harness.server_process import Spawning, unwind_when_told_to_end
 
 PEOPLE = 10
 GRANTS = 60
@@ -144,6 +144,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="both")
     chosen = parser.parse_args()
+    unwind_when_told_to_end()
     kinds = ("sqlite", "postgresql") if chosen.database == "both" else (chosen.database,)
     for kind in kinds:
         table: dict[str, list[Cell]] = {}

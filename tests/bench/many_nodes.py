@@ -22,7 +22,7 @@ from tests.harness import redis_server
 from tests.harness.deployment import SCOPE, Deployment, deployed, prepare
 from tests.harness.load_clients import AppAt
 from tests.harness.postgres_outage import own_postgres
-from tests.harness.server_process import Spawning
+from tests.harness.server_process import Spawning, unwind_when_told_to_end
 
 CONNECTIONS = 16
 FAMILIES = 40
@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--count", type=int, default=2_000, help="operations in a round")
     chosen = parser.parse_args()
+    unwind_when_told_to_end()
     seen: dict[tuple[str, int], list[tuple[float, float, float]]] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-nodes-")))

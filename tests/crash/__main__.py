@@ -18,7 +18,7 @@ from tests.harness.deployment import prepare
 from tests.harness.history import shown
 from tests.harness.postgres_outage import own_postgres
 from tests.harness.provider import Templates
-from tests.harness.server_process import Forking, Launch, Spawning
+from tests.harness.server_process import Forking, Launch, Spawning, unwind_when_told_to_end
 
 
 def main() -> None:
@@ -36,6 +36,7 @@ def main() -> None:
     )
     parser.add_argument("--fork", action="store_true", help="fork servers: starts take less time")
     chosen = parser.parse_args()
+    unwind_when_told_to_end()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="idp-crash-")))
         templates = Templates(folder)

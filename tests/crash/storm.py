@@ -77,5 +77,5 @@ def _victims(
     if postgres is not None:
         able["database"] = DatabaseVictim(postgres, servers)
     if redis is not None:
-        able["redis"] = RedisVictim(redis, drawn)
+        able["redis"] = RedisVictim(redis)
     return [able[kind] for kind in kinds]

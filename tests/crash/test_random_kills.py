@@ -65,7 +65,7 @@ def test_nobody_notices_that_redis_is_killed_or_emptied_under_two_nodes(
     tmp_path: Path, templates: Templates, forking: Forking, say: Say
 ) -> None:
     with templates.postgres() as url, redis_server.running() as redis:
-        kills = KILLS_POSTGRES
+        kills = KILLS_POSTGRES // 2
         report = storm(url, tmp_path, forking, nodes=2, kills=kills, victims=["redis"], redis=redis)
     for line in report.lines():
         say(line)

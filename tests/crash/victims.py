@@ -17,7 +17,6 @@ Kind = Literal["server", "database", "redis"]
 # How often a server is killed again before it is ready, and all of several are killed at once.
 KILLED_WHILE_STARTING = 0.1
 ALL_AT_ONCE = 0.1
-FLUSHED = 0.5
 # Seconds a Redis is away.
 REDIS_AWAY = 0.5
 
@@ -83,14 +82,15 @@ class DatabaseVictim:
 
 @dataclass
 class RedisVictim:
-    """Redis beside the nodes, killed or emptied: nobody may notice but by his watch."""
+    """Redis beside the nodes, emptied and killed in turn: nobody may notice but by his watch."""
 
     redis: RedisServer
-    drawn: random.Random
+    _strikes: int = 0
 
     def kill(self, up: threading.Event) -> str:
         del up
-        if self.drawn.random() < FLUSHED:
+        self._strikes += 1
+        if self._strikes % 2:
             self.redis.flush()
             return "Redis emptied"
         self.redis.kill()

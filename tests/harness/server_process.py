@@ -304,6 +304,11 @@ def asked(port: int, path: str) -> int:
         connection.close()
 
 
+def unwind_when_told_to_end() -> None:
+    """For commands: SIGTERM ends what they started as well, as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+
 def until(condition: Callable[[], object], what: str, *, within: float = 20.0) -> None:
     """Waits until something holds; fails, saying what, when it does not in time."""
     deadline = time.monotonic() + within

@@ -27,7 +27,7 @@ from tests.harness.deployment import authorize_path
 from tests.harness.history import shown
 from tests.harness.load_clients import AppAt, Browser, Wire, code_of, json_of
 from tests.harness.provider import CALLBACK, PASSWORD, Registered
-from tests.harness.server_process import CHECKOUT, Server, Spawning, until
+from tests.harness.server_process import CHECKOUT, Server, Spawning, until, unwind_when_told_to_end
 
 SIGNED_IN_BEFORE = 5
 
@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--older", help="a revision of git")
     parser.add_argument("--requests", type=int, default=1_000, help="while both versions serve")
     chosen = parser.parse_args()
+    unwind_when_told_to_end()
     revision = chosen.older or _before_newest_migration()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="idp-versions-")))

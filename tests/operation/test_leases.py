@@ -66,9 +66,8 @@ def frequent(folder: Path) -> dict[str, list[Run]]:
 
 
 @pytest.mark.postgres
-@pytest.mark.parametrize("end", ["kill", "stop"])
 def test_each_job_runs_on_one_node_and_is_taken_over_when_that_is_gone(
-    nodes: list[Server], tmp_path: Path, end: str, say: Say
+    nodes: list[Server], tmp_path: Path, say: Say
 ) -> None:
     until(
         lambda: all(len(of_job) >= 3 for of_job in frequent(tmp_path).values()),
@@ -79,7 +78,7 @@ def test_each_job_runs_on_one_node_and_is_taken_over_when_that_is_gone(
     gone, stays = sorted(nodes, key=lambda node: node.pid != holder)
     held = [job for job, of_job in frequent(tmp_path).items() if of_job[-1].pid == holder]
     survivor = stays.pid
-    gone.kill() if end == "kill" else gone.stop()
+    gone.kill()
     last = max(run.ended for run in runs(tmp_path) if run.pid == holder)
     until(
         lambda: all(frequent(tmp_path)[job][-1].pid == survivor for job in held),
@@ -99,4 +98,4 @@ def test_each_job_runs_on_one_node_and_is_taken_over_when_that_is_gone(
             # A node that is not gone runs a job only while more than half of its lease is left.
             if one.pid != next_.pid and one.ended < last - 1:
                 assert next_.begun - one.begun > LEASE / 4, f"{job} ran on both nodes"
-    say(f"{end} of the holder of {len(held)} jobs: taken over after {taken - last:.1f} s")
+    say(f"kill of the holder of {len(held)} jobs: taken over after {taken - last:.1f} s")

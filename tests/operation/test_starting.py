@@ -1,8 +1,6 @@
 """Nodes that start together on one new database."""
 
 import threading
-from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -14,12 +12,9 @@ from tests.harness import postgres
 from tests.harness.provider import settings_for
 
 
-@pytest.mark.parametrize("kind", ["sqlite", pytest.param("pg", marks=pytest.mark.postgres)])
-def test_nodes_that_start_together_have_one_set_of_keys(kind: str, tmp_path: Path) -> None:
-    with ExitStack() as stack:
-        url = f"sqlite:///{tmp_path / 'new.db'}"
-        if kind == "pg":
-            url = stack.enter_context(postgres.new_database())
+@pytest.mark.postgres
+def test_nodes_that_start_together_have_one_set_of_keys() -> None:
+    with postgres.new_database() as url:
         nodes = [application.assemble(settings_for(url)) for _ in range(3)]
         migrations.upgrade(nodes[0].database)
         together = threading.Barrier(len(nodes))

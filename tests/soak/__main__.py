@@ -16,7 +16,7 @@ from tests.crash.under_load import under_load
 from tests.harness import redis_server
 from tests.harness.history import shown
 from tests.harness.provider import Templates
-from tests.harness.server_process import Spawning
+from tests.harness.server_process import Spawning, unwind_when_told_to_end
 from tests.soak.gauges import Samples
 
 SAMPLES = 200
@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=6)
     parser.add_argument("--nodes", type=int, default=2)
     chosen = parser.parse_args()
+    unwind_when_told_to_end()
     samples, calm = Samples(), threading.Event()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="idp-soak-")))
