@@ -49,8 +49,9 @@ _HEADERS = (
     (b"x-accel-buffering", b"no"),
 )
 _ABOUT_SESSIONS = frozenset({"session.created", "session.ended"})
-# By which somebody may lose what they hold: what happened to them, and what became of a role.
-_OF_ROLES = "rule.changed"
+# By which somebody may lose what they hold, besides what happened to them: what became of a role, and
+# that everybody is signed out, which is so before any of their sessions is marked.
+_OF_MANY = frozenset({"rule.changed", "bulk_sign_out.asked"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class Watcher:
 
     def is_touched_by(self, news: Sequence[Happened]) -> bool:
         """Whether they may have lost something by what happened."""
-        return any(one.user_id == self.user_id or one.type == _OF_ROLES for one in news)
+        return any(one.user_id == self.user_id or one.type in _OF_MANY for one in news)
 
 
 class Feed:

@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from idp.admin import bulk
+from idp.admin.session_filter import SessionFilter
 from idp.console import feed
 from idp.errors import Unavailable
 from idp.events.actor import Actor
@@ -179,7 +181,14 @@ def empty_the_role(idp: Idp, person: User, started: Started) -> None:
 
 
 @pytest.mark.attack("AD-01")
-@pytest.mark.parametrize("loses", [end, disable, take_the_role, empty_the_role])
+def sign_everybody_out(idp: Idp, person: User, started: Started) -> None:
+    """Before any session is marked, and told of."""
+    del person, started
+    with idp.work.begin() as unit:
+        bulk.begin(unit, SessionFilter(), reason="incident", actor=ADMIN, rights=management.ALL)
+
+
+@pytest.mark.parametrize("loses", [end, disable, take_the_role, empty_the_role, sign_everybody_out])
 def test_it_ends_with_the_session_and_the_right_and_tells_nothing_more(
     idp: Idp, loses: Callable[[Idp, User, Started], None]
 ) -> None:
