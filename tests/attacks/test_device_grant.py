@@ -10,6 +10,7 @@ from idp.oauth import clients, consent, devices
 from idp.oauth.model import Client
 from idp.policy.assurance import PAIRING, Authentication
 from idp.sessions import lifecycle, pairing
+from idp.sessions.model import Pairing
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import queries, rules
 from idp.users.model import User
@@ -120,6 +121,18 @@ def test_what_is_taken_away_after_the_yes_is_not_given_at_the_next_poll(
     assert scene.device.wait()[1]["error"] == "access_denied"
     assert scene.device.wait()[1]["error"] == "access_denied"
     assert [one["reason"] for one in scene.idp.events("pairing.denied")] == [reason]
+    assert scene.idp.count("authorizations") == 0
+
+
+@pytest.mark.attack("XD-04")
+def test_an_app_that_is_disabled_while_its_poll_is_answered_is_given_nothing(scene: Scene) -> None:
+    """Its poll was taken a moment before; the next one is refused at the door."""
+    decide(scene.alice.browser, scene.open(scene.alice), "device-allow")
+    scene.idp.execute("UPDATE clients SET disabled_at = 1")
+    with scene.idp.work.read() as unit:
+        [asked] = unit.orm.query(Pairing).all()
+    devices.issue(scene.idp.work, pairing_id=asked.id)
+    assert [one["reason"] for one in scene.idp.events("pairing.denied")] == ["client_disabled"]
     assert scene.idp.count("authorizations") == 0
 
 
