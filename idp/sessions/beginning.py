@@ -47,8 +47,8 @@ def start(
     """Begins a session for `user`, who `proved` it, where there is room for it.
 
     At a limit room is made as the rule says: those that rested longest end, or those of `giving_way`
-    if they are enough; for whom nothing was proved for, nobody ends who proved something. Else nothing
-    begins or ends, and what comes back says why. `instead_of` is a
+    if they are enough; for a session in which nothing is proved, none ends in which something is. Else
+    nothing begins or ends, and what comes back says why. `instead_of` is a
     session that the caller ends if this one begins: it takes no place any more. On a device that
     others use too (`ownership`) the session is temporary, and the device is not known for it.
     Raises `Refused`: `user_not_active`, or what `admission` says.
