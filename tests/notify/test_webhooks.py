@@ -394,3 +394,15 @@ def test_the_log_names_an_address_without_what_may_be_a_password(idp: Idp, hushe
     assert "hush" not in created["data"] + changed["data"]
     # That it was changed is said all the same.
     assert '"changed":["url"]' in changed["data"]
+
+
+def test_what_a_webhook_was_sent_is_found_by_its_own_index(idp: Idp) -> None:
+    with idp.work.read() as unit:
+        asked: list[str] = []
+        connection = unit.connection.connection.driver_connection
+        assert connection is not None
+        connection.set_trace_callback(asked.append)
+        webhook_outbox.sent(unit, "whk_x")
+        connection.set_trace_callback(None)
+        plan = unit.connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked[-1]}").all()
+    assert "ix_deliveries_webhook" in str(plan)
