@@ -190,6 +190,21 @@ def test_who_was_let_in_lets_nobody_in(idp: Idp, alice: Somebody) -> None:
     assert further.stage == "claimed"
 
 
+@pytest.mark.attack("XD-10")
+def test_what_it_was_let_in_as_is_not_handed_on(idp: Idp, alice: Somebody) -> None:
+    """It proved a password itself, and that is what the next one rests on."""
+    with idp.work.begin() as unit:
+        set_rule(unit, "handoff", {}, {"acr": "aal2"}, ADMIN)
+    asked, made = finished(idp, proved(idp, alice, PASSKEY))
+    assert made.acr == "aal2"
+    proof = Page(asked.browser.get("/step-up?for=change_password&next=/account"))
+    proof.press(asked.browser, "factor-submit", password=PASSWORD)
+    further = asker(idp)
+    let_in(asked.browser, further)
+    assert further.press("handoff-finish").status_code == 303
+    assert made_by(idp, further).acr == "aal1"
+
+
 @pytest.mark.attack("XD-08")
 def test_a_yes_needs_a_proof_of_late_and_a_no_needs_none(idp: Idp, alice: Somebody) -> None:
     idp.clock.advance(6 * MINUTE)

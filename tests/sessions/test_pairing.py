@@ -148,6 +148,11 @@ def test_only_a_code_that_waits_is_replaced(idp: Idp) -> None:
             assert handoff.renew(unit, asked) is (state == "pending")
             unit.orm.refresh(asked)
             assert (asked.code_hash != before) is (state == "pending")
+    with idp.work.begin() as unit:
+        asked = made(unit, own, kind="move", state="pending")
+    idp.clock.advance(handoff.WAITING)
+    with idp.work.begin() as unit:
+        assert not handoff.renew(unit, unit.orm.get_one(Pairing, asked.id))
 
 
 @pytest.mark.attack("XD-05")
