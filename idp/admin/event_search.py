@@ -179,14 +179,15 @@ def _by_looking(meant: EventFilter) -> list[ColumnElement[bool]]:
 
 
 def place_of(unit: UnitOfWork, number: int) -> int:
-    """The place of the chain of the newest sealed row up to a number; 0 when there is none."""
-    found = unit.connection.scalar(
-        select(EventRow.position)
-        .where(EventRow.id <= number, EventRow.position.is_not(None))
-        .order_by(EventRow.id.desc())
-        .limit(1)
-    )
-    return found or 0
+    """The place of the chain behind which every row above a number stands; some below may, too.
+
+    A transaction that commits late has a place behind those of higher numbers: what is sent again
+    begins before the first of all that were asked for.
+    """
+    first = unit.connection.scalar(select(func.min(EventRow.position)).where(EventRow.id > number))
+    if first is not None:
+        return int(first) - 1
+    return unit.connection.scalar(select(func.max(EventRow.position))) or 0
 
 
 def number_at(unit: UnitOfWork, at: Instant) -> int:

@@ -182,6 +182,11 @@ def test_whoever_exports_in_parts_is_given_what_committed_late(templates: Templa
         after = exported(caller, type=FAILED, after=before[-1]["position"])
         assert [one["reason"] for one in after] == ["late"]
         assert after[0]["number"] < before[0]["number"]
+        # Whoever wants again what is behind the late one is sent the one that came before it.
+        with idp.work.read() as unit:
+            behind = event_search.place_of(unit, after[0]["number"])
+            newest = event_search.place_of(unit, before[0]["number"] + 100)
+        assert behind < before[0]["position"] < after[0]["position"] <= newest
         idp.close()
 
 
