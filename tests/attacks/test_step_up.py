@@ -138,7 +138,7 @@ def test_a_trusted_device_excuses_from_being_asked_and_proves_nothing(
     with idp.work.begin() as unit:
         user = unit.orm.get_one(User, alice.user.id)
         trusted_devices.trust(unit, user, device_hash="t" * 43, name="Laptop", actor=ADMIN)
-    visit = Visit(ip="192.0.2.1", agent="x", device_hash="d" * 43, trust_hash="t" * 43)
+    visit = Visit(ip="192.0.2.1", agent="x", trust_hash="t" * 43)
     outcome = sign_in.with_password(
         idp.work, idp.hasher, name="alice", password=PASSWORD, entry=Entry(visit, None)
     )

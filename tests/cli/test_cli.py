@@ -685,8 +685,8 @@ def test_the_doctor_finds_a_good_deployment_good(
     assert ran.code == 0
     assert findings(ran) == dict.fromkeys(
         (
-            "settings", "secret key", "issuer", "places", "database", "schema", "signing keys",
-            "clock", "audit log",
+            "settings", "secret key", "issuer", "places", "rules and places", "database", "schema",
+            "signing keys", "clock", "audit log",
         ),
         "ok",
     ) | {"mail": "warning"}  # fmt: skip
