@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import inspect
+from sqlalchemy import insert, inspect
 
 from idp import ids
 from idp.clock import DAY, HOUR, SECOND, Clock, Duration, Instant
 from idp.events import log
 from idp.events.catalogue import SessionEnded
 from idp.oauth.model import Authorization, Client
-from idp.sessions.model import Session
+from idp.sessions.model import Session, SessionEpoch
 from idp.settings import Settings
 from idp.storage.columns import Base
 from idp.storage.database import Database
@@ -48,6 +48,10 @@ def make_work(url: str, clock: Clock, **settings: Any) -> Work:
     with database.write() as connection:
         if not inspect(connection).has_table("deliveries"):
             Base.metadata.create_all(connection)
+            # As the migrations do: sessions are begun in it.
+            connection.execute(
+                insert(SessionEpoch).values(id=1, number=0, began_at=0, actor="system")
+            )
     return Work(
         settings=made, database=database, vault=Vault(SECRET), clock=clock, write_event=log.write
     )
