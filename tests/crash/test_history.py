@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from tests.crash.ledger import limits_held
 from tests.harness.history import History, Op, contradictions
 
 GRACE = 10.0
@@ -130,3 +131,18 @@ def test_a_code_that_is_redeemed_twice_is_seen() -> None:
     for at in (1, 3):
         _op(history, "redeem", at, at + 1, facts={"code": "a"})
     assert _wrong(history) == ["I3"]
+
+
+def test_a_limit_is_judged_in_the_order_of_the_log() -> None:
+    """A sign-in that waited for the end of another session, and began before it."""
+
+    def event(type_: str, at: int) -> dict[str, object]:
+        return {"user_id": "a", "type": f"session.{type_}", "at": at}
+
+    two = [event("created", 1), event("created", 2)]
+    waited = [event("ended", 5), event("created", 4)]
+    gave_way = [event("created", 6), event("ended", 6)]
+    assert limits_held([*two, *waited, *gave_way], {"a": 2}) == []
+    assert limits_held([*two, *waited[::-1]], {"a": 2}) == ["I7: a had 3 sessions at 4, of 2"]
+    assert limits_held([*two, event("created", 3), event("ended", 4)], {"a": 2}) != []
+    assert limits_held([*two, *waited[::-1]], {"b": 2}) == []
