@@ -1,7 +1,7 @@
 """SIGKILL at random moments under load (FT-01, FT-04, FT-05, FT-07): nothing acknowledged is undone
 or lost.
 
-By default twenty kills of one node on SQLite, and a few of two nodes on PostgreSQL, of their Redis and
+By default twelve kills of one node on SQLite, and a few of two nodes on PostgreSQL, of their Redis and
 of PostgreSQL itself; `CRASH_KILLS=200` for more, or `python -m tests.crash --kills 200`. A kill of the
 process is not a loss of power: what the operating system had taken is written. That SQLite and
 PostgreSQL also ask the disk is a setting, which is looked at here as well.
@@ -24,7 +24,7 @@ from tests.harness.postgres_outage import own_postgres
 from tests.harness.provider import Templates
 from tests.harness.server_process import Forking, Server, Spawning, environment, reserved_port
 
-KILLS = int(os.environ.get("CRASH_KILLS", "20"))
+KILLS = int(os.environ.get("CRASH_KILLS", "12"))
 KILLS_POSTGRES = max(4, KILLS // 5)
 
 
