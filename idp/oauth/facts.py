@@ -388,6 +388,13 @@ FOR_AUTHORIZE = HotStatement(
     .outerjoin(PendingRequest, PendingRequest.id == bindparam("pending_id"))
 )
 
+# A pending request with its client, for our pages.
+OF_PENDING = HotStatement(
+    select(*_PENDING, *_CLIENT, Client.client_uri)
+    .join(Client, Client.id == PendingRequest.client_id)
+    .where(PendingRequest.id == bindparam("pending_id"))
+)
+
 
 def token_facts(row: Row | None) -> TokenFacts:
     """Reads a row of `BY_AUTHORIZATION`, `BY_CODE` or `BY_DEVICE_CODE`."""
@@ -420,3 +427,9 @@ def authorize_facts(row: Row | None) -> AuthorizeFacts:
         consented_scope=row[u],
         pending=PendingFacts(*row[u + 1 :]) if row[u + 1] is not None else None,
     )
+
+
+def pending_facts(row: Row) -> tuple[PendingFacts, ClientFacts, str | None]:
+    """Reads a row of `OF_PENDING`; the third is the address of the app itself."""
+    p = len(_PENDING)
+    return PendingFacts(*row[:p]), ClientFacts(*row[p : p + _C]), row[p + _C]

@@ -14,8 +14,8 @@ from sqlalchemy import bindparam, func, insert, null, select, update
 
 from idp import ids
 from idp.clock import MINUTE, SECOND, Instant
-from idp.oauth.facts import PendingFacts
-from idp.oauth.model import Client, PendingRequest
+from idp.oauth.facts import OF_PENDING, ClientFacts, PendingFacts, pending_facts
+from idp.oauth.model import PendingRequest
 from idp.oauth.provider import Provider
 from idp.storage.database import HotStatement, Write
 from idp.storage.store import Store
@@ -61,58 +61,13 @@ _USE = HotStatement(
 )
 
 
-_FIND = HotStatement(
-    select(
-        PendingRequest.browser_hash,
-        PendingRequest.used_at,
-        PendingRequest.expires_at,
-        PendingRequest.parameters,
-        PendingRequest.created_at,
-        PendingRequest.authenticated_session_id,
-        Client.id,
-        Client.name,
-        Client.application_type,
-        Client.client_uri,
-        Client.scope,
-        Client.minimum_acr,
-        Client.redirect_uris,
-        Client.grant_types,
-    )
-    .join(Client, Client.id == PendingRequest.client_id)
-    .where(PendingRequest.id == bindparam("pending_id"))
-)
-
-
-@dataclass(frozen=True, slots=True)
-class App:
-    """The client of a pending request, as the pages see it."""
-
-    id: str
-    name: str
-    application_type: str
-    client_uri: str | None
-    scope: str
-    minimum_acr: str | None
-    redirect_uris_json: str
-    grant_types_json: str
-
-    @property
-    def redirect_uris(self) -> list[str]:
-        uris: list[str] = orjson.loads(self.redirect_uris_json)
-        return uris
-
-    @property
-    def grant_types(self) -> list[str]:
-        grant_types: list[str] = orjson.loads(self.grant_types_json)
-        return grant_types
-
-
 @dataclass(frozen=True, slots=True)
 class Pending:
     """A pending request as the pages see it."""
 
     id: str
-    client: App
+    client: ClientFacts
+    client_uri: str | None
     parameters: dict[str, str]
     created_at: Instant
     authenticated_session_id: str | None
@@ -157,18 +112,16 @@ def open_parameters(
 
 def find(unit: UnitOfWork, reference: str, browser_hash: str | None) -> Pending | None:
     """The pending request a page was opened for; None when unknown, used, old or another browser's."""
-    rows = unit.run(_FIND, {"pending_id": reference})
+    rows = unit.run(OF_PENDING, {"pending_id": reference})
     if not rows:
         return None
-    bound_to, used_at, expires_at, sealed, created_at, session_id, *client = rows[0]
-    if browser_hash is None or bound_to != browser_hash:
-        return None
-    if used_at is not None or unit.now >= expires_at:
-        return None
-    parameters = _opened(unit.vault, reference, sealed)
+    found, client, client_uri = pending_facts(rows[0])
+    parameters = open_parameters(found, browser_hash=browser_hash, vault=unit.vault, now=unit.now)
     if parameters is None:
         return None
-    return Pending(reference, App(*client), parameters, created_at, session_id)
+    return Pending(
+        found.id, client, client_uri, parameters, found.created_at, found.authenticated_session_id
+    )
 
 
 _NOTE_AUTHENTICATION = HotStatement(

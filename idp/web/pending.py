@@ -50,7 +50,7 @@ def leads_to(pending: Pending) -> tuple[str, ...]:
     uris = [
         pending.parameters.get("redirect_uri") or "",
         *client.redirect_uris,
-        client.client_uri or "",
+        pending.client_uri or "",
     ]
     return tuple(dict.fromkeys(uri for uri in uris if uri))[:MOST_ORIGINS]
 
