@@ -23,7 +23,7 @@ from idp.policy import network
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.users import queries as users
 
-# Rows looked at for one page, or for one step of an export.
+# Rows looked at for one page, or for one step of an export or of looking for a place.
 WALKED = 5_000
 STEP = 1_000
 # How far the order of numbers may be from that of time: clocks of nodes, transactions that last.
@@ -182,9 +182,17 @@ def place_of(unit: UnitOfWork, number: int) -> int:
     """The place of the chain behind which every row above a number stands; some below may, too.
 
     A transaction that commits late has a place behind those of higher numbers: what is sent again
-    begins before the first of all that were asked for.
+    begins before the first of all that were asked for. It is among the next `STEP` rows, however
+    many follow.
     """
-    first = unit.connection.scalar(select(func.min(EventRow.position)).where(EventRow.id > number))
+    following = (
+        select(EventRow.position)
+        .where(EventRow.id > number, EventRow.position.is_not(None))
+        .order_by(EventRow.id)
+        .limit(STEP)
+        .subquery()
+    )
+    first = unit.connection.scalar(select(func.min(following.c.position)))
     if first is not None:
         return int(first) - 1
     return unit.connection.scalar(select(func.max(EventRow.position))) or 0
