@@ -41,7 +41,7 @@ def routes(context: WebContext) -> list[Route]:
         _route(context, "change", clients.change_client, _change),
         _route(context, "disable", clients.disable_client, _because),
         _route(context, "enable", clients.enable_client, _because),
-        rooms.room(context, f"{_ONE}/secret", "clients:write", {"GET": _back, "POST": rotate}),
+        rooms.form(context, f"{_ONE}/secret", "clients:write", rotate, on=_ONE),
     ]
 
 
@@ -120,13 +120,7 @@ def _route(
             return _again(context, request, visitor, refused, name)
         return RedirectResponse(f"{PATH}/{client_id}?done={done.at}", 303)
 
-    handlers = {"GET": _back, "POST": send}
-    return rooms.room(context, f"{_ONE}/{name}", rooms.operation(act).scope, handlers)
-
-
-def _back(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
-    del context, visitor
-    return RedirectResponse(f"{PATH}/{request.params['id']}", 303)
+    return rooms.form(context, f"{_ONE}/{name}", rooms.operation(act).scope, send, on=_ONE)
 
 
 def _again(

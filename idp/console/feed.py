@@ -11,7 +11,6 @@ role, before it tells anything, and every 20 seconds besides.
 """
 
 import asyncio
-import contextlib
 import threading
 import time
 from collections.abc import Sequence
@@ -34,6 +33,7 @@ from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.users.model import User
 from idp.web import csrf, elevation, visitor
 from idp.web.http import WebContext, page_request
+from idp.web.wire import until_gone
 
 PATH = f"{rooms.ADMIN}/stream"
 LOOK_EVERY = 0.5
@@ -173,7 +173,7 @@ class _Stream:
             last = int(sent) if sent.isascii() and sent.isdigit() and len(sent) < 19 else None
             await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
             async with anyio.create_task_group() as group:
-                group.start_soon(_until_gone, receive, group.cancel_scope)
+                group.start_soon(until_gone, receive, group.cancel_scope)
                 await self._write(raw, send, last, let_in)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 group.cancel_scope.cancel()
@@ -228,13 +228,6 @@ class _Stream:
             return None
         held = rooms.rights(present)
         return Watcher(present.user.id, held) if "sessions:read" in held else None
-
-
-async def _until_gone(receive: Receive, scope: anyio.CancelScope) -> None:
-    with contextlib.suppress(RuntimeError):
-        while (await receive())["type"] != "http.disconnect":
-            pass
-    scope.cancel()
 
 
 async def _line(send: Send, body: bytes) -> None:

@@ -57,14 +57,7 @@ def _route(context: WebContext, name: str, form: Form) -> Route:
     def send(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
         return _send(context, request, visitor, name, form)
 
-    # Whoever comes here by a link of the browser's own history is shown the page.
-    handlers = {"GET": _back, "POST": send}
-    return rooms.room(context, f"{PATH}/{name}", rooms.operation(form.act).scope, handlers)
-
-
-def _back(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
-    del context, visitor
-    return RedirectResponse(f"{people.PATH}/{request.params['id']}", 303)
+    return rooms.form(context, f"{PATH}/{name}", rooms.operation(form.act).scope, send, on=PATH)
 
 
 def _send(

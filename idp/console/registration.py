@@ -25,11 +25,10 @@ _DAY = 86_400
 
 def routes(context: WebContext) -> list[Route]:
     """/admin/apps/registration and /admin/apps/registration/{id}/revoke"""
-    revoking = {"GET": _back, "POST": revoke}
     return [
         rooms.room(context, PATH, "clients:read", {"GET": show_all}),
-        rooms.room(context, f"{PATH}/new", "clients:write", {"GET": _back, "POST": allow}),
-        rooms.room(context, f"{PATH}/{{id}}/revoke", "clients:write", revoking),
+        rooms.form(context, f"{PATH}/new", "clients:write", allow, on=PATH),
+        rooms.form(context, f"{PATH}/{{id}}/revoke", "clients:write", revoke, on=PATH),
     ]
 
 
@@ -63,11 +62,6 @@ def revoke(context: WebContext, request: PageRequest, visitor: Visitor) -> Respo
         if refused.code == "initial_access_not_found":
             raise
         return _page(context, request, visitor, refused)
-    return RedirectResponse(PATH, 303)
-
-
-def _back(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
-    del context, request, visitor
     return RedirectResponse(PATH, 303)
 
 

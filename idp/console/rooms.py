@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from idp import ids
@@ -60,6 +60,19 @@ def room(context: WebContext, path: str, scope: Scope, handlers: Mapping[str, Ro
     return visitor_route(
         context, path, {method: _let_in(scope, one) for method, one in handlers.items()}
     )
+
+
+def form(context: WebContext, path: str, scope: Scope, send: Room, *, on: str) -> Route:
+    """The route of a form, for people who hold a right; `on` is the address of its page.
+
+    Whoever comes here by a link of the browser's own history is led to that page.
+    """
+
+    def back(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
+        del context, visitor
+        return RedirectResponse(on.format(**request.params), 303)
+
+    return room(context, path, scope, {"GET": back, "POST": send})
 
 
 def rights(visitor: Visitor) -> frozenset[str]:

@@ -34,7 +34,7 @@ def routes(context: WebContext) -> list[Route]:
         rooms.room(context, PATH, "rules:read", {"GET": show_all}),
         rooms.room(context, f"{PATH}/new", "rules:write", {"GET": ask_new, "POST": create}),
         rooms.room(context, _ONE, "rules:read", {"GET": ask_change}),
-        rooms.room(context, f"{_ONE}/change", "rules:write", {"GET": _back, "POST": change}),
+        rooms.form(context, f"{_ONE}/change", "rules:write", change, on=_ONE),
         rooms.room(context, f"{_ONE}/remove", "rules:write", {"GET": ask_removal, "POST": remove}),
     ]
 
@@ -174,11 +174,6 @@ def _without_reason(
 
 def _reason(request: PageRequest) -> str:
     return request.form.get("reason", "").strip()
-
-
-def _back(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
-    del context, visitor
-    return RedirectResponse(f"{PATH}/{request.params['id']}", 303)
 
 
 def _saved(done: Done) -> Response:

@@ -24,7 +24,7 @@ def routes(context: WebContext) -> list[Route]:
     """/admin/sessions/{id} and …/end"""
     return [
         rooms.room(context, _ONE, "sessions:read", {"GET": show}),
-        rooms.room(context, f"{_ONE}/end", "sessions:revoke", {"GET": _back, "POST": end}),
+        rooms.form(context, f"{_ONE}/end", "sessions:revoke", end, on=_ONE),
     ]
 
 
@@ -47,11 +47,6 @@ def end(context: WebContext, request: PageRequest, visitor: Visitor) -> Response
             raise
         return _page(context, request, visitor, refused)
     return RedirectResponse(f"{PATH}/{session_id}", 303)
-
-
-def _back(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
-    del context, visitor
-    return RedirectResponse(f"{PATH}/{request.params['id']}", 303)
 
 
 def _page(

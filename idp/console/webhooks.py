@@ -26,10 +26,9 @@ _ONE = f"{PATH}/{{id}}"
 
 def routes(context: WebContext) -> list[Route]:
     """/admin/webhooks, /admin/webhooks/{id} and an address for each of its forms"""
-    new = {"GET": _to_list, "POST": create}
     return [
         rooms.room(context, PATH, "events:read", {"GET": show_all}),
-        rooms.room(context, f"{PATH}/new", "events:export", new),
+        rooms.form(context, f"{PATH}/new", "events:export", create, on=PATH),
         rooms.room(context, _ONE, "events:read", {"GET": show}),
         _route(context, "change", webhooks.change_webhook, _change),
         _route(context, "test", webhooks.send_test, _test),
@@ -37,7 +36,7 @@ def routes(context: WebContext) -> list[Route]:
         _route(context, "enable", webhooks.enable_webhook, _because),
         _route(context, "disable", webhooks.disable_webhook, _because),
         _route(context, "remove", webhooks.remove_webhook, _because),
-        rooms.room(context, f"{_ONE}/secret", "events:export", {"GET": _back, "POST": rotate}),
+        rooms.form(context, f"{_ONE}/secret", "events:export", rotate, on=_ONE),
     ]
 
 
@@ -98,17 +97,7 @@ def _route(
         where = PATH if act is webhooks.remove_webhook else f"{PATH}/{webhook_id}?done={name}"
         return RedirectResponse(where, 303)
 
-    return rooms.room(context, f"{_ONE}/{name}", "events:export", {"GET": _back, "POST": send})
-
-
-def _to_list(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
-    del context, request, visitor
-    return RedirectResponse(PATH, 303)
-
-
-def _back(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
-    del context, visitor
-    return RedirectResponse(f"{PATH}/{request.params['id']}", 303)
+    return rooms.form(context, f"{_ONE}/{name}", "events:export", send, on=_ONE)
 
 
 def _list(

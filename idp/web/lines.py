@@ -5,7 +5,6 @@ one process; further ones are told to come again. Where making a batch fails, th
 off, so that nobody takes a part for the whole.
 """
 
-import contextlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from idp.errors import Refused
 from idp.web import problems
+from idp.web.wire import until_gone
 
 MEDIA_TYPE = "application/jsonl"
 AT_ONCE = 4
@@ -54,7 +54,7 @@ class LinesResponse(Response):
             return
         try:
             async with anyio.create_task_group() as group:
-                group.start_soon(_until_gone, receive, group.cancel_scope)
+                group.start_soon(until_gone, receive, group.cancel_scope)
                 await self._write(send)
                 group.cancel_scope.cancel()
         finally:
@@ -66,10 +66,3 @@ class LinesResponse(Response):
             if batch:
                 await send({"type": "http.response.body", "body": batch, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _until_gone(receive: Receive, scope: anyio.CancelScope) -> None:
-    with contextlib.suppress(RuntimeError):
-        while (await receive())["type"] != "http.disconnect":
-            pass
-    scope.cancel()

@@ -31,6 +31,7 @@ from idp.web import csrf, live, session_over
 from idp.web.http import MOST_WAITING, PageRequest, WebContext, page_request
 from idp.web.language import choose
 from idp.web.live import Full
+from idp.web.wire import until_gone
 
 PATH = "/account/session/stream"
 # Seconds after which a quiet stream says something, so that nothing between takes it for dead.
@@ -77,7 +78,7 @@ class SessionStream:
         last_id = request.headers.get("last-event-id")
         try:
             async with anyio.create_task_group() as group:
-                group.start_soon(_until_gone, receive, group.cancel_scope)
+                group.start_soon(until_gone, receive, group.cancel_scope)
                 await _Writer(self._context, send, language).write(state, mailbox, last_id)
                 group.cancel_scope.cancel()
         finally:
@@ -172,12 +173,6 @@ class _Writer:
 
     async def _body(self, body: bytes) -> None:
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
-
-
-async def _until_gone(receive: Receive, scope: anyio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()
 
 
 def _deadlines(state: State) -> tuple[Instant, Instant]:

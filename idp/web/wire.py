@@ -3,9 +3,11 @@
 Owns limits on bodies and the headers every answer of the protocol side carries.
 """
 
+import contextlib
 import logging
 from collections.abc import Iterable
 
+import anyio
 from authlib.oauth2.rfc6749 import InvalidRequestError
 from starlette.types import Receive, Scope, Send
 
@@ -51,6 +53,14 @@ async def send_answer(
     headers.append((b"content-length", str(len(answer.body)).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+async def until_gone(receive: Receive, scope: anyio.CancelScope) -> None:
+    """Ends what is sent to somebody when they have gone away."""
+    with contextlib.suppress(RuntimeError):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+    scope.cancel()
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
