@@ -20,9 +20,8 @@ from idp.sessions.prove import PASSWORD as BY_PASSWORD
 from idp.users.rules import set_rule
 from tests.attacks.test_let_in import PASSKEY, TAKING, made_by, proved
 from tests.attacks.test_relayed_codes import COUNTRIES, FAR, may_not, numbers
-from tests.harness import mmdb
 from tests.harness.device_app import device_app, open_code
-from tests.harness.provider import ADMIN, PASSWORD, Idp, Templates, settings_for
+from tests.harness.provider import ADMIN, PASSWORD, Idp, Templates
 from tests.harness.qr_browser import (
     ABROAD,
     ELSEWHERE,
@@ -33,6 +32,7 @@ from tests.harness.qr_browser import (
     answer,
     asker,
     goes_on,
+    knowing,
     let_in,
     on_a_phone,
     scan,
@@ -46,10 +46,7 @@ from tests.web.html import Page
 @pytest.fixture
 def idp(tmp_path: Path, templates: Templates, clock: ManualClock) -> Iterator[Idp]:
     """A provider that knows in which country an address is."""
-    (tmp_path / "geo").mkdir()
-    mmdb.write(tmp_path / "geo" / "city.mmdb", COUNTRIES)
-    url = templates.sqlite(tmp_path / "idp.db")
-    made = Idp(settings_for(url, geo={"folder": str(tmp_path / "geo")}), clock)
+    made = knowing(COUNTRIES, tmp_path, templates, clock)
     yield made
     made.close()
 

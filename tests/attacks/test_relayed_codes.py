@@ -15,7 +15,7 @@ from idp.sessions.model import Pairing
 from idp.users.rules import set_rule
 from tests.harness import mmdb
 from tests.harness.device_app import decide, open_code
-from tests.harness.provider import ADMIN, PASSWORD, Idp, Templates, settings_for
+from tests.harness.provider import ADMIN, PASSWORD, Idp, Templates
 from tests.harness.qr_browser import (
     ABROAD,
     ELSEWHERE,
@@ -23,6 +23,7 @@ from tests.harness.qr_browser import (
     Asker,
     answer,
     asker,
+    knowing,
     let_in,
     on_a_phone,
     scan,
@@ -46,10 +47,7 @@ FAR, PERHAPS_FAR = "100.1.0.7", "100.0.0.7"
 @pytest.fixture
 def idp(tmp_path: Path, templates: Templates, clock: ManualClock) -> Iterator[Idp]:
     """A provider that knows in which country an address is."""
-    (tmp_path / "geo").mkdir()
-    mmdb.write(tmp_path / "geo" / "city.mmdb", COUNTRIES)
-    url = templates.sqlite(tmp_path / "idp.db")
-    made = Idp(settings_for(url, geo={"folder": str(tmp_path / "geo")}), clock)
+    made = knowing(COUNTRIES, tmp_path, templates, clock)
     yield made
     made.close()
 

@@ -1,6 +1,9 @@
 """A browser that asks another device to let it in, without JavaScript: as every page works."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from httpx2 import Response
@@ -8,12 +11,25 @@ from starlette.testclient import TestClient
 
 from idp.sessions import pairing_details
 from idp.sessions.model import Pairing
-from tests.harness.provider import Idp
+from tests.harness import mmdb
+from tests.harness.provider import Idp, Templates, settings_for
+from tests.harness.workbench import ManualClock
 from tests.web.conftest import LAPTOP, PHONE, Somebody
 from tests.web.html import Page
 
 # One household, somebody in the same country, and somebody far away.
 HOME, ELSEWHERE, ABROAD = "192.0.2.1", "198.51.100.9", "203.0.113.7"
+
+
+def knowing(
+    places: Mapping[str, dict[str, Any]], folder: Path, templates: Templates, clock: ManualClock
+) -> Idp:
+    """A provider on SQLite that knows where addresses are; who asked for it closes it."""
+    geo = folder / "geo"
+    geo.mkdir()
+    mmdb.write(geo / "city.mmdb", places)
+    url = templates.sqlite(folder / "idp.db")
+    return Idp(settings_for(url, geo={"folder": str(geo)}), clock)
 
 
 def on_a_phone(idp: Idp, username: str = "alice", *, ip: str = HOME) -> Somebody:
