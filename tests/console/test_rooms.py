@@ -187,3 +187,25 @@ def test_the_axis_of_a_chart_holds_what_is_drawn() -> None:
     assert charts.lines([], [("a", "good", [])]).is_empty
     assert charts.columns([]).is_empty
     assert [bar.share for bar in charts.bars([("a", 4), ("b", 1)])] == [100, 25]
+
+
+@pytest.mark.parametrize(
+    ("form", "page"),
+    [
+        ("/admin/apps/cli_1/change", "/admin/apps/cli_1"),
+        ("/admin/apps/cli_1/secret", "/admin/apps/cli_1"),
+        ("/admin/apps/registration/new", "/admin/apps/registration"),
+        ("/admin/apps/registration/iat_1/revoke", "/admin/apps/registration"),
+        ("/admin/rules/rul_1/change", "/admin/rules/rul_1"),
+        ("/admin/sessions/ses_1/end", "/admin/sessions/ses_1"),
+        ("/admin/users/usr_1/roles", "/admin/users/usr_1"),
+        ("/admin/webhooks/new", "/admin/webhooks"),
+        ("/admin/webhooks/whk_1/change", "/admin/webhooks/whk_1"),
+        ("/admin/webhooks/whk_1/secret", "/admin/webhooks/whk_1"),
+    ],
+)
+def test_whoever_comes_back_to_the_address_of_a_form_is_led_to_its_page(
+    enter: Enter, form: str, page: str
+) -> None:
+    answer = enter().get(form)
+    assert (answer.status_code, answer.headers.get("location")) == (303, page)
