@@ -106,8 +106,15 @@ def watched() -> Iterator[Watched]:
 
 
 def until(is_so: Callable[[], bool]) -> None:
+    """Waits until it is so. An answer that was cut is no answer yet: it is asked for again.
+
+    Sentinel has a server whose role it changes cut all its connections (`CLIENT KILL`), also ours.
+    """
     deadline = time.monotonic() + PATIENCE
-    while not is_so():
+    while True:
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            if is_so():
+                return
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
