@@ -18,6 +18,7 @@ from idp.storage import database as database_module
 from idp.storage.database import Database, HotStatement, Write
 from idp.storage.unit_of_work import Work
 from idp.users.model import Throttle, User
+from tests.harness.stopwatch import least
 from tests.harness.workbench import ManualClock, add_user, make_work
 
 BY_ID = HotStatement(
@@ -521,7 +522,11 @@ def test_closing_leaves_no_file_open(tmp_path: Path) -> None:
 
 def test_writers_wait_in_a_queue_and_not_in_sqlites_sleep(sqlite_work: Work) -> None:
     """Fifty short writes of ten threads take as long as fifty short writes, not seconds."""
-    began = time.monotonic()
-    with ThreadPoolExecutor(10) as pool:
-        list(pool.map(lambda _: add_user(sqlite_work), range(50)))
-    assert time.monotonic() - began < 5
+
+    def fifty() -> float:
+        began = time.monotonic()
+        with ThreadPoolExecutor(10) as pool:
+            list(pool.map(lambda _: add_user(sqlite_work), range(50)))
+        return time.monotonic() - began
+
+    assert least(5.0, fifty) < 5.0

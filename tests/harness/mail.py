@@ -72,7 +72,7 @@ class MailServer:
     connections: int = 0
     _arrived: threading.Condition = field(default_factory=threading.Condition)
 
-    def wait_for(self, count: int, *, within: float = 10.0) -> list[Received]:
+    def wait_for(self, count: int, *, within: float = 20.0) -> list[Received]:
         """The mails, once `count` of them have arrived."""
         with self._arrived:
             came = self._arrived.wait_for(lambda: len(self.received) >= count, within)
@@ -177,7 +177,7 @@ def mail_server(
     thread.start()
     listening = asyncio.run_coroutine_threadsafe(
         loop.create_server(connected, host, 0, ssl=tls), loop
-    ).result(10)
+    ).result(20)
     made.port = listening.sockets[0].getsockname()[1]
     try:
         yield made
@@ -193,9 +193,9 @@ def mail_server(
                 one.close()
             await asyncio.sleep(0)
 
-        asyncio.run_coroutine_threadsafe(end(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(end(), loop).result(20)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(20)
         loop.close()
 
 

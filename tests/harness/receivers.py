@@ -43,7 +43,7 @@ class Receiver:
     def uri(self) -> str:
         return f"{self.scheme}://{self.host}:{self.port}/backchannel"
 
-    def wait_for(self, count: int, *, within: float = 10.0) -> list[Request]:
+    def wait_for(self, count: int, *, within: float = 20.0) -> list[Request]:
         """The requests, once `count` of them have arrived."""
         with self._arrived:
             came = self._arrived.wait_for(lambda: len(self.requests) >= count, within)
@@ -165,7 +165,7 @@ class Receivers:
             self._servers.append(server)
             self._receivers.append(receiver)
 
-        asyncio.run_coroutine_threadsafe(start(), self._loop).result(5)
+        asyncio.run_coroutine_threadsafe(start(), self._loop).result(20)
         return receiver
 
     def close(self) -> None:
@@ -183,9 +183,9 @@ class Receivers:
             for _ in range(3):
                 await asyncio.sleep(0)
 
-        asyncio.run_coroutine_threadsafe(stop(), self._loop).result(5)
+        asyncio.run_coroutine_threadsafe(stop(), self._loop).result(20)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        self._thread.join(20)
         self._loop.close()
 
 

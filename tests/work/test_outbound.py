@@ -113,7 +113,7 @@ def test_a_redirect_is_an_answer_and_is_not_followed(
         hanging,
         dripping(prologue=b"HTTP/1.1 200 OK\r\nX-Slow: "),
         dripping(prologue=b""),
-        late(30, saying("200 OK")),
+        late(2 * PLENTY, saying("200 OK")),
     ],
     ids=["hangs", "drips a header", "drips a status line", "answers late"],
 )
@@ -123,16 +123,17 @@ def test_the_time_limit_is_for_the_whole_call(
     app = receivers.add(answering)
     began = time.monotonic()
     assert "within 0.4 seconds" in reason(lambda: make(timeout=LIMIT).post_form(app.uri, FORM))
-    assert LIMIT <= time.monotonic() - began < LIMIT + 5
+    assert LIMIT <= time.monotonic() - began < PLENTY
 
 
 @pytest.mark.attack("SS-10")
 def test_an_answer_stands_although_its_body_never_ends(make: Make, receivers: Receivers) -> None:
     app = receivers.add(dripping(prologue=b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"))
     began = time.monotonic()
-    answer = make(timeout=LIMIT).post_form(app.uri, FORM)
+    # Longer than elsewhere: on a busy machine, too, its status has come by then.
+    answer = make(timeout=2 * LIMIT).post_form(app.uri, FORM)
     assert (answer.status, answer.whole) == (200, False)
-    assert time.monotonic() - began < LIMIT + 5
+    assert time.monotonic() - began < PLENTY
 
 
 @pytest.mark.attack("SS-10")
@@ -174,7 +175,7 @@ def test_after_a_broken_off_call_no_connection_is_left(make: Make, receivers: Re
 
     app = receivers.add(noticing)
     reason(lambda: make(timeout=LIMIT).post_form(app.uri, FORM))
-    assert left.wait(5)
+    assert left.wait(PLENTY)
 
 
 @pytest.mark.attack("SS-02")
@@ -284,20 +285,20 @@ def test_a_handshake_that_hangs_is_broken_off(make: Make, receivers: Receivers) 
     app = receivers.add(hanging)
     began = time.monotonic()
     reason(lambda: make(timeout=LIMIT).post_form(f"https://127.0.0.1:{app.port}/", FORM))
-    assert time.monotonic() - began < LIMIT + 5
+    assert time.monotonic() - began < PLENTY
 
 
 def test_a_resolver_that_hangs_is_not_waited_for(make: Make) -> None:
     go_on = threading.Event()
 
     def stuck(host: str, port: int) -> list[str]:
-        go_on.wait(10)
+        go_on.wait(3 * PLENTY)
         return ["127.0.0.1"]
 
     began = time.monotonic()
     try:
         reason(lambda: make(resolve=stuck, timeout=LIMIT).post_form("https://app.example/", FORM))
-        assert time.monotonic() - began < LIMIT + 5
+        assert time.monotonic() - began < PLENTY
     finally:
         go_on.set()
 
@@ -324,7 +325,7 @@ def test_an_address_that_swallows_packets_leaves_time_for_the_next(
             filler.setblocking(False)
             filler.connect_ex(("127.0.0.3", app.port))
         try:
-            client = make(resolve=lambda host, port: ["127.0.0.3", "127.0.0.1"], timeout=5)
+            client = make(resolve=lambda host, port: ["127.0.0.3", "127.0.0.1"], timeout=PLENTY)
             answer = client.post_form(f"http://app.example:{app.port}/", FORM)
         finally:
             for filler in fillers:
@@ -356,7 +357,7 @@ def test_many_that_hang_do_not_hold_up_one_that_answers(make: Make, receivers: R
     threads = threading.active_count()
     began = time.monotonic()
     assert client.post_form(good.uri, FORM).status == 200
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < PLENTY
     assert threads < 20
 
 
@@ -368,7 +369,7 @@ def test_closing_answers_every_call_that_is_under_way(make: Make, receivers: Rec
     calls.append(client.begin_post_form(stuck.uri, FORM))
     client.close()
     for call in calls:
-        assert reason(lambda call=call: call.result(5)) == "the client was closed"
+        assert reason(lambda call=call: call.result(PLENTY)) == "the client was closed"
     assert client.post_form(receivers.add().uri, FORM).status == 200
 
 
@@ -412,7 +413,7 @@ def test_only_so_many_documents_are_fetched_at_once(make: Make, receivers: Recei
     stuck.wait_for(FETCHES_AT_ONCE)
     began = time.monotonic()
     assert "too many" in reason(lambda: client.get_json(stuck.uri))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < PLENTY
     client.close()
     for thread in threads:
-        thread.join(5)
+        thread.join(PLENTY)

@@ -16,6 +16,7 @@ from idp.storage.unit_of_work import Work
 from idp.work import dispatch
 from idp.work.schedule import Job
 from idp.work.worker import Worker
+from tests.harness.stopwatch import least
 from tests.harness.workbench import make_work
 
 PATIENCE = 20.0
@@ -92,14 +93,15 @@ def test_what_is_owed_is_delivered_as_soon_as_the_worker_is_woken(
     owe(live_work, "first")
     worker.wake()
     channel.wait_for(1)
-    took = []
-    for number in range(1, 6):
-        owe(live_work, f"app {number}")
+
+    def woken() -> float:
+        owe(live_work, "another")
         began = time.monotonic()
         worker.wake()
-        channel.wait_for(number + 1)
-        took.append(time.monotonic() - began)
-    assert min(took) < 0.05
+        channel.wait_for(len(channel.sent) + 1)
+        return time.monotonic() - began
+
+    assert least(0.05, woken, rounds=20) < 0.05
 
 
 def test_what_another_process_owes_is_found_without_waking(live_work: Work, start: Any) -> None:
@@ -203,9 +205,7 @@ def test_an_outage_of_the_database_is_said_once_and_survived(
 
 def test_it_stops_quickly_while_idle(live_work: Work, start: Any) -> None:
     worker = start(Channel(), Job("rare", 3_600 * SECOND, lambda: None))
-    began = time.monotonic()
-    assert worker.stop()
-    assert time.monotonic() - began < 2
+    assert worker.stop(PATIENCE), "the job was waited for"
 
 
 def test_it_stops_although_a_receiver_hangs_and_gives_the_delivery_back(
@@ -222,9 +222,7 @@ def test_it_stops_although_a_receiver_hangs_and_gives_the_delivery_back(
     owe(live_work, "a")
     worker.wake()
     channel.wait_for(1)
-    began = time.monotonic()
-    assert worker.stop()
-    assert time.monotonic() - began < 4
+    assert worker.stop(PATIENCE), "the receiver was waited for"
     next_one = Channel()
     start(next_one)
     next_one.wait_for(1)
