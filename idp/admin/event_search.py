@@ -1,9 +1,11 @@
 """Finding the events that a filter means, in bounded steps however long the log is (AD-07).
 
 The log has an index of people and of sessions only, because every index is a page more that each
-commit writes. So a step looks at a stretch of rows by their number and takes those that match: a page
-may be short although more follow. Moments become numbers by halving: rows are numbered nearly in order
-of time, and what is looked up is widened by more than clocks and slow transactions can differ.
+commit writes. So a step looks at a stretch of rows and takes those that match: a page may be short
+although more follow. Moments become rows by halving: rows are numbered nearly in order of time, and
+what is looked up is widened by more than clocks and slow transactions can differ. Those numbers of
+rows stay in here, and in the sealed cursors of lists: what an event is called outside is its position
+in the chain.
 """
 
 from collections.abc import Iterator
@@ -28,13 +30,14 @@ WALKED = 5_000
 STEP = 1_000
 # How far the order of numbers may be from that of time: clocks of nodes, transactions that last.
 SKEW: Duration = 5 * MINUTE
-# By number for whoever looks; by place in the chain for whoever goes on from there another time.
+# As written for whoever looks, so that the newest is there at once; by position in the chain for
+# whoever goes on from there another time.
 Order = Literal["newest_first", "as_sealed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Some events, and the number, or the place, behind which the next begin; None at the end."""
+    """Some events, and the row, or the position, behind which the next begin; None at the end."""
 
     rows: list[EventRow]
     next_mark: int | None
@@ -62,11 +65,11 @@ def page(unit: UnitOfWork, meant: EventFilter, *, before: int | None, limit: int
 
 
 def every(work: Work, meant: EventFilter, *, after: int = 0) -> Iterator[list[EventRow]]:
-    """All events of a resolved filter that there are now behind a place of the chain, in its order,
-    some at a time.
+    """All events of a resolved filter that there are now behind a position of the chain, in its
+    order, some at a time.
 
-    Not in that of their numbers: of two transactions the one with the smaller may commit later
-    (PostgreSQL), and whoever went on behind the larger would never learn of it. What is not sealed yet
+    Not in the order of rows: of two transactions the one with the earlier row may commit later
+    (PostgreSQL), and whoever went on behind the other would never learn of it. What is not sealed yet
     is sealed now. Each step reads in a transaction of its own, so that a reader who is slow holds
     nothing. A step may be empty. What is written meanwhile is not among them.
     """
@@ -129,7 +132,7 @@ def _step(
 def _within(
     unit: UnitOfWork, matching: Select[int, str | None], meant: EventFilter, limit: int
 ) -> list[int]:
-    """Numbers of the rows that match; whether an address lies in a network is decided here."""
+    """The rows that match, by number; whether an address lies in a network is decided here."""
     if meant.ip is None:
         return [row.id for row in unit.connection.execute(matching.limit(limit))]
     found: list[int] = []
@@ -148,9 +151,9 @@ def _by_index(unit: UnitOfWork, meant: EventFilter) -> list[ColumnElement[bool]]
     if meant.session is not None:
         conditions.append(EventRow.session_id == meant.session)
     if meant.at.since is not None:
-        conditions.append(EventRow.id >= number_at(unit, meant.at.since - SKEW))
+        conditions.append(EventRow.id >= _row_at(unit, meant.at.since - SKEW))
     if meant.at.before is not None:
-        conditions.append(EventRow.id < number_at(unit, meant.at.before + SKEW))
+        conditions.append(EventRow.id < _row_at(unit, meant.at.before + SKEW))
     return conditions
 
 
@@ -178,16 +181,18 @@ def _by_looking(meant: EventFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def place_of(unit: UnitOfWork, number: int) -> int:
-    """The place of the chain behind which every row above a number stands; some below may, too.
+def position_before(unit: UnitOfWork, at: Instant) -> int:
+    """The position behind which every event stands that was written at a moment or later; some that
+    were written before stand there, too.
 
-    A transaction that commits late has a place behind those of higher numbers: what is sent again
+    A transaction that commits late has a position behind those of later rows: what is sent again
     begins before the first of all that were asked for. It is among the next `STEP` rows, however
     many follow.
     """
+    first_row = _row_at(unit, at - SKEW)
     following = (
         select(EventRow.position)
-        .where(EventRow.id > number, EventRow.position.is_not(None))
+        .where(EventRow.id >= first_row, EventRow.position.is_not(None))
         .order_by(EventRow.id)
         .limit(STEP)
         .subquery()
@@ -198,8 +203,8 @@ def place_of(unit: UnitOfWork, number: int) -> int:
     return unit.connection.scalar(select(func.max(EventRow.position))) or 0
 
 
-def number_at(unit: UnitOfWork, at: Instant) -> int:
-    """The number of the first row that was written at a moment or later, found by halving."""
+def _row_at(unit: UnitOfWork, at: Instant) -> int:
+    """The first row that was written at a moment or later, found by halving."""
     low, high = unit.connection.execute(select(func.min(EventRow.id), func.max(EventRow.id))).one()
     if low is None:
         return 0

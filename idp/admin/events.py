@@ -14,23 +14,22 @@ from idp.admin.event_filter import EventFilter
 from idp.admin.operation import Call, Operation
 from idp.admin.schemas import Model, Moment, Nothing, Page, PageQuery, When
 from idp.errors import Refused
+from idp.events import queries
 from idp.events.described import described
-from idp.events.model import EventRow
 from idp.storage.unit_of_work import Work
 from idp.web.lines import Lines
 
 Value = Annotated[str, Field(min_length=1, max_length=grammar.VALUE_MAXIMUM)]
-# As much of a row's number as both databases hold.
+# As much of a position as both databases hold.
 DIGITS_MAXIMUM = 15
 
 
 class Event(Model):
-    """A fact that happened; `data` has what is particular to its type. `number` counts rows up;
-    `position` is its place in the sealed chain, and null in its first second.
+    """A fact that happened; `data` has what is particular to its type. `position` is its place in the
+    sealed chain, and null in its first second.
     """
 
     id: str
-    number: int
     position: int | None
     type: str
     at: Moment
@@ -115,11 +114,11 @@ def list_events(call: Call, query: EventQuery) -> EventPage:
 
 
 def get_event(call: Call, _: None) -> Event:
-    """Show one event, by its `number`."""
-    text = call.params["number"]
+    """Show one event, by its `position`."""
+    text = call.params["position"]
     row = None
     if text.isascii() and text.isdigit() and len(text) <= DIGITS_MAXIMUM:
-        row = call.unit.orm.get(EventRow, int(text))
+        row = queries.at_position(call.unit, int(text))
     if row is None:
         raise Refused("event_not_found", "There is no such event.", 404)
     return Event(**described(row))
@@ -147,7 +146,7 @@ OPERATIONS = (
         takes=EventExport, gives=Event, sends="lines",
     ),
     Operation(
-        method="GET", path="/events/{number}", scope="events:read", carry_out=get_event,
+        method="GET", path="/events/{position}", scope="events:read", carry_out=get_event,
         gives=Event,
     ),
 )  # fmt: skip

@@ -117,7 +117,7 @@ class Replay(Model):
     after: (
         Annotated[
             int,
-            Field(ge=0, lt=10**DIGITS_MAXIMUM, description="Behind the event of this `number`."),
+            Field(ge=0, lt=10**DIGITS_MAXIMUM, description="Behind this `position`."),
         ]
         | Nothing
     ) = None
@@ -196,7 +196,7 @@ def send_test(call: Call, _: Because) -> Webhook:
 def replay_webhook(call: Call, wanted: Replay) -> Webhook:
     """Send events again, under the ids that they had."""
     webhook = _held(call)
-    webhooks.replay(call.unit, webhook, behind=_place(call, wanted), actor=call.actor)
+    webhooks.replay(call.unit, webhook, behind=_position(call, wanted), actor=call.actor)
     return _described(call, webhook)
 
 
@@ -221,15 +221,14 @@ def list_sent(call: Call, _: None) -> SentList:
     )
 
 
-def _place(call: Call, wanted: Replay) -> int:
-    """The place of the chain behind which events are sent again."""
+def _position(call: Call, wanted: Replay) -> int:
+    """The position behind which events are sent again."""
     if (wanted.after is None) == (wanted.since is None):
         raise Refused("invalid_field", "Say either `after` or `since`.", 400)
-    number = wanted.after
-    if wanted.since is not None:
-        at = grammar.narrowed(grammar.ALWAYS, "since", ">=", wanted.since).since or 0
-        number = event_search.number_at(call.unit, at - event_search.SKEW) - 1
-    return event_search.place_of(call.unit, number or 0)
+    if wanted.since is None:
+        return wanted.after or 0
+    at = grammar.narrowed(grammar.ALWAYS, "since", ">=", wanted.since).since or 0
+    return event_search.position_before(call.unit, at)
 
 
 def _found(call: Call) -> Row:

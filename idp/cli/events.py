@@ -24,7 +24,7 @@ def list_(
     type_: Annotated[
         str | None, typer.Option("--type", help="Only this type, such as session.ended.")
     ] = None,
-    before: Annotated[int | None, typer.Option(help="Go on behind this row number.")] = None,
+    before: Annotated[int | None, typer.Option(help="Only before this position.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
     as_json: AsJson = False,
 ) -> None:
@@ -33,15 +33,17 @@ def list_(
         # A deleted user is no longer found by name, but their events are by id.
         if user is not None and not user.startswith("usr_"):
             user = found(unit, user).id
+        if before is not None and queries.at_position(unit, before) is None:
+            raise Refused("event_not_found", f"There is no event at position {before}.")
         rows = queries.newest(
             unit, user_id=user, session_id=session, of_type=type_, before=before, limit=limit
         )
     data = [_described(row) for row in rows]
-    shown = ("row", "at", "type", "actor", "user_id", "session_id", "client_id", "reason")
+    shown = ("position", "at", "type", "actor", "user_id", "session_id", "client_id", "reason")
     answer(
         data,
         table(
-            ("ROW", "AT", "TYPE", "ACTOR", "USER", "SESSION", "CLIENT", "REASON"),
+            ("POSITION", "AT", "TYPE", "ACTOR", "USER", "SESSION", "CLIENT", "REASON"),
             [[one[column] for column in shown] for one in data],
         ),
         as_json=as_json,
@@ -82,7 +84,7 @@ def verify(as_json: AsJson = False) -> None:
 
 def _described(row: EventRow) -> dict[str, Any]:
     return {
-        "row": row.id,
+        "position": row.position,
         "event_id": row.event_id,
         "type": row.type,
         "at": moment(row.at),
@@ -94,5 +96,4 @@ def _described(row: EventRow) -> dict[str, Any]:
         "ip": row.ip,
         "reason": row.reason,
         "data": row.data,
-        "sealed": row.seal is not None,
     }

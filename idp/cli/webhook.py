@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 import typer
 
-from idp.admin import event_search
 from idp.cli.opened import ADMIN, change, look
 from idp.cli.terminal import AsJson, Confirmed, answer, confirm, fields, moment, table
 from idp.errors import Refused
@@ -122,14 +121,13 @@ def sent(webhook_id: Id, as_json: AsJson = False) -> None:
 @app.command()
 def replay(
     webhook_id: Id,
-    after: Annotated[int, typer.Option(min=0, help="Behind the event of this `number`.")],
+    after: Annotated[int, typer.Option(min=0, help="Behind the event at this position.")],
     as_json: AsJson = False,
 ) -> None:
     """Send events again, under the ids that they had."""
     with change() as unit:
         webhook = _found(unit, webhook_id)
-        behind = event_search.place_of(unit, after)
-        webhooks.replay(unit, webhook, behind=behind, actor=ADMIN)
+        webhooks.replay(unit, webhook, behind=after, actor=ADMIN)
         data = _described(unit, webhook)
     answer(data, fields(data), as_json=as_json)
 

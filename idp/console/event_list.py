@@ -38,10 +38,10 @@ class Change:
 
 
 def routes(context: WebContext) -> list[Route]:
-    """/admin/events, /admin/events/{number}"""
+    """/admin/events, /admin/events/{position}"""
     return [
         rooms.room(context, PATH, "events:read", {"GET": show_all}),
-        rooms.room(context, f"{PATH}/{{number}}", "events:read", {"GET": show}),
+        rooms.room(context, f"{PATH}/{{position}}", "events:read", {"GET": show}),
     ]
 
 
@@ -79,9 +79,9 @@ def show_all(context: WebContext, request: PageRequest, visitor: Visitor) -> Res
 
 
 def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
-    """GET /admin/events/{number}"""
-    number = request.params["number"]
-    event: Event = rooms.carry_out(context, visitor, events.get_event, number=number).found
+    """GET /admin/events/{position}"""
+    position = request.params["position"]
+    event: Event = rooms.carry_out(context, visitor, events.get_event, position=position).found
     with context.work.read() as unit:
         people = names.of_people(unit, [event.user_id, event.actor_id])
         apps = names.of_apps(unit, [event.client_id, event.actor_id])

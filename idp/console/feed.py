@@ -1,9 +1,10 @@
 """GET /admin/stream: what happens now, for the pages of administrators that are open.
 
-Server-sent events (HTML, section 9.2). Each carries the row number of an event as its id, so that a
-page that was cut off goes on where it was. One look at the log serves every open page of this process,
-twice a second, and none while no page is open. A little behind the newest row is looked at again each
-time, because rows may become visible out of their order (PostgreSQL); a page knows which it has.
+Server-sent events (HTML, section 9.2). Each carries as its id the position of the chain up to which
+the page was told everything, so that one that was cut off goes on there and misses nothing. What is not
+sealed yet is told at once besides, and after a cut once more: a page knows by an event's own id which
+it has. One look at the log serves every open page of this process, twice a second, and none while no
+page is open.
 
 Whoever may only see sessions learns that some began or ended, and nothing else. A stream ends with
 the session, or the right, of whoever watches: it looks again when something happened to them, or to a
@@ -15,11 +16,12 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import anyio
 import anyio.to_thread
 import orjson
-from sqlalchemy import select
+from sqlalchemy import Select, func, select
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -39,9 +41,10 @@ PATH = f"{rooms.ADMIN}/stream"
 LOOK_EVERY = 0.5
 HEARTBEAT = 20.0
 OPEN_MAXIMUM = 64
-# Rows that a page which was away is told at most, and those that are looked at again.
+# Events that a page which was away is told at most, the newest; as many again that are not sealed.
 BACKLOG = 200
-AGAIN = 100
+# As much of a position as both databases hold.
+_DIGITS_MAXIMUM = 18
 _HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
@@ -58,7 +61,9 @@ _OF_MANY = frozenset({"rule.changed", "bulk_sign_out.asked"})
 class Happened:
     """One event as a page is told it."""
 
-    id: int
+    event_id: str
+    # None until it is sealed.
+    position: int | None
     at: int
     type: str
     who: str | None
@@ -68,10 +73,11 @@ class Happened:
     ip: str | None
     reason: str | None
 
-    def told(self, *, fully: bool) -> bytes:
-        """The event on the wire."""
+    def told(self, behind: int, *, fully: bool) -> bytes:
+        """The event on the wire, for a page that was told everything up to `behind`."""
         if fully:
             body = {
+                "id": self.event_id,
                 "at": to_rfc3339(self.at),
                 "type": self.type,
                 "who": self.who,
@@ -83,29 +89,45 @@ class Happened:
             }
         else:
             body = {"type": self.type}
-        return b"id: %d\nevent: happened\ndata: %s\n\n" % (self.id, orjson.dumps(body))
+        return b"id: %d\nevent: happened\ndata: %s\n\n" % (behind, orjson.dumps(body))
 
 
-def latest(unit: UnitOfWork, *, after: int, limit: int = BACKLOG) -> list[Happened]:
-    """The newest events behind a row, in order; at most `limit`, the newest of them."""
-    rows = unit.connection.execute(
-        select(
-            EventRow.id,
-            EventRow.at,
-            EventRow.type,
-            User.username,
-            EventRow.user_id,
-            EventRow.session_id,
-            EventRow.client_id,
-            EventRow.ip,
-            EventRow.reason,
-        )
-        .outerjoin(User, User.id == EventRow.user_id)
-        .where(EventRow.id > after)
-        .order_by(EventRow.id.desc())
-        .limit(limit)
-    ).all()
-    return [Happened(*row) for row in reversed(rows)]
+_HAPPENED: Select[*tuple[Any, ...]] = select(
+    EventRow.event_id,
+    EventRow.position,
+    EventRow.at,
+    EventRow.type,
+    User.username,
+    EventRow.user_id,
+    EventRow.session_id,
+    EventRow.client_id,
+    EventRow.ip,
+    EventRow.reason,
+).outerjoin(User, User.id == EventRow.user_id)
+
+
+def latest(unit: UnitOfWork, *, limit: int) -> list[Happened]:
+    """The newest events, in the order in which they were written."""
+    return _read(unit, _HAPPENED.order_by(EventRow.id.desc()).limit(limit))
+
+
+def _sealed(unit: UnitOfWork, *, behind: int) -> list[Happened]:
+    """The events behind a position, in order; the newest of them, if there are too many."""
+    newest = _HAPPENED.where(EventRow.position > behind).order_by(EventRow.position.desc())
+    return _read(unit, newest.limit(BACKLOG))
+
+
+def _unsealed(unit: UnitOfWork, *, head: int) -> list[Happened]:
+    """The events that follow the end of the chain. One that committed late may stand before it, and
+    is told when it is sealed.
+    """
+    last = select(EventRow.id).where(EventRow.position == head).scalar_subquery()
+    following = _HAPPENED.where(EventRow.position.is_(None), EventRow.id > func.coalesce(last, 0))
+    return _read(unit, following.order_by(EventRow.id.desc()).limit(BACKLOG))
+
+
+def _read(unit: UnitOfWork, newest_first: Select[*tuple[Any, ...]]) -> list[Happened]:
+    return [Happened(*row) for row in reversed(unit.connection.execute(newest_first).all())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +142,14 @@ class Watcher:
         return any(one.user_id == self.user_id or one.type in _OF_MANY for one in news)
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """What happened behind some position: the end of the chain now, and the events, in order."""
+
+    head: int
+    events: list[Happened]
+
+
 class Feed:
     """The newest events, looked up once for everybody who watches."""
 
@@ -127,19 +157,26 @@ class Feed:
         self._work = work
         self._lock = threading.Lock()
         self._looked_at = 0.0
-        self._recent: list[Happened] = []
+        self._chain: list[Happened] = []
+        self._unsealed: list[Happened] = []
         self.open = 0
 
-    def after(self, row: int) -> Sequence[Happened]:
-        """Events behind a row, as of at most half a second ago."""
+    def look(self, behind: int | None) -> News:
+        """What is behind a position, or the end of the chain, as of at most half a second ago."""
         with self._lock:
             if time.monotonic() - self._looked_at >= LOOK_EVERY:
-                newest = self._recent[-1].id if self._recent else 0
                 with self._work.read() as unit:
-                    found = latest(unit, after=max(0, newest - AGAIN))
-                self._recent = found or self._recent
+                    found = _sealed(unit, behind=self._head)
+                    self._chain = (self._chain + found)[-BACKLOG:]
+                    self._unsealed = _unsealed(unit, head=self._head)
                 self._looked_at = time.monotonic()
-            return [one for one in self._recent if one.id > row]
+            start = self._head if behind is None else behind
+            sealed = [one for one in self._chain if (one.position or 0) > start]
+            return News(self._head, [*sealed, *self._unsealed])
+
+    @property
+    def _head(self) -> int:
+        return (self._chain[-1].position or 0) if self._chain else 0
 
 
 def route(context: WebContext) -> Route:
@@ -170,31 +207,32 @@ class _Stream:
                 await Response(status_code=204)(scope, receive, send)
                 return
             sent = raw.headers.get("last-event-id", "")
-            last = int(sent) if sent.isascii() and sent.isdigit() and len(sent) < 19 else None
+            is_position = sent.isascii() and sent.isdigit() and len(sent) <= _DIGITS_MAXIMUM
+            behind = int(sent) if is_position else None
             await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
             async with anyio.create_task_group() as group:
                 group.start_soon(until_gone, receive, group.cancel_scope)
-                await self._write(raw, send, last, let_in)
+                await self._write(raw, send, behind, let_in)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 group.cancel_scope.cancel()
         finally:
             self._feed.open -= 1
 
-    async def _write(self, raw: Request, send: Send, last: int | None, watcher: Watcher) -> None:
+    async def _write(self, raw: Request, send: Send, behind: int | None, watcher: Watcher) -> None:
         quiet_since = checked_at = time.monotonic()
-        told: set[int] = set()
+        # What was told, or shown by the page, before it was sealed.
+        told: set[str] = set()
         await _line(send, b": here\n\n")
         # A server that stops ends it, and the page asks again: it would hold up the end.
         while not self._context.live.is_closed:
             try:
                 found = await anyio.to_thread.run_sync(
-                    self._feed.after, max(0, (last or 0) - AGAIN), limiter=self._context.limiter
+                    self._feed.look, behind, limiter=self._context.limiter
                 )
-                if last is None:
+                if behind is None:
                     # A page that was just drawn shows what was before.
-                    last = found[-1].id if found else 0
-                    told = {one.id for one in found}
-                news = [one for one in found if one.id not in told]
+                    behind, told = found.head, {one.event_id for one in found.events}
+                news = [one for one in found.events if one.event_id not in told]
                 if time.monotonic() - checked_at > HEARTBEAT or watcher.is_touched_by(news):
                     # Whoever lost the right, or the session, is told no more.
                     present = await anyio.to_thread.run_sync(self._watcher, raw)
@@ -202,15 +240,17 @@ class _Stream:
                         return
                     watcher, checked_at = present, time.monotonic()
             except Unavailable:
-                found, news = [], []
-            told |= {one.id for one in found}
+                found, news = None, []
+            if found is not None:
+                behind = found.head
+                told = {one.event_id for one in found.events}
             fully = "events:read" in watcher.held
             seen = [one for one in news if fully or one.type in _ABOUT_SESSIONS]
             if seen:
-                await _line(send, b"".join(one.told(fully=fully) for one in seen))
+                # Each with how far the page is after it: the answer may be cut off between two.
+                lines = [one.told(one.position or behind or 0, fully=fully) for one in seen]
+                await _line(send, b"".join(lines))
                 quiet_since = time.monotonic()
-            last = max([last or 0, *(one.id for one in found)])
-            told = {one for one in told if one > last - AGAIN}
             if time.monotonic() - quiet_since > HEARTBEAT:
                 await _line(send, b": still here\n\n")
                 quiet_since = time.monotonic()

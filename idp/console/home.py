@@ -58,7 +58,7 @@ def _show(
             unit, since=since, until=until, step=analytics.step_for(since, until)
         )
         sees_events = "events:read" in rooms.rights(visitor)
-        latest = feed.latest(unit, after=0, limit=TICKER) if sees_events else []
+        latest = feed.latest(unit, limit=TICKER) if sees_events else []
         has_apps = unit.connection.scalar(select(Client.id).limit(1)) is not None
         leaning = _leaning(context, unit) if "rules:read" in rooms.rights(visitor) else []
         is_protected = factors.has_second(factors.enrolled(unit, visitor.user.id))

@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from idp.admin import webhooks
 from idp.admin.answering import dumped, tag_of
+from idp.admin.events import DIGITS_MAXIMUM
 from idp.admin.schemas import Because, Model
 from idp.clock import DAY
 from idp.console import rooms
@@ -175,11 +176,11 @@ def _test(request: PageRequest) -> Because:
 def _replay(request: PageRequest) -> Model:
     form = request.form
     wanted: dict[str, object] = {"reason": form.get("reason", "").strip()}
-    number = form.get("after", "").strip()
-    if number:
-        if not (number.isascii() and number.isdigit() and len(number) <= 15):
-            raise Refused("invalid_field", "An event is named by its number.", 400)
-        wanted["after"] = int(number)
+    after = form.get("after", "").strip()
+    if after:
+        if not (after.isascii() and after.isdigit() and len(after) <= DIGITS_MAXIMUM):
+            raise Refused("invalid_field", "An event is named by its position, a number.", 400)
+        wanted["after"] = int(after)
     if form.get("since", "").strip():
         wanted["since"] = form["since"].strip()
     return rooms.taken(webhooks.Replay, wanted)

@@ -10,12 +10,11 @@ from idp.events.model import EventRow
 
 
 def described(row: EventRow) -> dict[str, Any]:
-    """The members of an event. `number` counts rows up, with gaps; `position` counts the sealed ones
-    without any, and is null until the row is sealed, about a second after it was written.
+    """The members of an event. `position` is its place in the sealed chain, counted without gaps; it
+    is null until the event is sealed, about a second after it was written.
     """
     return {
         "id": row.event_id,
-        "number": row.id,
         "position": row.position,
         "type": row.type,
         "at": to_rfc3339(row.at),

@@ -53,7 +53,7 @@ class WebhookTested(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookReplayed(Event):
-    """An administrator had events sent to a webhook again, from behind place `behind` of the chain."""
+    """An administrator had events sent to a webhook again, from behind position `behind`."""
 
     type: ClassVar[str] = "webhook.replayed"
     webhook: str

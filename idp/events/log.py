@@ -136,9 +136,9 @@ def verify(unit: UnitOfWork, *, newest: int | None = None) -> tuple[int, str | N
     ) as rows:
         for row in rows:
             if row.position != expected:
-                return count, f"row {expected} of the chain is missing"
+                return count, f"position {expected} of the chain is missing"
             if row.seal not in [_seal(vault, previous, expected, row) for vault in vaults]:
-                return count, f"row {expected} of the chain ({row.event_id}) was altered"
+                return count, f"position {expected} of the chain ({row.event_id}) was altered"
             previous, expected, count = row.seal, expected + 1, count + 1
     return count, None
 

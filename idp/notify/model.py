@@ -32,7 +32,7 @@ class Webhook(Base):
     secret: Mapped[str] = mapped_column(Text)
     previous_secret: Mapped[str | None] = mapped_column(Text)
     previous_until: Mapped[Instant | None] = mapped_column(Microseconds)
-    # Events up to this place of the sealed chain are owed, or not meant.
+    # Events up to this position of the chain are owed, or not meant.
     position: Mapped[int] = mapped_column(RowNumber)
     created_at: Mapped[Instant] = mapped_column(Microseconds)
     disabled_at: Mapped[Instant | None] = mapped_column(Microseconds)
@@ -40,7 +40,7 @@ class Webhook(Base):
 
 
 class Forward(Base):
-    """How far the log was handed to a receiver that takes it in order: a place of the sealed chain."""
+    """How far the log was handed to a receiver that takes it in order: a position of the chain."""
 
     __tablename__ = "forwards"
 

@@ -1,7 +1,7 @@
 """Every event of the audit log to a syslog receiver, in order, each at least once.
 
-Owns the form of a message (RFC 5424) and the place up to which the receiver has taken the log, a row of
-`forwards`. The worker's thread for it takes what is behind that place in the sealed chain, hands it
+Owns the form of a message (RFC 5424) and the position up to which the receiver has taken the log, a row
+of `forwards`. The worker's thread for it takes what is behind that position of the chain, hands it
 over, and moves on once it was taken: a receiver that is away is where it was when it is back. A crash
 between the two sends a batch again; `sequenceId` and the event's id show it. It begins with the first
 event there is.

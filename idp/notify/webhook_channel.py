@@ -67,8 +67,8 @@ class WebhookChannel:
     def _facts(
         self, batch: Sequence[Claimed]
     ) -> tuple[dict[str, tuple[str, list[str]]], Mapping[int, dict[str, Any]]]:
-        """Address and secrets of each webhook that is enabled, and the events by their place."""
-        places = {claimed.payload.get("position") for claimed in batch}
+        """Address and secrets of each webhook that is enabled, and the events by position."""
+        positions = {claimed.payload.get("position") for claimed in batch}
         with self._work.read() as unit:
             enabled = unit.orm.scalars(
                 select(Webhook).where(
@@ -83,7 +83,7 @@ class WebhookChannel:
                 except Unreadable:
                     receivers[webhook.id] = webhook.url, []
             rows = unit.orm.scalars(
-                select(EventRow).where(EventRow.position.in_([one for one in places if one]))
+                select(EventRow).where(EventRow.position.in_([one for one in positions if one]))
             )
             events = {row.position: described(row) for row in rows if row.position is not None}
         return receivers, events

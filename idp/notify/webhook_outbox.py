@@ -1,9 +1,9 @@
 """What webhooks are owed: how far each is in the sealed chain, and what it has not taken yet.
 
-A webhook stands at a place of the chain. The worker takes what is behind it, owes the events that are
-meant to the webhook, and moves it on, in one transaction: so each event is owed once, however many
-nodes there are, and none is left out. A receiver that is away is owed so many at most, and its place
-waits. What is owed is sent by `webhook_channel`, not in order; events carry their `position`.
+A webhook stands at a position of the chain. The worker takes what is behind it, owes the events that
+are meant to the webhook, and moves it on, in one transaction: so each event is owed once, however many
+nodes there are, and none is left out. A receiver that is away is owed so many at most, and its
+position waits. What is owed is sent by `webhook_channel`, not in order; events carry their `position`.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ _OF_WEBHOOKS: ColumnElement[bool] = Delivery.channel == literal_column(f"'{CHANN
 
 
 def owe(work: Work) -> bool:
-    """Owes to every webhook what is behind its place; True when more could be owed at once."""
+    """Owes to every webhook what is behind its position; True when more could be owed at once."""
     with work.read() as unit:
         enabled = unit.orm.scalars(
             select(Webhook).where(Webhook.disabled_at.is_(None)).order_by(Webhook.id)
@@ -61,7 +61,7 @@ def sent(unit: UnitOfWork, webhook_id: str, *, limit: int = 50) -> list[Delivery
 
 
 def waiting(unit: UnitOfWork, webhook: Webhook) -> int:
-    """How many sealed events are behind its place, of whatever kind."""
+    """How many sealed events are behind its position, of whatever kind."""
     return max(0, head(unit) - webhook.position)
 
 
@@ -94,19 +94,19 @@ def has_taken_since(unit: UnitOfWork, webhook_id: str, event_id: str) -> bool:
 
 
 def take_back(unit: UnitOfWork, webhook: Webhook) -> int:
-    """Deletes what a webhook is owed; gives the place before the first event that it has not taken."""
+    """Deletes what a webhook is owed; gives the position before the first that it has not taken."""
     owed = (_OF_WEBHOOKS, Delivery.receiver == webhook.id)
     given_up_now = Delivery.finished_at == unit.now
     payloads = unit.connection.execute(
         select(Delivery.payload).where(*owed, (Delivery.state == OWED) | given_up_now)
     ).scalars()
-    places = [one["position"] for one in payloads if "position" in one]
+    positions = [one["position"] for one in payloads if "position" in one]
     unit.connection.execute(delete(Delivery).where(*owed, Delivery.state == OWED))
-    return min([webhook.position, *(int(place) - 1 for place in places)])
+    return min([webhook.position, *(int(one) - 1 for one in positions)])
 
 
 def head(unit: UnitOfWork) -> int:
-    """The place of the newest sealed event."""
+    """The position of the newest sealed event."""
     return (
         unit.connection.scalar(
             select(func.max(EventRow.position)).where(EventRow.position.is_not(None))

@@ -1,8 +1,9 @@
 """Webhooks: which addresses are sent events, and of which kinds; their secrets.
 
-Owns the rows of `webhooks` but for how far each is in the log (`webhook_outbox`). A webhook that takes
-nothing for days is disabled and stays before the first event it did not take, so that enabling it loses
-none. An address may hold a password, as often in its path as in its query, so events name its host.
+Owns the rows of `webhooks` but for how far each is in the chain (`webhook_outbox`). A webhook that
+takes nothing for days is disabled and stays before the first event it did not take, so that enabling
+it loses none. An address may hold a password, as often in its path as in its query, so events name its
+host.
 """
 
 from collections.abc import Sequence
@@ -107,7 +108,7 @@ def enable(unit: UnitOfWork, webhook: Webhook, actor: Actor) -> None:
 
 
 def disable(unit: UnitOfWork, webhook: Webhook, actor: Actor, *, reason: str) -> None:
-    """Sends nothing any more; its place is before the first event that it has not taken."""
+    """Sends nothing any more; its position is before the first event that it has not taken."""
     if webhook.disabled_at is not None:
         return
     webhook.disabled_at, webhook.disabled_reason = unit.now, reason[:64]
@@ -133,7 +134,7 @@ def remove(unit: UnitOfWork, webhook: Webhook, actor: Actor) -> None:
 
 
 def replay(unit: UnitOfWork, webhook: Webhook, *, behind: int, actor: Actor) -> None:
-    """Sends what is meant from behind a place of the chain again, with the ids it had before."""
+    """Sends what is meant from behind a position of the chain again, with the ids it had before."""
     webhook.position = max(0, min(behind, webhook_outbox.head(unit)))
     unit.record(
         WebhookReplayed(

@@ -8,6 +8,7 @@ const tabs = new BroadcastChannel("administrators");
 const MOST = 40;
 const REST = 500;
 const MINUTE = 60000;
+const SETTLED = 1500;
 const titles = JSON.parse(document.getElementById("event-titles")?.textContent ?? "{}");
 let paused = false;
 let due = false;
@@ -25,7 +26,8 @@ function listen() {
     const open = () => {
       stream = new EventSource("/admin/stream");
       stream.addEventListener("happened", (message) => {
-        const news = { id: Number(message.lastEventId), happened: JSON.parse(message.data) };
+        const happened = JSON.parse(message.data);
+        const news = { id: happened.id, happened };
         take(news);
         tabs.postMessage(news);
       });
@@ -106,6 +108,8 @@ async function refresh() {
       if (now) renew(part, now);
     }
     document.dispatchEvent(new CustomEvent("content-changed"));
+    // What is not sealed yet has no address: it will have one in a moment.
+    if (document.querySelector("[data-unsettled]")) setTimeout(look, SETTLED);
   }
   soon();
 }

@@ -181,20 +181,36 @@ def test_whoever_exports_in_parts_is_given_what_committed_late(templates: Templa
         assert [one["reason"] for one in before] == ["wrong_password"]
         after = exported(caller, type=FAILED, after=before[-1]["position"])
         assert [one["reason"] for one in after] == ["late"]
-        assert after[0]["number"] < before[0]["number"]
-        # Whoever wants again what is behind the late one is sent the one that came before it.
+        written = [row["id"] for row in idp.events(FAILED)]
+        assert [row["reason"] for row in idp.events(FAILED)] == ["late", "wrong_password"]
+        assert written == sorted(written)
+        # Whoever wants again what was written at that moment is sent both.
         with idp.work.read() as unit:
-            behind = event_search.place_of(unit, after[0]["number"])
-            newest = event_search.place_of(unit, before[0]["number"] + 100)
+            behind = event_search.position_before(unit, idp.clock.now())
+            newest = event_search.position_before(unit, idp.clock.now() + DAY)
         assert behind < before[0]["position"] < after[0]["position"] <= newest
         idp.close()
 
 
-def test_an_event_is_shown_by_its_number(idp: Idp, robot: Caller) -> None:
+def test_an_event_is_shown_by_its_position(idp: Idp, robot: Caller) -> None:
+    fail(idp, "192.0.2.1")
+    assert robot.get("/events", type=FAILED)["items"][0]["position"] is None
+    log.seal(idp.work)
     newest = robot.get("/events")["items"][0]
-    assert robot.get(f"/events/{newest['number']}") == newest
-    for number in ("0", "999999999", "9" * 40, "evt_1", "-1", "１"):
-        assert problem(robot("GET", f"/events/{number}")) == (404, "event_not_found")
+    assert robot.get(f"/events/{newest['position']}") == newest
+    for position in ("0", "999999999", "9" * 40, "evt_1", "-1", "１"):
+        assert problem(robot("GET", f"/events/{position}")) == (404, "event_not_found")
+
+
+def test_what_an_event_is_called_outside_is_its_place_in_the_chain(idp: Idp, robot: Caller) -> None:
+    """Rows are numbered with gaps, and some were put in late: neither is anybody's business."""
+    fail(idp, "192.0.2.1", count=3)
+    idp.execute("UPDATE events SET id = 2 * id + 700")
+    log.seal(idp.work)
+    count = idp.count("events")
+    for found in (robot.get("/events", type=FAILED)["items"][::-1], exported(robot, type=FAILED)):
+        assert [one["position"] for one in found] == [count - 2, count - 1, count]
+        assert not {"number", "row"} & set(found[0])
 
 
 def test_so_many_exports_are_sent_at_once_and_no_more(

@@ -58,22 +58,22 @@ def test_it_is_switched_off_on_and_removed_each_with_its_reason(idp: Idp, robot:
         assert f'"because":"{reason}"' in event["data"]
 
 
-def test_events_are_sent_again_from_a_number_or_a_moment(
+def test_events_are_sent_again_from_a_position_or_a_moment(
     either_idp: Idp, clock: ManualClock
 ) -> None:
     idp = either_idp
     robot = program(idp, "events:read", "events:export")
     path = f"/webhooks/{made(robot, types=['login.failed'])['id']}"
-    numbers = []
+    positions = []
     for _ in range(3):
         clock.advance(20 * MINUTE // 3)
         with idp.work.begin() as unit:
             unit.record(LoginFailed(reason="wrong_password"))
-        numbers.append(robot.get("/events", page_size=1)["items"][0]["number"])
-    log.seal(idp.work)
-    robot.post(f"{path}/replay", after=numbers[0], reason="they lost some")
+        log.seal(idp.work)
+        positions.append(robot.get("/events", page_size=1)["items"][0]["position"])
+    robot.post(f"{path}/replay", after=positions[0], reason="they lost some")
     behind = robot.get(f"{path}/deliveries")["behind"]
-    assert behind == numbers[2] - numbers[0]
+    assert behind == positions[2] - positions[0]
     robot.post(f"{path}/replay", since=to_rfc3339(clock.now() + MINUTE * 6), reason="and more")
     assert robot.get(f"{path}/deliveries")["behind"] <= 2
     for body in ({}, {"after": 1, "since": "2026-11-01"}, {"since": "yesterday it was"}):

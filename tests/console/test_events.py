@@ -4,32 +4,53 @@ import json
 import re
 
 import pytest
+from starlette.testclient import TestClient
 
+from idp.console.event_list import PATH
+from idp.events import log
 from idp.events.catalogue import LoginFailed
 from idp.users import rules
 from tests.console.conftest import Enter, text_of
 from tests.harness.provider import ADMIN, Idp
 
 
-def numbers(page: str) -> list[str]:
-    """The events that a page lists."""
-    return re.findall(r'<tr id="event-([0-9]+)"', page)
+def listed(idp: Idp, browser: TestClient, **asked: str) -> list[str]:
+    """The positions of the events that a page lists."""
+    log.seal(idp.work)
+    return positions(browser.get(PATH, params=asked).text)
+
+
+def positions(page: str) -> list[str]:
+    return re.findall(r'href="/admin/events/([0-9]+)"', page)
 
 
 def test_a_search_is_an_address_and_leads_to_one_event(idp: Idp, enter: Enter) -> None:
     browser = enter()
     alice = idp.person("alice")
     session = idp.session(alice, ip="203.0.113.9").session.id
-    page = browser.get("/admin/events", params={"user": "alice", "type": "session.*"}).text
-    (number,) = numbers(page)
-    event = browser.get(f"/admin/events/{number}").text
+    (position,) = listed(idp, browser, user="alice", type="session.*")
+    event = browser.get(f"{PATH}/{position}").text
     assert "Signed in" in event
     assert "203.0.113.9" in event
     for address in (f"/admin/users/{alice.id}", f"/admin/sessions/{session}"):
         assert f'href="{address}"' in event
     assert f"user%3A{alice.id}" in browser.get(f"/admin/users/{alice.id}").text
     assert f"session%3A{session}" in browser.get(f"/admin/sessions/{session}").text
-    assert numbers(browser.get("/admin/events?at_before=2001-01-01").text) == []
+    assert listed(idp, browser, at_before="2001-01-01") == []
+
+
+def test_what_is_not_sealed_yet_is_listed_and_has_no_address_yet(idp: Idp, enter: Enter) -> None:
+    browser = enter()
+    log.seal(idp.work)
+    with idp.work.begin() as unit:
+        unit.record(LoginFailed(reason="wrong_password", ip="203.0.113.9"))
+    asked = {"q": "type:login.failed"}
+    page = browser.get(PATH, params=asked).text
+    assert "203.0.113.9" in page
+    assert "data-unsettled" in page
+    assert positions(page) == []
+    assert len(listed(idp, browser, **asked)) == 1
+    assert "data-unsettled" not in browser.get(PATH, params=asked).text
 
 
 def test_a_change_is_shown_with_what_stood_before(idp: Idp, enter: Enter) -> None:
@@ -39,8 +60,8 @@ def test_a_change_is_shown_with_what_stood_before(idp: Idp, enter: Enter) -> Non
     with idp.work.begin() as unit:
         unit.because = "the auditors want it"
         rules.set_rule(unit, "limits", {}, {"maximum": 4, "at_limit": "ask"}, ADMIN)
-    page = browser.get("/admin/events", params={"q": "type:rule.changed"}).text
-    event = text_of(browser.get(f"/admin/events/{numbers(page)[0]}").text)
+    newest, *_ = listed(idp, browser, q="type:rule.changed")
+    event = text_of(browser.get(f"{PATH}/{newest}").text)
     assert "maximum 9 4" in event
     assert "at limit ask the same" in event
     assert "the auditors want it" in event
@@ -51,11 +72,12 @@ def test_pages_go_on_where_the_one_before_ended(idp: Idp, enter: Enter) -> None:
     with idp.work.begin() as unit:
         for _ in range(120):
             unit.record(LoginFailed(reason="wrong_password", ip="203.0.113.9"))
+    log.seal(idp.work)
     seen: list[str] = []
     path = "/admin/events?q=type:login.failed"
     while path:
         page = browser.get(path).text
-        seen += numbers(page)
+        seen += positions(page)
         following = re.search(r'rel="next" href="([^"]+)"', page)
         path = following[1].replace("&amp;", "&") if following else ""
     assert len(seen) == len(set(seen)) == 120
@@ -90,8 +112,9 @@ def test_what_strangers_wrote_is_text_here_too(idp: Idp, enter: Enter) -> None:
     browser = enter()
     with idp.work.begin() as unit:
         unit.record(LoginFailed(reason="<script>alert(1)</script>", ip="<b>x</b>"))
-    page = browser.get("/admin/events").text
-    single = browser.get(f"/admin/events/{numbers(page)[0]}").text
+    newest = listed(idp, browser)[0]
+    page = browser.get(PATH).text
+    single = browser.get(f"{PATH}/{newest}").text
     for text in (page, single):
         assert "<script>alert" not in text
         assert "<b>x" not in text

@@ -9,6 +9,7 @@ from idp.admin import bulk
 from idp.admin.session_filter import SessionFilter
 from idp.console import feed
 from idp.errors import Unavailable
+from idp.events import log
 from idp.events.actor import Actor
 from idp.events.catalogue import LoginFailed
 from idp.policy import management
@@ -16,8 +17,9 @@ from idp.sessions import lifecycle
 from idp.sessions.beginning import Started
 from idp.users import queries
 from idp.users.model import User
-from tests.harness.provider import ADMIN, Idp
+from tests.harness.provider import ADMIN, Idp, Templates, settings_for
 from tests.harness.streams import Stream, opened
+from tests.harness.workbench import ManualClock
 
 
 @pytest.fixture(autouse=True)
@@ -36,12 +38,12 @@ def administrator(idp: Idp, *rights: str, username: str = "root") -> tuple[User,
     return person, idp.session(person)
 
 
-def happen(idp: Idp, count: int = 1) -> list[int]:
-    """So many failed sign-ins; gives their numbers."""
+def happen(idp: Idp, count: int = 1) -> list[str]:
+    """So many failed sign-ins; gives their ids."""
     with idp.work.begin() as unit:
         for _ in range(count):
             unit.record(LoginFailed(reason="wrong_password", ip="203.0.113.9"))
-    return [row["id"] for row in idp.events("login.failed")][-count:]
+    return [row["event_id"] for row in idp.events("login.failed")][-count:]
 
 
 async def open_stream(idp: Idp, started: Started, **headers: str) -> Stream:
@@ -52,25 +54,32 @@ async def watching(idp: Idp, started: Started) -> Stream:
     """A stream of somebody who is told what happens from now on."""
     stream = await open_stream(idp, started)
     # It has looked for the first time once it tells what came after.
-    mark = happen(idp)[0]
+    marks = happen(idp)
     while True:
         try:
             first = await asyncio.wait_for(stream.event(), 0.2)
         except TimeoutError:
-            mark = happen(idp)[0]
+            marks += happen(idp)
             continue
         assert first is not None
-        if int(first.id) >= mark:
+        if first.data.get("id", marks[-1]) == marks[-1]:
             return stream
 
 
-async def numbers(stream: Stream, count: int) -> list[int]:
+async def ids(stream: Stream, count: int) -> list[str]:
     found = []
     for _ in range(count):
         event = await stream.event()
         assert event is not None
-        found.append(int(event.id))
+        found.append(event.data["id"])
     return found
+
+
+def place_of(idp: Idp, event_id: str) -> str:
+    """The position of an event in the chain."""
+    log.seal(idp.work)
+    (position,) = [row["position"] for row in idp.events() if row["event_id"] == event_id]
+    return str(position)
 
 
 def test_what_happens_is_told_once_and_in_order(idp: Idp) -> None:
@@ -79,11 +88,11 @@ def test_what_happens_is_told_once_and_in_order(idp: Idp) -> None:
     async def scenario() -> None:
         stream = await watching(idp, started)
         first = happen(idp, 3)
-        assert await numbers(stream, 3) == first
+        assert await ids(stream, 3) == first
         second = happen(idp)
         event = await stream.event()
         assert event is not None
-        assert [int(event.id)] == second
+        assert [event.data["id"]] == second
         assert event.data["type"] == "login.failed"
         assert event.data["ip"] == "203.0.113.9"
         await stream.hang_up()
@@ -95,15 +104,73 @@ def test_a_page_that_was_away_is_told_what_it_missed(idp: Idp) -> None:
     _, started = administrator(idp)
     last = happen(idp)[0]
     missed = happen(idp, 4)
+    position = place_of(idp, last)
 
     async def scenario() -> None:
-        stream = await open_stream(idp, started, **{"last-event-id": str(last)})
-        found: list[int] = []
-        while not found or found[-1] < missed[-1]:
-            found += await numbers(stream, 1)
-        assert set(missed) <= set(found)
-        assert len(found) == len(set(found))
-        assert found == sorted(found)
+        stream = await open_stream(idp, started, **{"last-event-id": position})
+        assert await ids(stream, 4) == missed
+        await stream.hang_up()
+
+    told(scenario)
+
+
+def test_what_was_told_is_not_told_again_when_it_is_sealed(idp: Idp) -> None:
+    _, started = administrator(idp)
+
+    async def scenario() -> None:
+        stream = await watching(idp, started)
+        before = happen(idp, 3)
+        assert await ids(stream, 3) == before
+        log.seal(idp.work)
+        after = happen(idp)
+        event = await stream.event()
+        assert event is not None
+        assert event.data["id"] == after[0]
+        # All that is sealed was told by now, and a stream that is cut off here goes on behind it.
+        assert event.id == place_of(idp, before[-1])
+        await stream.hang_up()
+        again = await open_stream(idp, started, **{"last-event-id": event.id})
+        assert await ids(again, 1) == after
+        await again.hang_up()
+
+    told(scenario)
+
+
+@pytest.mark.postgres
+def test_what_committed_late_is_told(templates: Templates) -> None:
+    """A row that was written first and committed last stands before the end of the chain."""
+    with templates.postgres() as url:
+        idp = Idp(settings_for(url), ManualClock())
+        _, started = administrator(idp)
+
+        async def scenario() -> None:
+            stream = await watching(idp, started)
+            with idp.work.begin() as slow:
+                slow.record(LoginFailed(reason="late"))
+                early = happen(idp)
+                assert await ids(stream, 1) == early
+                log.seal(idp.work)
+            log.seal(idp.work)
+            event = await stream.event()
+            assert event is not None
+            assert event.data["reason"] == "late"
+            await stream.hang_up()
+
+        told(scenario)
+        idp.close()
+
+
+def test_a_number_of_a_row_from_before_an_upgrade_is_taken_for_the_end(idp: Idp) -> None:
+    _, started = administrator(idp)
+    log.seal(idp.work)
+
+    async def scenario() -> None:
+        stream = await open_stream(idp, started, **{"last-event-id": "900000"})
+        unsealed = happen(idp)
+        assert await ids(stream, 1) == unsealed
+        log.seal(idp.work)
+        after = happen(idp)
+        assert await ids(stream, 1) == after
         await stream.hang_up()
 
     told(scenario)
@@ -119,7 +186,7 @@ def test_a_last_id_that_is_none_begins_with_now(idp: Idp, sent: str) -> None:
         assert stream.status == 200
         for _ in range(20):
             await asyncio.sleep(feed.LOOK_EVERY)
-        assert b"id: %d" % before[0] not in stream.body
+        assert before[0].encode() not in stream.body
         await stream.hang_up()
 
     told(scenario)
@@ -129,12 +196,13 @@ def test_a_page_that_was_away_for_long_is_told_the_newest_only(idp: Idp) -> None
     _, started = administrator(idp)
     happen(idp, 2 * feed.BACKLOG)
     newest = happen(idp)[0]
+    log.seal(idp.work)
 
     async def scenario() -> None:
         stream = await open_stream(idp, started, **{"last-event-id": "1"})
-        found: list[int] = []
-        while not found or found[-1] < newest:
-            found += await numbers(stream, 1)
+        found: list[str] = []
+        while not found or found[-1] != newest:
+            found += await ids(stream, 1)
         assert len(found) <= feed.BACKLOG
         await stream.hang_up()
 
@@ -254,15 +322,15 @@ def test_an_outage_in_between_ends_nothing_and_repeats_nothing(
     _, started = administrator(idp)
     is_away = asyncio.Event()
     asked = asyncio.Event()
-    look = feed.Feed.after
+    whole = feed.Feed.look
 
-    def after(self: feed.Feed, row: int) -> object:
+    def look(self: feed.Feed, behind: int | None) -> object:
         if is_away.is_set():
             asked.set()
             raise Unavailable("gone")
-        return look(self, row)
+        return whole(self, behind)
 
-    monkeypatch.setattr(feed.Feed, "after", after)
+    monkeypatch.setattr(feed.Feed, "look", look)
 
     async def scenario() -> None:
         stream = await watching(idp, started)
@@ -270,7 +338,7 @@ def test_an_outage_in_between_ends_nothing_and_repeats_nothing(
         await asyncio.wait_for(asked.wait(), 20)
         news = happen(idp, 2)
         is_away.clear()
-        assert await numbers(stream, 2) == news
+        assert await ids(stream, 2) == news
         await stream.hang_up()
 
     told(scenario)

@@ -67,7 +67,7 @@ def test_it_is_switched_off_and_on_and_removed(idp: Idp, enter: Enter) -> None:
     assert send(browser, f"{path}/enable", reason="ready")[0] == 303
     assert send(browser, f"{path}/replay", after="0", reason="they lost it")[0] == 303
     status, page = send(browser, f"{path}/replay", after="x", reason="they lost it")
-    assert (status, "named by its number" in page) == (400, True)
+    assert (status, "named by its position" in page) == (400, True)
     assert send(browser, f"{path}/remove", reason="gone") == (303, "/admin/webhooks")
     assert browser.get(path).status_code == 404
 

@@ -204,7 +204,7 @@ def test_a_change_to_a_sealed_row_is_found(chain: Work, tamper: Tampering, place
     tamper(chain)
     found = fault(chain)
     assert found is not None
-    assert f"row {place} " in found
+    assert f"position {place} " in found
 
 
 def test_a_row_of_another_history_is_found(chain: Work) -> None:
@@ -223,7 +223,7 @@ def test_a_row_of_another_history_is_found(chain: Work) -> None:
             .where(EventRow.position == 9)
             .values(**{key: value for key, value in old._mapping.items() if key != "id"})
         )
-    assert "row 9 " in str(fault(chain))
+    assert "position 9 " in str(fault(chain))
 
 
 def test_rows_cut_off_the_end_are_found_by_whoever_kept_the_head(chain: Work) -> None:
