@@ -100,6 +100,8 @@ class Authorization(Base):
         # Every index is a page more that a commit writes, so there are only these.
         # With the client, so that "which apps are in this session" is read in the index.
         Index("ix_authorizations_session", "session_id", "client_id"),
+        # The other way round: sessions of one app are searched, counted and ended.
+        Index("ix_authorizations_client", "client_id", "session_id"),
         Index(
             "ix_authorizations_offline",
             "user_id",

@@ -59,12 +59,10 @@ class Session(Base):
             "ix_sessions_expires_at", "expires_at", sqlite_where=_RUNNING, postgresql_where=_RUNNING
         ),
         Index("ix_sessions_idle_at", "idle_at", sqlite_where=_RUNNING, postgresql_where=_RUNNING),
-        Index(
-            "ix_sessions_ended_at", "ended_at", "id", sqlite_where=_ENDED, postgresql_where=_ENDED
-        ),
         Index("ix_sessions_device", "device_hash", "user_id"),
-        # Searches (`idp.admin.session_search`). The first holds whatever they look at of a running
-        # session, in the order in which those are shown.
+        # Searches (`idp.admin.session_search`), each in the order in which sessions are shown. They
+        # hold what is looked at of a running session, of an ended one, and of either; of the last
+        # what changes seldom, for it is written whenever that does.
         Index(
             "ix_sessions_running",
             "last_active_at",
@@ -84,7 +82,33 @@ class Session(Base):
             sqlite_where=_RUNNING,
             postgresql_where=_RUNNING,
         ),
-        Index("ix_sessions_created", "created_at", "id"),
+        Index(
+            "ix_sessions_ended_at",
+            "ended_at",
+            "id",
+            "created_at",
+            "last_active_at",
+            "address",
+            "asn",
+            "country",
+            "device_type",
+            "acr",
+            "origin",
+            "end_reason",
+            sqlite_where=_ENDED,
+            postgresql_where=_ENDED,
+        ),
+        Index(
+            "ix_sessions_created",
+            "created_at",
+            "id",
+            "address",
+            "asn",
+            "country",
+            "device_type",
+            "acr",
+            "origin",
+        ),
         Index("ix_sessions_address", "address"),
         {"sqlite_with_rowid": False},
     )

@@ -8,6 +8,7 @@ from sqlalchemy import event
 
 from idp.admin import session_filter, session_search
 from idp.clock import MINUTE, to_rfc3339
+from idp.policy import management
 from idp.sessions.prove import PASSWORD
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import totp
@@ -189,7 +190,7 @@ def test_pages_lead_to_every_session_once_however_few_rows_each_looks_at(
         ).scalars()
         assert listed == list(rows)
     # A page looks at so many rows and no more, and says where to go on.
-    monkeypatch.setattr(session_search, "WALKED_RUNNING", 150)
+    monkeypatch.setattr(session_search, "WALKED_IN_INDEX", 150)
     monkeypatch.setattr(session_search, "WALKED", 150)
     monkeypatch.setattr(session_search, "NARROW", 10)
     for text, condition in (
@@ -209,6 +210,49 @@ def test_pages_lead_to_every_session_once_however_few_rows_each_looks_at(
 
 
 @pytest.mark.attack("AD-07")
+def test_what_an_index_holds_is_not_looked_up_in_the_table(
+    many: Idp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that many more of a rare kind are looked at for one page, in all three kinds of lists."""
+    monkeypatch.setattr(session_search, "WALKED", 10)
+    with many.work.read() as unit:
+        for text, is_held in (
+            ("country:IS", True),
+            ("reason:admin country:IS ip:10.0.0.0/8", True),
+            ("state:all country:IS acr:aal2", True),
+            ("state:all country:IS ended>2020-01-01", False),
+        ):
+            found = session_search.page(unit, session_filter.parse(text), limit=200)
+            assert (found.next_key is None) is is_held, text
+        plans = explained(
+            unit, lambda: session_search.page(unit, session_filter.parse("state:all country:IS"))
+        )
+    if unit.is_sqlite:
+        assert any("COVERING INDEX ix_sessions_created" in plan for plan in plans)
+
+
+@pytest.mark.attack("AD-07")
+@pytest.mark.parametrize("narrow", [10, 2_000])
+def test_sessions_of_an_app_are_counted_from_its_side(
+    many: Idp, narrow: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few or many: to ask of each session whether the app is in it takes seconds among a million."""
+    monkeypatch.setattr(session_search, "NARROW", narrow)
+    with many.work.read() as unit:
+        by_app = unit.connection.exec_driver_sql(
+            "SELECT client_id, count(*) FROM authorizations JOIN sessions ON sessions.id = session_id "
+            "WHERE sessions.ended_at IS NULL GROUP BY client_id"
+        )
+        for client_id, running in by_app.all()[:4]:
+            meant = session_filter.parse(f"client:{client_id}")
+            assert session_search.count(unit, meant, management.ALL) == running
+        plans = explained(unit, lambda: session_search.count(unit, meant, management.ALL))
+    if unit.is_sqlite:
+        assert "ix_authorizations_client (client_id=?)" in plans[-1]
+        assert "SEARCH sessions USING PRIMARY KEY (id=?)" in plans[-1]
+
+
+@pytest.mark.attack("AD-07")
 @pytest.mark.parametrize(
     "text",
     [
@@ -220,7 +264,7 @@ def test_no_search_reads_the_whole_table(
     many: Idp, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P4: an index leads to every page."""
-    monkeypatch.setattr(session_search, "WALKED_RUNNING", 200)
+    monkeypatch.setattr(session_search, "WALKED_IN_INDEX", 200)
     monkeypatch.setattr(session_search, "WALKED", 200)
     meant = session_filter.parse(text)
     with many.work.read() as unit:
