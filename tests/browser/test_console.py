@@ -1,5 +1,8 @@
 """The administrators' pages in Chromium: seen as it happens, done by keyboard alone, on any screen."""
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -13,6 +16,21 @@ pytestmark = pytest.mark.browser
 DESKTOP = {"width": 1200, "height": 900}
 # What is waited for comes within a second on a machine that is not busy.
 PATIENCE = 15_000
+ROUNDS = 3
+# Notes, by the browser's own clock, when the row of a session came first, and when it was gone.
+NOTE = """() => {
+  window.came = {};
+  window.went = {};
+  const rows = (nodes) => [...nodes].flatMap((one) =>
+    one.matches?.("tr[id]") ? [one] : [...(one.querySelectorAll?.("tr[id]") ?? [])]);
+  new MutationObserver((changes) => {
+    for (const { addedNodes, removedNodes } of changes) {
+      for (const row of rows(addedNodes)) came[row.id] ??= Date.now();
+      for (const row of rows(removedNodes))
+        if (!document.getElementById(row.id)) went[row.id] ??= Date.now();
+    }
+  }).observe(document.querySelector("#sessions"), { childList: true, subtree: true });
+}"""
 
 
 def administrator(people: People, world: Product) -> Page:
@@ -35,20 +53,51 @@ def tab_to(page: Page, selector: str) -> None:
     raise AssertionError(f"Tab never reaches {selector}")
 
 
+@dataclass
+class Delays:
+    """Milliseconds from before a session's transaction until its row came, and until it went."""
+
+    came: list[float] = field(default_factory=list)
+    went: list[float] = field(default_factory=list)
+
+    def note(self, page: Page, world: Product) -> None:
+        """Takes those of the newest session, by the clock of the one machine."""
+        ((session_id, began, ended),) = world.read(
+            "SELECT id, created_at, ended_at FROM sessions ORDER BY created_at DESC LIMIT 1"
+        )
+        self.came.append(page.evaluate("id => came[id]", session_id) - began / 1000)
+        self.went.append(page.evaluate("id => went[id]", session_id) - ended / 1000)
+
+
+def test_a_row_comes_within_a_second_of_its_sign_in_and_goes_within_one_of_its_end(
+    people: People, world: Product, say: Callable[[str], None]
+) -> None:
+    """The fastest of a few rounds counts: a machine that is busy with other tests is no fault here."""
+    page = administrator(people, world)
+    rows = page.locator("#sessions tbody tr")
+    expect(rows).to_have_count(1)
+    page.evaluate(NOTE)
+    bob, delays = people.new(), Delays()
+    for _ in range(ROUNDS):
+        own = bob.open(f"{world.issuer}/account/sign-in?next=/account/sessions")
+        bob.fill_in(own, username="bob")
+        expect(rows.filter(has_text="bob")).to_have_count(1, timeout=PATIENCE)
+        own.locator("#sign-out").click()
+        expect(rows.filter(has_text="bob")).to_have_count(0, timeout=PATIENCE)
+        own.close()
+        delays.note(page, world)
+    for what, took in (("came", delays.came), ("went", delays.went)):
+        say(f"a row {what} after {', '.join(f'{one:.0f}' for one in sorted(took))} ms")
+    assert min(delays.came) <= 1_000
+    assert min(delays.went) <= 1_000
+
+
 def test_many_are_signed_out_by_keyboard_and_seen_to_go(
     people: People, alice: Person, world: Product
 ) -> None:
     page = administrator(people, world)
     table = page.locator("#sessions tbody tr")
     expect(table).to_have_count(1)
-    # A row comes by itself, and goes.
-    first = people.new()
-    app = first.open_app(world.app_one)
-    first.fill_in(app, username="bob")
-    expect(table.filter(has_text="bob")).to_have_count(1, timeout=PATIENCE)
-    app.locator("#sign-out").click()
-    expect(table.filter(has_text="bob")).to_have_count(0, timeout=PATIENCE)
-
     apps = [alice.sign_in_to(world.app_one), people.new().sign_in_to(world.app_two)]
     expect(table.filter(has_text="alice")).to_have_count(2, timeout=PATIENCE)
     tab_to(page, "#q")

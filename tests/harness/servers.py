@@ -57,6 +57,11 @@ class Product:
             with error:
                 return error.code, json.loads(error.read() or b"{}")
 
+    def read(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """What stands in the database."""
+        with closing(sqlite3.connect(self.demo.folder / "idp.db", timeout=10)) as database:
+            return database.execute(statement, values).fetchall()
+
     def execute(self, statement: str, *values: object) -> int:
         """Changes the database behind the provider's back; gives how many rows."""
         database = sqlite3.connect(self.demo.folder / "idp.db", timeout=10)
