@@ -8,10 +8,11 @@ rows stay in here, and in the sealed cursors of lists: what an event is called o
 in the chain.
 """
 
+from array import array
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.exc import IntegrityError
@@ -20,24 +21,23 @@ from idp.admin.event_filter import EventFilter
 from idp.clock import MINUTE, Duration, Instant
 from idp.errors import Refused
 from idp.events import log
+from idp.events.described import COLUMNS
 from idp.events.model import EventRow
 from idp.policy import network
+from idp.policy.network import Network
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.users import queries as users
 
-# Rows looked at for one page, or for one step of an export or of looking for a place.
+# Rows looked at for one page, and read for one step of an export or of looking for a position.
 WALKED = 5_000
 STEP = 1_000
 # How far the order of numbers may be from that of time: clocks of nodes, transactions that last.
 SKEW: Duration = 5 * MINUTE
-# As written for whoever looks, so that the newest is there at once; by position in the chain for
-# whoever goes on from there another time.
-Order = Literal["newest_first", "as_sealed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Some events, and the row, or the position, behind which the next begin; None at the end."""
+    """Some events, and the row behind which the next begin; None at the end."""
 
     rows: list[EventRow]
     next_mark: int | None
@@ -61,49 +61,9 @@ def resolved(unit: UnitOfWork, meant: EventFilter) -> EventFilter:
 
 def page(unit: UnitOfWork, meant: EventFilter, *, before: int | None, limit: int) -> Found:
     """At most `limit` events of a resolved filter, the newest first, behind row `before`."""
-    return _step(unit, meant, beyond=before, limit=limit, order="newest_first")
-
-
-def every(work: Work, meant: EventFilter, *, after: int = 0) -> Iterator[list[EventRow]]:
-    """All events of a resolved filter that there are now behind a position of the chain, in its
-    order, some at a time.
-
-    Not in the order of rows: of two transactions the one with the earlier row may commit later
-    (PostgreSQL), and whoever went on behind the other would never learn of it. What is not sealed yet
-    is sealed now. Each step reads in a transaction of its own, so that a reader who is slow holds
-    nothing. A step may be empty. What is written meanwhile is not among them.
-    """
-    with suppress(IntegrityError):  # the worker was at it, and will be done with it
-        log.seal(work)
-    with work.read() as unit:
-        newest = unit.connection.scalar(select(func.max(EventRow.position))) or 0
-    beyond: int | None = after
-    while beyond is not None:
-        with work.read() as unit:
-            found = _step(unit, meant, beyond=beyond, limit=STEP, order="as_sealed", until=newest)
-            unit.orm.expunge_all()
-        yield found.rows
-        beyond = found.next_mark
-
-
-def _step(
-    unit: UnitOfWork,
-    meant: EventFilter,
-    *,
-    beyond: int | None,
-    limit: int,
-    order: Order,
-    until: int | None = None,
-) -> Found:
-    is_falling = order == "newest_first"
-    mark = EventRow.id if is_falling else EventRow.position
-    sorting = mark.desc() if is_falling else mark.asc()
-    stretch = select(EventRow.id, mark.label("mark"))
-    stretch = stretch.where(*_by_index(unit, meant)).order_by(sorting)
-    if beyond is not None:
-        stretch = stretch.where(mark < beyond if is_falling else mark > beyond)
-    if until is not None:
-        stretch = stretch.where(mark <= until)
+    stretch = select(EventRow.id).where(*_by_index(unit, meant)).order_by(EventRow.id.desc())
+    if before is not None:
+        stretch = stretch.where(EventRow.id < before)
     narrowing = _by_looking(meant)
     is_plain = not narrowing and meant.ip is None
     looked = stretch.limit(limit + 1 if is_plain else WALKED).subquery()
@@ -111,22 +71,70 @@ def _step(
         select(EventRow.id, EventRow.ip)
         .join(looked, looked.c.id == EventRow.id)
         .where(*narrowing)
-        .order_by(sorting)
+        .order_by(EventRow.id.desc())
     )
     found = _within(unit, matching, meant, limit + 1)
-    rows = unit.orm.scalars(
-        select(EventRow).where(EventRow.id.in_(found[:limit])).order_by(sorting)
-    )
-    shown = list(rows)
+    newest_first = select(EventRow).where(EventRow.id.in_(found[:limit]))
+    shown = list(unit.orm.scalars(newest_first.order_by(EventRow.id.desc())))
     if len(found) > limit:
-        return Found(shown, shown[-1].id if is_falling else shown[-1].position)
-    edge = unit.connection.scalar(
-        select(func.min(looked.c.mark) if is_falling else func.max(looked.c.mark))
-    )
+        return Found(shown, shown[-1].id)
+    edge = unit.connection.scalar(select(func.min(looked.c.id)))
     if edge is None:
         return Found(shown, None)
-    behind = stretch.where(mark < edge if is_falling else mark > edge).limit(1)
+    behind = stretch.where(EventRow.id < edge).limit(1)
     return Found(shown, edge if unit.connection.scalar(behind) is not None else None)
+
+
+def every(work: Work, meant: EventFilter, *, after: int = 0) -> Iterator[list[Any]]:
+    """All events of a resolved filter that there are now behind a position of the chain, in its
+    order, as rows of `described.COLUMNS`, some at a time.
+
+    Not in the order of rows: of two transactions the one with the earlier row may commit later
+    (PostgreSQL), and whoever went on behind the other would never learn of it. What is not sealed yet
+    is sealed now. Each step reads so many positions in a transaction of its own, so that a reader who
+    is slow holds nothing. A step may be empty. What is written meanwhile is not among them.
+    """
+    with suppress(IntegrityError):  # the worker was at it, and will be done with it
+        log.seal(work)
+    with work.read() as unit:
+        until = unit.connection.scalar(select(func.max(EventRow.position))) or 0
+        if meant.at.since is not None:
+            after = max(after, position_before(unit, meant.at.since))
+        if meant.at.before is not None:
+            # Whoever wrote until then has committed before anybody wrote what stands behind this.
+            until = min(until, position_before(unit, meant.at.before + 3 * SKEW))
+    wanted = select(*COLUMNS).where(*_by_looking(meant)).order_by(EventRow.position)
+    for positions in _stretches(work, meant, after, until):
+        with work.read() as unit:
+            rows = unit.connection.execute(wanted.where(positions)).all()
+        yield [row for row in rows if meant.ip is None or _is_in(meant.ip, row.ip)]
+
+
+def _stretches(
+    work: Work, meant: EventFilter, after: int, until: int
+) -> Iterator[ColumnElement[bool]]:
+    """Positions that are read in one step each: of one person or session, or all there are."""
+    owners = _owners(meant)
+    if not owners:
+        for start in range(after + 1, until + 1, STEP):
+            yield EventRow.position.between(start, min(start + STEP - 1, until))
+        return
+    # What somebody did is found by row, and goes out by position: 8 bytes for each of their events.
+    theirs = array("q")
+    walked: int | None = 0
+    while walked is not None:
+        with work.read() as unit:
+            rows = unit.connection.execute(
+                select(EventRow.id, EventRow.position)
+                .where(*owners, EventRow.id > walked)
+                .order_by(EventRow.id)
+                .limit(WALKED)
+            ).all()
+        theirs.extend(row.position for row in rows if after < (row.position or 0) <= until)
+        walked = rows[-1].id if len(rows) == WALKED else None
+    in_order = array("q", sorted(theirs))
+    for start in range(0, len(in_order), STEP):
+        yield EventRow.position.in_(in_order[start : start + STEP].tolist())
 
 
 def _within(
@@ -137,19 +145,25 @@ def _within(
         return [row.id for row in unit.connection.execute(matching.limit(limit))]
     found: list[int] = []
     for row in unit.connection.execute(matching.where(EventRow.ip.is_not(None))):
-        if network.contains(meant.ip, network.key(row.ip)):
+        if _is_in(meant.ip, row.ip):
             found.append(row.id)
             if len(found) == limit:
                 break
     return found
 
 
+def _is_in(wanted: Network, ip: str | None) -> bool:
+    return ip is not None and network.contains(wanted, network.key(ip))
+
+
+def _owners(meant: EventFilter) -> list[ColumnElement[bool]]:
+    """Conditions of which each has an index."""
+    owners = {EventRow.user_id: meant.user, EventRow.session_id: meant.session}
+    return [column == value for column, value in owners.items() if value is not None]
+
+
 def _by_index(unit: UnitOfWork, meant: EventFilter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
-    if meant.user is not None:
-        conditions.append(EventRow.user_id == meant.user)
-    if meant.session is not None:
-        conditions.append(EventRow.session_id == meant.session)
+    conditions = _owners(meant)
     if meant.at.since is not None:
         conditions.append(EventRow.id >= _row_at(unit, meant.at.since - SKEW))
     if meant.at.before is not None:

@@ -6,7 +6,6 @@ Which events are meant is `event_filter`; how they are found in bounded steps, `
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-import orjson
 from pydantic import Field
 
 from idp.admin import event_filter, event_search, grammar, paging
@@ -15,7 +14,7 @@ from idp.admin.operation import Call, Operation
 from idp.admin.schemas import Model, Moment, Nothing, Page, PageQuery, When
 from idp.errors import Refused
 from idp.events import queries
-from idp.events.described import described
+from idp.events.described import described, line
 from idp.storage.unit_of_work import Work
 from idp.web.lines import Lines
 
@@ -133,7 +132,7 @@ def export_events(call: Call, query: EventExport) -> Lines:
 def batches(work: Work, meant: EventFilter, *, after: int = 0) -> Iterator[bytes]:
     """The events of a resolved filter as JSON lines, some at a time; a batch may be empty."""
     for rows in event_search.every(work, meant, after=after):
-        yield b"".join(orjson.dumps(described(row)) + b"\n" for row in rows)
+        yield b"".join(map(line, rows))
 
 
 OPERATIONS = (

@@ -15,9 +15,10 @@ from idp.errors import Refused
 from idp.events import log
 from idp.events.catalogue import LoginFailed
 from idp.policy import network
+from idp.users import rules
 from idp.web import lines
 from tests.admin.conftest import Caller, problem, program
-from tests.harness.provider import Idp, Templates, settings_for
+from tests.harness.provider import ADMIN, Idp, Templates, settings_for
 from tests.harness.workbench import ManualClock
 
 FAILED = "login.failed"
@@ -50,7 +51,7 @@ def exported(caller: Caller, **asked: Any) -> list[dict[str, Any]]:
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "application/jsonl"
     assert answer.headers["cache-control"] == "no-store"
-    return [json.loads(line) for line in answer.text.splitlines()]
+    return [json.loads(line) for line in answer.content.splitlines()]
 
 
 def test_every_term_has_its_meaning() -> None:
@@ -166,6 +167,49 @@ def test_pages_and_exports_look_at_so_many_rows_at_a_time_and_miss_none(
     assert exported(caller) == whole[::-1]
     middle = whole[10]["position"]
     assert exported(caller, after=middle) == whole[:10][::-1]
+
+
+def test_an_export_of_one_person_or_of_some_days_is_the_same_as_all_without_the_rest(
+    either_idp: Idp, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idp = either_idp
+    monkeypatch.setattr(event_search, "WALKED", 4)
+    monkeypatch.setattr(event_search, "STEP", 3)
+    anna, bob = idp.person("anna"), idp.person("bob")
+    days = []
+    for _ in range(4):
+        clock.advance(DAY)
+        days.append(clock.now())
+        for person in (anna, bob):
+            idp.end(idp.session(person).session.id)
+        log.seal(idp.work)
+    session = idp.session(anna).session.id
+    caller = program(idp, "events:read")
+    whole = exported(caller)
+
+    def those(**like: str) -> list[dict[str, Any]]:
+        return [one for one in whole if all(one[name] == said for name, said in like.items())]
+
+    hers = those(user_id=anna.id)
+    assert len(hers) > 2 * event_search.WALKED
+    assert exported(caller, user="anna") == hers
+    assert exported(caller, user="anna", after=hers[4]["position"]) == hers[5:]
+    assert exported(caller, session=session) == those(session_id=session)
+    assert exported(caller, user="anna", type="session.ended") == those(
+        user_id=anna.id, type="session.ended"
+    )
+    first, last = to_rfc3339(days[1]), to_rfc3339(days[3])
+    between = [one for one in whole if first <= one["at"] < last]
+    assert exported(caller, at_after=first, at_before=last) == between
+    assert len(between) == 8
+
+
+def test_a_line_of_an_export_is_what_the_api_shows(idp: Idp, robot: Caller) -> None:
+    with idp.work.begin() as unit:
+        unit.because = "the auditors’ wish: \u2028 “quoted”"
+        rules.set_rule(unit, "limits", {}, {"maximum": 9, "at_limit": "ask"}, ADMIN)
+    log.seal(idp.work)
+    assert exported(robot) == everything(robot)[::-1]
 
 
 @pytest.mark.postgres
