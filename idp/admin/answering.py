@@ -6,6 +6,7 @@ Specs: RFC 9110 (ETag, If-Match), RFC 6585 (428), RFC 8288 (Link), RFC 9457.
 """
 
 from contextlib import AbstractContextManager
+from functools import partial
 from hashlib import sha256
 from urllib.parse import urlencode
 
@@ -24,7 +25,7 @@ from idp.oauth.userinfo import bearer_token
 from idp.storage.unit_of_work import UnitOfWork
 from idp.web import json_api
 from idp.web.http import PageRequest, WebContext
-from idp.web.lines import Lines, LinesResponse
+from idp.web.lines import Lines, LinesResponse, Reader
 
 
 def carry_out(operation: Operation, context: WebContext, request: PageRequest) -> Response:
@@ -98,7 +99,7 @@ def _once(
         unit.because = getattr(sent, "reason", None)
         found = operation.carry_out(call, sent)
         if isinstance(found, Lines):
-            return LinesResponse(found)
+            return LinesResponse(found, _reader(call, bearer_token(request.headers)))
         body = dumped(found) if found is not None else b""
         if repeat is not None:
             unit.flush()
@@ -111,6 +112,19 @@ def _once(
         address = f"{context.settings.issuer}{request.path}?{urlencode(query)}"
         response.headers["Link"] = f'<{address}>; rel="next"'
     return response
+
+
+def _reader(call: Call, token: str) -> Reader:
+    """Whoever calls, for an answer that goes on: as long as the token would be let in."""
+    person = call.manager.person
+    may_read = partial(
+        protected.is_still_manager,
+        call.provider,
+        token,
+        scope=call.operation.scope,
+        since=call.unit.now,
+    )
+    return Reader(person.user_id if person else call.manager.client_id, may_read)
 
 
 def _sent(operation: Operation, request: PageRequest) -> Model | None:

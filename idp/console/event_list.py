@@ -6,6 +6,7 @@ and how they are found is the API's (`idp.admin.events`).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -20,7 +21,7 @@ from idp.console.people import query
 from idp.errors import Refused
 from idp.events import catalogue
 from idp.web.http import PageRequest, WebContext
-from idp.web.lines import LinesResponse
+from idp.web.lines import LinesResponse, Reader
 from idp.web.visitor import Visitor
 
 PATH = f"{rooms.ADMIN}/events"
@@ -113,7 +114,12 @@ def _file(context: WebContext, visitor: Visitor, given: Mapping[str, str]) -> Re
         EventExport, {name: said for name, said in given.items() if name != "page_token"}
     )
     lines = rooms.carry_out(context, visitor, events.export_events, asked).found
-    return LinesResponse(lines, name="events.jsonl")
+    reader = Reader(visitor.user.id, partial(_may_read, context, visitor.session.id))
+    return LinesResponse(lines, reader, name="events.jsonl")
+
+
+def _may_read(context: WebContext, session_id: str) -> bool:
+    return "events:read" in rooms.rights_now(context, session_id)
 
 
 def _changes(data: Mapping[str, Any]) -> list[Change] | None:

@@ -8,14 +8,14 @@ no page is open.
 
 Whoever may only see sessions learns that some began or ended, and nothing else. A stream ends with
 the session, or the right, of whoever watches: it looks again when something happened to them, or to a
-role, before it tells anything, and every 20 seconds besides.
+role, before it tells anything, and every 5 seconds besides.
 """
 
 import asyncio
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
@@ -38,7 +38,11 @@ from idp.web.http import WebContext, page_request
 from idp.web.wire import until_gone
 
 PATH = f"{rooms.ADMIN}/stream"
+# Whoever has it may watch.
+RIGHT = "sessions:read"
 LOOK_EVERY = 0.25
+# Seconds after which it is asked again whether somebody may, whatever happened.
+CHECK_EVERY = 5.0
 HEARTBEAT = 20.0
 OPEN_MAXIMUM = 64
 # Events that a page which was away is told at most, the newest; as many again that are not sealed.
@@ -135,6 +139,7 @@ class Watcher:
     """Whoever watches, and what they may see."""
 
     user_id: str
+    session_id: str
     held: frozenset[str]
 
     def is_touched_by(self, news: Sequence[Happened]) -> bool:
@@ -212,13 +217,13 @@ class _Stream:
             await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
             async with anyio.create_task_group() as group:
                 group.start_soon(until_gone, receive, group.cancel_scope)
-                await self._write(raw, send, behind, let_in)
+                await self._write(send, behind, let_in)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 group.cancel_scope.cancel()
         finally:
             self._feed.open -= 1
 
-    async def _write(self, raw: Request, send: Send, behind: int | None, watcher: Watcher) -> None:
+    async def _write(self, send: Send, behind: int | None, watcher: Watcher) -> None:
         quiet_since = checked_at = time.monotonic()
         # What was told, or shown by the page, before it was sealed.
         told: set[str] = set()
@@ -233,12 +238,16 @@ class _Stream:
                     # A page that was just drawn shows what was before.
                     behind, told = found.head, {one.event_id for one in found.events}
                 news = [one for one in found.events if one.event_id not in told]
-                if time.monotonic() - checked_at > HEARTBEAT or watcher.is_touched_by(news):
-                    # Whoever lost the right, or the session, is told no more.
-                    present = await anyio.to_thread.run_sync(self._watcher, raw)
-                    if present is None:
-                        return
-                    watcher, checked_at = present, time.monotonic()
+                if time.monotonic() - checked_at > CHECK_EVERY or watcher.is_touched_by(news):
+                    held = await anyio.to_thread.run_sync(
+                        rooms.rights_now,
+                        self._context,
+                        watcher.session_id,
+                        limiter=self._context.limiter,
+                    )
+                    if RIGHT not in held:
+                        return  # whoever lost the right, or the session, is told no more
+                    watcher, checked_at = replace(watcher, held=held), time.monotonic()
             except Unavailable:
                 found, news = None, []
             if found is not None:
@@ -267,7 +276,7 @@ class _Stream:
         if present is None or not elevation.is_proved(present.session):
             return None
         held = rooms.rights(present)
-        return Watcher(present.user.id, held) if "sessions:read" in held else None
+        return Watcher(present.user.id, present.session.id, held) if RIGHT in held else None
 
 
 async def _line(send: Send, body: bytes) -> None:

@@ -27,8 +27,12 @@ from idp.errors import Refused
 from idp.oauth.protected import Caller, Manager
 from idp.policy import assurance, management
 from idp.policy.management import Scope
+from idp.sessions import endings
+from idp.sessions.model import Session
+from idp.sessions.state import states_of
 from idp.storage.unit_of_work import UnitOfWork
-from idp.web import elevation
+from idp.users.model import ACTIVE, User
+from idp.web import elevation, hold
 from idp.web.http import PageRequest, WebContext
 from idp.web.visitor import Visitor, visitor_route
 
@@ -78,6 +82,27 @@ def form(context: WebContext, path: str, scope: Scope, send: Room, *, on: str) -
 def rights(visitor: Visitor) -> frozenset[str]:
     """What the person may do over this product."""
     return management.rights_in(visitor.user.permissions)
+
+
+def rights_now(context: WebContext, session_id: str) -> frozenset[str]:
+    """What the person of a session may do over this product now; nothing once the session is over,
+    held, or proves nothing.
+
+    For answers that go on: by the session's id, because the secret that they began with is replaced
+    meanwhile. Looking is no activity, and writes nothing.
+    """
+    with context.work.read() as unit:
+        state = states_of(unit, [session_id]).get(session_id)
+        session = unit.orm.get(Session, session_id)
+        if state is None or session is None or endings.reason_of(state, unit.now) is not None:
+            return frozenset()
+        user = unit.orm.get_one(User, session.user_id)
+        book = context.provider.rules.current()
+        if user.status != ACTIVE or hold.of_itself(unit, session, user, book) is not None:
+            return frozenset()
+        if not elevation.is_proved(session):
+            return frozenset()
+        return management.rights_in(user.permissions)
 
 
 def page(

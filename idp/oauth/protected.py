@@ -63,8 +63,23 @@ def authenticate(provider: Provider, text: str, *, scope: str) -> Caller:
 
 def authenticate_manager(provider: Provider, text: str, *, scope: str) -> Manager:
     """Who calls the management API with this access token; raises `BearerError` as above."""
+    return _manager(provider, text, scope=scope, read_at=provider.work.clock.now())
+
+
+def is_still_manager(provider: Provider, text: str, *, scope: str, since: Instant) -> bool:
+    """Whether an answer that was begun at `since` may go on: everything is asked again but for how
+    long the token lives, which is for beginning one.
+    """
+    try:
+        _manager(provider, text, scope=scope, read_at=since)
+    except BearerError:
+        return False
+    return True
+
+
+def _manager(provider: Provider, text: str, *, scope: str, read_at: Instant) -> Manager:
     now = provider.work.clock.now()
-    token, facts = _presented(provider, text, now)
+    token, facts = _presented(provider, text, read_at)
     access, client = token.access, facts.client
     if access is None or client is None or not token_state.is_good(token, facts, provider, now):
         raise _with_the_end(invalid_token(), token, facts, provider)

@@ -50,6 +50,11 @@ def of(
         return Ended()
     if found.fate == "refused":
         return Hold("network_not_allowed", None)
+    return of_itself(unit, session, user, book)
+
+
+def of_itself(unit: UnitOfWork, session: Session, user: User, book: Book) -> Hold | None:
+    """What holds a session wherever it is used."""
     challenged = challenge.of(unit, session)
     if challenged is not None:
         return Hold(challenged.change, challenged.demand)

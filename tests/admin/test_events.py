@@ -16,7 +16,6 @@ from idp.events import log
 from idp.events.catalogue import LoginFailed
 from idp.policy import network
 from idp.users import rules
-from idp.web import lines
 from tests.admin.conftest import Caller, problem, program
 from tests.harness.provider import ADMIN, Idp, Templates, settings_for
 from tests.harness.workbench import ManualClock
@@ -255,23 +254,6 @@ def test_what_an_event_is_called_outside_is_its_place_in_the_chain(idp: Idp, rob
     for found in (robot.get("/events", type=FAILED)["items"][::-1], exported(robot, type=FAILED)):
         assert [one["position"] for one in found] == [count - 2, count - 1, count]
         assert not {"number", "row"} & set(found[0])
-
-
-def test_so_many_exports_are_sent_at_once_and_no_more(
-    idp: Idp, robot: Caller, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for _ in range(lines.AT_ONCE + 1):
-        exported(robot)  # each gives its place back
-    for _ in range(lines.AT_ONCE):
-        assert lines._free.acquire(blocking=False)
-    try:
-        answer = robot("GET", "/events/export")
-        assert problem(answer) == (503, "too_many_exports")
-        assert answer.headers["retry-after"] == "30"
-    finally:
-        for _ in range(lines.AT_ONCE):
-            lines._free.release()
-    exported(robot)
 
 
 def test_a_name_that_nobody_has_is_refused_before_a_line_is_sent(robot: Caller) -> None:

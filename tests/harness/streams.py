@@ -96,13 +96,15 @@ async def opened(
     *,
     method: str = "GET",
     path: str = PATH,
+    query: str = "",
     headers: Mapping[str, str] | None = None,
+    stream: Stream | None = None,
 ) -> Stream:
     """Opens a stream as a browser with this session cookie does."""
     sent = {"host": "localhost:8000", "sec-fetch-site": "same-origin", **(headers or {})}
     if secret is not None:
         sent["cookie"] = f"idp_session={secret}"
-    stream = Stream()
+    stream = stream or Stream()
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -111,7 +113,7 @@ async def opened(
         "scheme": "http",
         "path": path,
         "raw_path": path.encode(),
-        "query_string": b"",
+        "query_string": query.encode(),
         "root_path": "",
         "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
         "client": ("192.0.2.1", 50_000),
