@@ -4,6 +4,7 @@
 server around them.
 """
 
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -79,6 +80,8 @@ from idp.work.worker import Worker
 
 if TYPE_CHECKING:
     from idp.web.tracing import Traces
+
+_log = logging.getLogger(__name__)
 
 
 class NotReady(Exception):  # noqa: N818
@@ -162,6 +165,8 @@ def prepare(work: Work) -> Keyring:
     """Checks the schema, makes the first keys and roles; raises `NotReady` with a sentence."""
     if not migrations.is_current(work.database):
         raise NotReady("The database schema is not current. Run: idp db upgrade")
+    if (risk := work.database.failover_risk()) is not None:
+        _log.warning("%s", risk)
     with work.begin() as unit:
         # Of nodes that start together on a new database one makes the keys, and all sign with them.
         migrations.one_at_a_time(unit.connection)

@@ -97,17 +97,19 @@ def _stored(work: Work) -> list[Finding]:
     except Refused as refusal:
         reason = (refusal.detail or refusal.sentence).splitlines()[0]
         return [Finding("database", "failed", reason)]
-    reached = Finding("database", "ok", f"{work.database.url.get_backend_name()}, reached")
+    reached = [Finding("database", "ok", f"{work.database.url.get_backend_name()}, reached")]
+    if (risk := work.database.failover_risk()) is not None:
+        reached.append(Finding("replicas", "warning", risk))
     problem = schema.problem_with(work.database)
     if problem is not None:
-        return [reached, Finding("schema", "failed", problem)]
+        return [*reached, Finding("schema", "failed", problem)]
     checks: list[Callable[[UnitOfWork], Finding]] = [
         _signing_keys,
         _clock,
         _place_rules,
         _audit_log,
     ]
-    found = [reached, Finding("schema", "ok", f"revision {migrations.head()}")]
+    found = [*reached, Finding("schema", "ok", f"revision {migrations.head()}")]
     for check in checks:
         with work.read() as unit:
             found.append(check(unit))

@@ -7,7 +7,8 @@ deferred transaction fails with "database is locked" under load), one writer at 
 process so that writers queue in order instead of sleeping in SQLite's busy loop. Checkpoints are
 made by the worker, off the request (`checkpoint`), because one inside a commit costs a request some
 20 milliseconds.
-PostgreSQL: READ COMMITTED; every decision that must not race is a conditional UPDATE.
+PostgreSQL: READ COMMITTED; every decision that must not race is a conditional UPDATE. How it is
+reached is in `postgresql`.
 """
 
 import threading
@@ -24,6 +25,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from idp.errors import Unavailable
+from idp.storage import postgresql
 
 BUSY_TIMEOUT_MS = 5_000
 Row = Sequence[Any]
@@ -49,15 +51,7 @@ class Database:
             self.writing = _sqlite_engine(url, pool_size=4, begin="BEGIN IMMEDIATE")
             self.reading = _sqlite_engine(url, pool_size=pool_size, begin="BEGIN")
         else:
-            self.writing = create_engine(
-                url,
-                pool_size=pool_size,
-                max_overflow=0,
-                pool_timeout=5,
-                connect_args={"connect_timeout": 5, "options": "-c statement_timeout=10000"},
-                pool_pre_ping=True,
-                hide_parameters=True,
-            )
+            self.writing = postgresql.make_engine(self.url, pool_size=pool_size)
             self.reading = self.writing
         # Hot queries: no BEGIN and no ROLLBACK around one statement. That saves two trips of three,
         # and psycopg forgets what it has prepared at every ROLLBACK, so PostgreSQL would plan each
@@ -168,6 +162,13 @@ class Database:
         if self.is_sqlite:
             with self.writing.connect() as connection:
                 connection.connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def failover_risk(self) -> str | None:
+        """What may be lost although it was answered, as a sentence; None for nothing."""
+        if self.is_sqlite:
+            return None
+        with self.read() as connection:
+            return postgresql.failover_risk(connection)
 
     def ping(self) -> None:
         """Raises `Unavailable` when the database does not answer."""

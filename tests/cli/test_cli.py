@@ -18,6 +18,7 @@ import pytest
 from idp.__main__ import main
 from idp.clock import DAY
 from idp.policy import effective
+from idp.storage.database import Database
 from idp.users.rules import KINDS
 from tests.harness.provider import PASSWORD, Idp
 from tests.harness.workbench import SECRET, ManualClock
@@ -162,6 +163,11 @@ def test_settings_that_cannot_be_used_are_refused_with_how_to_fix_them(
     assert idp_cli.ok("config", "check")["ok"] is True
     environment.setenv("IDP_SECRET_KEY", "short")
     assert "IDP_SECRET_KEY must have at least 32 characters" in idp_cli.refused("config", "check")
+    environment.setenv("IDP_SECRET_KEY", STRONG_SECRET)
+    replica = "postgresql+psycopg://u@/idp?host=a&host=b&target_session_attrs=any"
+    environment.setenv("IDP_DATABASE_URL", replica)
+    said = idp_cli.refused("config", "check")
+    assert "target_session_attrs must be primary (as without it) or read-write" in said
     environment.setenv("IDP_NONSENSE", "1")
     for command in (("config", "check"), ("user", "list"), ("serve",), ("db", "current")):
         assert "IDP_NONSENSE is not a setting" in idp_cli.refused(*command)
@@ -721,6 +727,16 @@ def test_the_doctor_sees_that_the_secret_key_was_changed(
     ran = ready("doctor", "--json")
     assert ran.code == 1
     assert findings(ran)["signing keys"] == "failed"
+
+
+def test_the_doctor_says_what_is_lost_when_a_replica_takes_over(
+    ready: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FT-07; `tests/crash/test_switchover.py` asks a PostgreSQL with a replica."""
+    monkeypatch.setattr(Database, "failover_risk", lambda _: "revocations may be lost")
+    ran = ready("doctor", "--json")
+    assert findings(ran)["replicas"] == "warning"
+    assert "revocations may be lost" in ran.out
 
 
 def test_the_doctor_says_when_a_database_cannot_be_reached_or_is_empty(

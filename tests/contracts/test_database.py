@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import sqlite3
 import threading
 import time
@@ -15,6 +16,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 from idp.errors import Unavailable
 from idp.storage import database as database_module
+from idp.storage import postgresql
 from idp.storage.database import Database, HotStatement, Write
 from idp.storage.unit_of_work import Work
 from idp.users.model import Throttle, User
@@ -326,6 +328,56 @@ def test_a_statement_without_end_is_an_outage(postgres_work: Work) -> None:
 
     with pytest.raises(Unavailable):
         slow()
+
+
+@pytest.mark.postgres
+def test_a_server_that_never_answers_is_given_up_and_its_connection_closed(
+    postgres_work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FT-24: as one that was frozen, whose connections stand."""
+    monkeypatch.setattr(postgresql, "ANSWER_SECONDS", 0.2)
+    address = postgres_work.database.url.render_as_string(hide_password=False)
+    impatient = Database(address, pool_size=1)
+    with impatient.read() as connection:
+        first = connection.scalar(text("SELECT pg_backend_pid()"))
+    with pytest.raises(Unavailable):
+        impatient.query(HotStatement(text("SELECT pg_sleep(9)")), {})
+    with impatient.read() as connection:
+        assert connection.scalar(text("SELECT pg_backend_pid()")) != first
+    impatient.close()
+
+
+@pytest.mark.postgres
+def test_a_server_that_takes_connections_and_says_nothing_is_not_waited_for_by_everybody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(postgresql, "LEFT_ALONE_SECONDS", 60.0)
+    said = []
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        frozen = Database(f"postgresql+psycopg://user@127.0.0.1:{mute.getsockname()[1]}/none")
+        for _ in range(2):
+            with pytest.raises(Unavailable) as refused:
+                frozen.ping()
+            said.append(str(refused.value.detail))
+        frozen.close()
+    assert "timeout expired" in said[0]
+    assert "nobody answered a moment ago" in said[1]
+
+
+@pytest.mark.postgres
+def test_what_is_answered_is_on_disk_whatever_the_server_is_set_to(postgres_work: Work) -> None:
+    """N3: a commit that only memory knows is lost with the power."""
+    address = postgres_work.database.url
+    with postgres_work.database.write() as connection:
+        connection.exec_driver_sql(
+            f'ALTER DATABASE "{address.database}" SET synchronous_commit = off'
+        )
+    hasty = Database(address.render_as_string(hide_password=False))
+    with hasty.read() as connection:
+        assert connection.scalar(text("SHOW synchronous_commit")) == "on"
+    hasty.close()
 
 
 @pytest.mark.postgres

@@ -1,6 +1,7 @@
 """`python -m tests.crash --kills 200`: the storm at full length, against real server processes.
 
 `--nodes 2 --kills 300` is two nodes on one PostgreSQL and one Redis. `--victim any` kills those, too.
+`--victim primary` is two PostgreSQL, of which the primary dies each time and its replica takes over.
 """
 
 import argparse
@@ -17,8 +18,12 @@ from tests.harness import redis_server
 from tests.harness.deployment import prepare
 from tests.harness.history import shown
 from tests.harness.postgres_outage import own_postgres
+from tests.harness.postgres_pair import pair
 from tests.harness.provider import Templates
 from tests.harness.server_process import Forking, Launch, Spawning, unwind_when_told_to_end
+
+# What may be killed of one deployment; the primary of two is another one.
+ANY: tuple[Kind, ...] = ("server", "database", "redis")
 
 
 def main() -> None:
@@ -32,7 +37,7 @@ def main() -> None:
         "--victim",
         choices=(*get_args(Kind), "any"),
         default="server",
-        help="database: PostgreSQL; any: each time one of all there are",
+        help="database: PostgreSQL; any: each time a node, PostgreSQL or Redis; primary: of two",
     )
     parser.add_argument("--fork", action="store_true", help="fork servers: starts take less time")
     chosen = parser.parse_args()
@@ -42,13 +47,18 @@ def main() -> None:
         templates = Templates(folder)
         victims: tuple[Kind, ...] = (chosen.victim,)
         if chosen.victim == "any":
-            victims = get_args(Kind)
-        postgres = redis = None
+            victims = ANY
+        postgres = servers = redis = None
         if chosen.nodes > 1 or "redis" in victims:
             redis = stack.enter_context(redis_server.running())
         if "database" in victims:
             postgres = stack.enter_context(own_postgres())
             url = postgres.url
+            prepare(url)
+        elif "primary" in victims:
+            servers = stack.enter_context(pair())
+            servers.new_database("idp")
+            url = servers.url("idp")
             prepare(url)
         elif chosen.database == "sqlite" and chosen.nodes == 1:
             url = templates.sqlite(folder / "idp.db")
@@ -75,6 +85,7 @@ def main() -> None:
             seed=chosen.seed,
             victims=victims,
             postgres=postgres,
+            pair=servers,
             redis=redis,
             progress=progress,
         )

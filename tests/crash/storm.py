@@ -11,9 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.crash.under_load import Report, UnderLoad, under_load
-from tests.crash.victims import DatabaseVictim, Kind, RedisVictim, ServerVictim, Victim
+from tests.crash.under_load import Report, under_load
+from tests.crash.victims import (
+    DatabaseVictim,
+    Kind,
+    PrimaryVictim,
+    RedisVictim,
+    ServerVictim,
+    Victim,
+)
 from tests.harness.postgres_outage import OwnPostgres
+from tests.harness.postgres_pair import Pair
 from tests.harness.redis_server import RedisServer
 from tests.harness.server_process import Launch
 
@@ -35,13 +43,15 @@ def storm(
     doom: Mapping[str, Any] | None = None,
     victims: Sequence[Kind] = ("server",),
     postgres: OwnPostgres | None = None,
+    pair: Pair | None = None,
     redis: RedisServer | None = None,
     after_kill: Callable[[], object] = lambda: None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Report:
     """Runs a load, kills one of `victims` `kills` times, and gives what came of it.
 
-    `postgres` is the server behind `url`, where it is to be killed; nodes share `redis`, if given.
+    `postgres` is the server behind `url`, or `pair` the two, where they are to be killed; nodes share
+    `redis`, if given.
     `after_kill` is done while the victim is dead; `progress` is told the number of each kill.
     """
     drawn = random.Random(seed)
@@ -49,7 +59,15 @@ def storm(
     with under_load(
         url, folder, launch, nodes=nodes, clients=clients, seed=seed, doom=doom, redis=redis
     ) as loaded:
-        chosen = _victims(victims, loaded, drawn, doom=doom, postgres=postgres, redis=redis)
+        servers = loaded.made.servers
+        able: dict[Kind, Victim] = {"server": ServerVictim(servers, doom, drawn)}
+        if postgres is not None:
+            able["database"] = DatabaseVictim(postgres, servers)
+        if pair is not None:
+            able["primary"] = PrimaryVictim(pair, servers)
+        if redis is not None:
+            able["redis"] = RedisVictim(redis)
+        chosen = [able[kind] for kind in victims]
         for number in range(1, kills + 1):
             calm.wait(drawn.uniform(*BETWEEN))
             loaded.goes_on(LEAST_DONE)
@@ -61,21 +79,3 @@ def storm(
             progress(number)
         calm.wait(BETWEEN[1])
     return loaded.report
-
-
-def _victims(
-    kinds: Sequence[Kind],
-    loaded: UnderLoad,
-    drawn: random.Random,
-    *,
-    doom: Mapping[str, Any] | None,
-    postgres: OwnPostgres | None,
-    redis: RedisServer | None,
-) -> list[Victim]:
-    servers = loaded.made.servers
-    able: dict[Kind, Victim] = {"server": ServerVictim(servers, doom, drawn)}
-    if postgres is not None:
-        able["database"] = DatabaseVictim(postgres, servers)
-    if redis is not None:
-        able["redis"] = RedisVictim(redis)
-    return [able[kind] for kind in kinds]

@@ -62,6 +62,15 @@ class Report:
     def kills(self) -> int:
         return self.struck.total()
 
+    @property
+    def ends_acknowledged(self) -> int:
+        """Revocations, sign-outs and ends of sessions that were answered well."""
+        return sum(
+            n
+            for (kind, outcome), n in self.operations.items()
+            if outcome == "ok" and (kind == "revoke" or kind.startswith("end "))
+        )
+
     def lines(self) -> list[str]:
         """The report as people read it."""
         done = sum(n for (_, outcome), n in self.operations.items() if outcome != "not sent")
@@ -73,7 +82,7 @@ class Report:
         return [
             f"kills {self.kills}{f' ({kinds})' if kinds else ''}, {self.seconds:.0f} s, {done} "
             f"operations ({done / self.seconds:.0f} a second), {unknown} of unknown outcome",
-            f"violations {len(self.violations)}",
+            f"acknowledged ends {self.ends_acknowledged}, violations {len(self.violations)}",
             *_times(sorted(self.ready_after)),
             "operations: " + ", ".join(f"{kind} {n}" for kind, n in by_kind.most_common()),
             "answers: " + ", ".join(f"{what} {n}" for what, n in self.answers.most_common()),

