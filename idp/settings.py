@@ -12,7 +12,7 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -422,12 +422,6 @@ class Settings(BaseSettings):
         scheme = self.database_url.split(":", 1)[0]
         if scheme not in ("sqlite", "postgresql+psycopg"):
             raise ValueError("IDP_DATABASE_URL must begin with sqlite:/// or postgresql+psycopg://")
-        asked = parse_qs(urlsplit(self.database_url).query).get("target_session_attrs", ["primary"])
-        if asked[-1] not in ("primary", "read-write"):
-            raise ValueError(
-                "IDP_DATABASE_URL: target_session_attrs must be primary (as without it) or read-write; "
-                "a replica that lags honours what was revoked"
-            )
         folder = Path(self.database_url.removeprefix("sqlite:///")).parent
         if scheme == "sqlite" and not folder.is_dir():
             raise ValueError(f"IDP_DATABASE_URL: there is no folder {folder}; make it first")

@@ -35,6 +35,7 @@ _ON_DISK = (
 
 def make_engine(url: URL, *, pool_size: int) -> Engine:
     """The engine of one database; needs psycopg (`idp[postgres]`)."""
+    asked = url.query.get("target_session_attrs")
     engine = create_engine(
         url,
         pool_size=pool_size,
@@ -43,8 +44,8 @@ def make_engine(url: URL, *, pool_size: int) -> Engine:
         connect_args={
             "connect_timeout": CONNECT_SECONDS,
             "options": f"-c statement_timeout={STATEMENT_SECONDS * 1000:.0f}",
-            # What the address asks for is as strict or stricter (`Settings`).
-            "target_session_attrs": url.query.get("target_session_attrs", "primary"),
+            # An address may ask for more than that, and not for less.
+            "target_session_attrs": "read-write" if asked == "read-write" else "primary",
             # Of a machine that lost its power no packet comes, not even one that says so.
             "keepalives_idle": 5,
             "keepalives_interval": 2,

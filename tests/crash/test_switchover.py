@@ -35,7 +35,7 @@ def test_with_a_replica_that_nobody_waits_for_it_is_said_that_revocations_may_be
 ) -> None:
     """The control; and a node finds the primary by itself, of the two servers its address names."""
     servers.new_database("not_waited_for")
-    address = servers.address("not_waited_for")
+    address = servers.address("not_waited_for") + "&target_session_attrs=any"
     prepare(address)
     with started(address, tmp_path, forking) as on:
         assert "revocations of the last moments may be lost" in on.server.log.read_text()
