@@ -42,8 +42,8 @@ class Requested:
     prompt: frozenset[str]
     max_age: int | None
     claims: dict[str, Any]
-    # Of the `id_token_hint`, when one was sent and is ours.
-    hinted_sub: str | None
+    # Who alone may answer it (`named_people`); None when anybody may.
+    people: frozenset[str] | None
     # The least of the demanded levels, when the request names one of ours.
     acr: str | None
 
@@ -153,14 +153,6 @@ def _validate_rest(
     requested_claims = claims.parse_parameter(values.get("claims", "{}"))
     if requested_claims is None:
         raise InvalidRequestError("claims is not a valid claims request.")
-    hinted_sub = None
-    if "id_token_hint" in values:
-        hint = id_token.read_hint(
-            values["id_token_hint"], issuer=provider.settings.issuer, keyring=provider.keyring
-        )
-        if hint is None:
-            raise InvalidRequestError("id_token_hint is not an ID token of this provider.")
-        hinted_sub = hint["sub"]
     return Requested(
         client=client,
         redirect_uri=redirect_uri,
@@ -171,9 +163,27 @@ def _validate_rest(
         prompt=prompt,
         max_age=int(max_age) if max_age is not None else None,
         claims=claims.within(requested_claims, client.scope),
-        hinted_sub=hinted_sub,
+        people=named_people(values, provider),
         acr=demands.acr(values),
     )
+
+
+def named_people(values: dict[str, str], provider: Provider) -> frozenset[str] | None:
+    """Whose answer alone will do, as `id_token_hint` and a `sub` in `claims` say; None: anybody's.
+
+    No other person's tokens may be the answer (OpenID Connect Core section 3.1.2.2). `claims` is one
+    that was accepted; raises `invalid_request` for a hint that is none.
+    """
+    people = claims.demanded_sub(values.get("claims", "{}"))
+    if "id_token_hint" not in values:
+        return people
+    hint = id_token.read_hint(
+        values["id_token_hint"], issuer=provider.settings.issuer, keyring=provider.keyring
+    )
+    if hint is None:
+        raise InvalidRequestError("id_token_hint is not an ID token of this provider.")
+    hinted = frozenset({hint["sub"]})
+    return hinted if people is None else hinted & people
 
 
 def requested_scope(asked: str | None, client: ClientFacts) -> str:

@@ -184,12 +184,16 @@ def _sure_enough(moment: Moment) -> Step | None:
 
 
 def _same_person(moment: Moment) -> Step | None:
-    hinted, session = moment.requested.hinted_sub, moment.session
-    if hinted is None or session is None or session.user_id == hinted:
+    people, session = moment.requested.people, moment.session
+    if people is None or session is None or session.user_id in people:
         return None
-    # Asked once to sign in as the hinted person; whoever still is somebody else is told the app.
-    page: Page = "none" if _just_authenticated(moment) else "login"
-    return Step(page, "other_person", LoginRequiredError)
+    # Asked once to sign in as one of them; whoever still is somebody else is told the app.
+    if _just_authenticated(moment):
+        return Step("none", "other_person", LoginRequiredError)
+    # Without a page the app hears first of what is missing for anybody here: who it is may be asked
+    # only by an app that they allowed something (a `sub` is the same for all apps).
+    missing = _sure_enough(moment) or _consented(moment)
+    return Step("login", "other_person", missing.error if missing else LoginRequiredError)
 
 
 def _consented(moment: Moment) -> Step | None:

@@ -99,9 +99,22 @@ def essential_acr(text: str) -> frozenset[str] | None:
     asked = (orjson.loads(text).get("id_token") or {}).get("acr")
     if not asked or asked.get("essential") is not True:
         return None
+    return _values_of(asked) or None
+
+
+def demanded_sub(text: str) -> frozenset[str] | None:
+    """Whose answer alone will do (section 5.5.1, and 3.1.2.2 for what that means); None: anybody's.
+
+    `text` as above. Values that name nobody leave nobody: they are no reason to let anybody in.
+    """
+    asked = (orjson.loads(text).get("id_token") or {}).get("sub") or {}
+    return _values_of(asked) if {"value", "values"} & set(asked) else None
+
+
+def _values_of(asked: dict[str, Any]) -> frozenset[str]:
     values = asked.get("values", [asked.get("value")])
     wanted = values if isinstance(values, list) else [values]
-    return frozenset(one for one in wanted if isinstance(one, str)) or None
+    return frozenset(one for one in wanted if isinstance(one, str))
 
 
 def _asked(requested: dict[str, Any], place: str) -> set[str]:

@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import urlencode
 
+from authlib.oauth2.rfc6749 import OAuth2Error
 from starlette.responses import RedirectResponse, Response
 
-from idp.oauth import demands, id_token
+from idp.oauth import demands
+from idp.oauth.authorization_request import named_people
 from idp.oauth.pushed import Pending
 from idp.policy.assurance import LADDER
 from idp.policy.limits import Blocked, MustChoose
@@ -83,13 +85,12 @@ def is_enough(context: WebContext, request: PageRequest, pending: Pending, shown
     )
     if demand.acr != LADDER[0]:
         return False
-    if "id_token_hint" in values:
-        hint = id_token.read_hint(
-            values["id_token_hint"],
-            issuer=context.settings.issuer,
-            keyring=context.provider.keyring,
-        )
-        return hint is not None and hint["sub"] == user.id
+    try:
+        people = named_people(values, context.provider)
+    except OAuth2Error:
+        return False
+    if people is not None:
+        return user.id in people
     if not values.get("login_hint"):
         return True
     with context.work.read() as unit:

@@ -1,5 +1,7 @@
 """Who is asked what, and when (OpenID Connect Core section 3.1.2.1)."""
 
+import json
+
 import pytest
 
 from idp.clock import SECOND
@@ -140,6 +142,42 @@ def test_an_id_token_hint_of_another_person_asks_once_and_then_tells_the_app(
     assert request.step == "/login"
     assert request.authenticated(alice.session.id).step == "login_required"
     assert ask(idp, None, app, id_token_hint=hint).step == "/login"
+
+
+def sub_claim(**wanted: object) -> str:
+    return json.dumps({"id_token": {"sub": wanted}})
+
+
+def test_a_sub_in_claims_names_who_alone_may_answer(
+    idp: Idp, app: Registered, alice: Started
+) -> None:
+    """OpenID Connect Core section 3.1.2.2: no ID token or access token for a different user."""
+    me, bob = alice.session.user_id, idp.session(idp.person("bob"))
+    for wanted in ({"value": me}, {"values": ["x", me]}, {"value": me, "essential": True}, {}):
+        assert ask(idp, alice, app, claims=sub_claim(**wanted), prompt="none").step == "code"
+    for wanted in ({"value": bob.session.user_id}, {"value": "x"}, {"values": []}, {"value": 1}):
+        asked = sub_claim(**wanted)
+        assert ask(idp, alice, app, claims=asked, prompt="none").step == "login_required", wanted
+        request = ask(idp, alice, app, claims=asked)
+        assert request.step == "/login"
+        assert request.authenticated(alice.session.id).step == "login_required"
+    # A hint and a claim that name two people leave nobody.
+    hint = idp.grant(app, bob)["id_token"]
+    both = ask(idp, alice, app, id_token_hint=hint, claims=sub_claim(value=me), prompt="none")
+    assert both.step == "login_required"
+
+
+@pytest.mark.attack("BF-14")
+def test_an_app_that_was_allowed_nothing_does_not_learn_who_is_signed_in(
+    idp: Idp, alice: Started
+) -> None:
+    stranger = idp.register(first_party=0)
+    for changes in ({}, {"acr_values": "aal2"}):
+        told = {
+            ask(idp, alice, stranger, claims=sub_claim(value=one), prompt="none", **changes).step
+            for one in (alice.session.user_id, idp.person(f"n{len(changes)}").id, "usr_unknown")
+        }
+        assert told == {"interaction_required" if changes else "consent_required"}
 
 
 def test_a_login_hint_fills_in_the_name_and_says_nothing_about_whether_it_exists(

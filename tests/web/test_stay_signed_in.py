@@ -190,6 +190,7 @@ def test_an_app_that_must_not_show_a_page_gets_no_session(
         {"acr_values": "aal1"},
         {"claims": '{"id_token":{"acr":{"essential":true,"value":"aal2"}}}'},
         {"login_hint": "bob"},
+        {"claims": '{"id_token":{"sub":{"value":"usr_bob"}}}'},
     ],
 )
 def test_a_request_that_it_cannot_answer_gets_the_form(
