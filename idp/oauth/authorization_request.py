@@ -11,7 +11,11 @@ from typing import Any
 
 from authlib.oauth2.rfc6749 import InvalidRequestError, OAuth2Error
 from authlib.oauth2.rfc6749.errors import InvalidScopeError
-from authlib.oidc.core.errors import RequestNotSupportedError, RequestURINotSupportedError
+from authlib.oidc.core.errors import (
+    RegistrationNotSupportedError,
+    RequestNotSupportedError,
+    RequestURINotSupportedError,
+)
 
 from idp.oauth import claims, demands, id_token
 from idp.oauth.facts import ClientFacts
@@ -125,6 +129,8 @@ def _validate_rest(
         raise RequestNotSupportedError("Request objects are not supported.")
     if "request_uri" in values:
         raise RequestURINotSupportedError("This request_uri is not known.")
+    if "registration" in values:
+        raise RegistrationNotSupportedError("An app cannot register itself in a request.")
     response_type = values.get("response_type")
     if response_type is None:
         raise InvalidRequestError("The parameter response_type is missing.")

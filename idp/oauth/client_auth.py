@@ -46,7 +46,8 @@ class Presented:
 
     method: str
     client_id: str
-    secret: str = ""
+    # As it may have been meant: from the header, form-encoded or not.
+    secrets: tuple[str, ...] = ()
     assertion: str = ""
     claims: dict[str, Any] = field(default_factory=dict)
 
@@ -77,7 +78,7 @@ def presented(form: Mapping[str, str], headers: Mapping[str, str]) -> Presented:
     if not client_id:
         raise InvalidClientError("The client did not authenticate.", status_code=401)
     if "client_secret" in form:
-        return Presented("client_secret_post", client_id, secret=form["client_secret"])
+        return Presented("client_secret_post", client_id, secrets=(form["client_secret"],))
     return Presented("none", client_id)
 
 
@@ -97,10 +98,10 @@ def verify(
         if facts.assertion_used:
             raise _refused()
         return client, [_spend(presented, provider, now)]
-    digest = ids.digest(presented.secret)
     known = [one for one in (client.secret_hash, client.previous_secret_hash) if one]
-    # A list, so that both are compared whatever the first one says.
-    if True not in [hmac.compare_digest(digest, one) for one in known]:
+    digests = [ids.digest(one) for one in presented.secrets]
+    # A list, so that all are compared whatever the first one says.
+    if True not in [hmac.compare_digest(digest, one) for digest in digests for one in known]:
         raise _refused()
     return client, []
 
@@ -120,15 +121,20 @@ def _basic(header: str) -> Presented:
     client_id, colon, secret = decoded.partition(":")
     if not colon or not client_id:
         raise _refused()
-    # RFC 6749 section 2.3.1: both halves are form-encoded before they are joined.
-    return Presented("client_secret_basic", _unquoted(client_id), secret=_unquoted(secret))
+    # RFC 6749 section 2.3.1: both halves are form-encoded before they are joined. Many clients do not,
+    # which shows in a secret that was made elsewhere and has a "+" or "%" in it.
+    secrets = tuple(dict.fromkeys((_unquoted(secret), secret)))
+    return Presented("client_secret_basic", _unquoted(client_id), secrets=secrets)
 
 
 def _unquoted(text: str) -> str:
     try:
-        return unquote_plus(text, errors="strict").replace("\x00", "")
+        found = unquote_plus(text, errors="strict")
     except UnicodeDecodeError:
         raise _refused() from None
+    if "\x00" in found:
+        raise _refused()
+    return found
 
 
 def _assertion(form: Mapping[str, str]) -> Presented:

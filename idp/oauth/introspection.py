@@ -1,7 +1,8 @@
 """Token introspection (RFC 7662): the truth about a token, at once after every revocation.
 
-A caller sees a token that is its own, that is meant for it (audience), or any token when it is
-registered as a resource server (`introspects_all`). To everybody else every token is inactive.
+A caller sees a token that is its own, an access token that is meant for it (audience), or any access
+token when it is registered as a resource server (`introspects_all`). To everybody else every token is
+inactive: a refresh token that somebody shows to an API must not pass for an access token there.
 """
 
 from typing import Any
@@ -47,10 +48,9 @@ def decide(
 
 
 def _may_see(client: ClientFacts, token: PresentedToken, facts: TokenFacts) -> bool:
-    if client.introspects_all:
-        return True
     if token.access is not None:
-        return client.id == token.access.client_id or client.id in token.access.audience
+        is_meant = client.id == token.access.client_id or client.id in token.access.audience
+        return is_meant or bool(client.introspects_all)
     return facts.authorization is not None and client.id == facts.authorization.client_id
 
 

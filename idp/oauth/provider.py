@@ -79,6 +79,8 @@ class NeedsSession(Exception):  # noqa: N818
         self.make = make
 
 
+# RFC 6750 section 3 wants a parameter in every challenge, RFC 7617 section 2 this one in each of Basic.
+REALM = "idp"
 NO_STORE = (("Cache-Control", "no-store"), ("Pragma", "no-cache"))
 
 

@@ -25,7 +25,7 @@ from idp.oauth.grants.authorization_code import AuthorizationCodeGrant, Pkce
 from idp.oauth.grants.client_credentials import ClientCredentialsGrant
 from idp.oauth.grants.device_code import DEVICE_CODE, DeviceCodeGrant
 from idp.oauth.grants.refresh_token import RefreshTokenGrant
-from idp.oauth.provider import Answer, Decision, Provider, json_answer
+from idp.oauth.provider import REALM, Answer, Decision, Provider, json_answer
 from idp.oauth.request import ProtocolRequest
 from idp.storage.database import HotStatement, Write
 
@@ -147,10 +147,7 @@ class Server(AuthorizationServer):
         return request
 
     def handle_response(self, status: int, body: Any, headers: list[tuple[str, str]]) -> Answer:
-        extra = tuple(
-            (name, value) for name, value in headers if name.lower() == "www-authenticate"
-        )
-        return json_answer(status, dict(body), extra)
+        return json_answer(status, dict(body), _challenges(headers))
 
 
 def facts_key(form: dict[str, str], presented: Presented) -> tuple[HotStatement, dict[str, Any]]:
@@ -202,8 +199,16 @@ def _require_known_grant(form: dict[str, str]) -> None:
 def error_answer(error: OAuth2Error) -> Answer:
     """An error of the token side: JSON, not cached (RFC 6749 section 5.2)."""
     status, body, headers = error()
-    extra = tuple((name, value) for name, value in headers if name == "WWW-Authenticate")
-    return json_answer(status, dict(body), extra)
+    return json_answer(status, dict(body), _challenges(headers))
+
+
+def _challenges(headers: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """What authlib asks for in its place, with the realm that it leaves out."""
+    return tuple(
+        (name, value.replace("Basic ", f'Basic realm="{REALM}", ', 1))
+        for name, value in headers
+        if name == "WWW-Authenticate"
+    )
 
 
 def as_json(value: object) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from idp.clock import Instant
 from idp.oauth import claims, token_state
 from idp.oauth.facts import TokenFacts
-from idp.oauth.provider import Answer, Decision, Provider, json_answer
+from idp.oauth.provider import REALM, Answer, Decision, Provider, json_answer
 from idp.oauth.token_state import PresentedToken
 
 
@@ -28,10 +28,10 @@ class BearerError(Exception):
     members: Mapping[str, str] = field(default_factory=dict)
 
     def challenge(self) -> str:
-        """The value of `WWW-Authenticate`."""
-        if self.code is None:
-            return "Bearer"
-        told = {"error": self.code, "error_description": self.description, **self.asked}
+        """The value of `WWW-Authenticate`; without a code it says no more than how to ask."""
+        told: dict[str, str] = {"realm": REALM}
+        if self.code is not None:
+            told |= {"error": self.code, "error_description": self.description, **self.asked}
         return "Bearer " + ", ".join(f'{name}="{value}"' for name, value in told.items())
 
 

@@ -50,6 +50,9 @@ class _Asked:
 
 def logout(context: WebContext, request: PageRequest) -> Response:
     """GET /logout: ends what the hint proves, asks about anything else."""
+    if request.method == "HEAD":
+        # Who only looks at a link, as scanners of mail do, signs nobody out.
+        return Response(status_code=405, headers={"Allow": "GET, POST"})
     present = visitor.recognised(context, request)
     with context.work.begin() as unit:
         asked = _read(context, unit, dict(request.query))

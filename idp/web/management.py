@@ -22,6 +22,7 @@ from starlette.routing import Route
 
 from idp.clock import SECOND, Duration
 from idp.errors import Refused
+from idp.oauth.provider import REALM
 from idp.storage import migrations
 from idp.storage.store import Store
 from idp.storage.unit_of_work import Work
@@ -94,7 +95,9 @@ def management(readiness: Readiness, measures: Measures, token: str) -> Starlett
     async def metrics(request: Request) -> Response:
         if token and not _shows(request, token):
             return PlainTextResponse(
-                "A token is needed.\n", 401, headers={"WWW-Authenticate": "Bearer"}
+                "A token is needed.\n",
+                401,
+                headers={"WWW-Authenticate": f'Bearer realm="{REALM}"'},
             )
         return Response(await run_sync(measures.exposition), media_type=_TEXT)
 

@@ -261,7 +261,12 @@ class ProtocolEndpoints:
             return ()
         if origin not in await self.shell.hop(self._registered_origins):
             return (("Vary", "Origin"),)
-        return (("Access-Control-Allow-Origin", origin), ("Vary", "Origin"))
+        return (
+            ("Access-Control-Allow-Origin", origin),
+            # Which scope or level is missing stands there alone (RFC 6750 section 3, RFC 9470).
+            ("Access-Control-Expose-Headers", "WWW-Authenticate"),
+            ("Vary", "Origin"),
+        )
 
     def _registered_origins(self) -> frozenset[str]:
         with self.provider.work.read() as unit:

@@ -125,7 +125,8 @@ MEANT_FOR = {
     "opaque access token": {"introspection", "userinfo", "sessions API"},
     "id_token": {"id_token_hint", "logout"},
     "client_assertion": {"client authentication"},
-    "refresh_token": {"introspection"},
+    # At introspection too it is its own app's alone, and says nothing to an API it is shown to.
+    "refresh_token": set(),
     "logout token": set(),
     "authorization code": set(),
     "client secret": set(),

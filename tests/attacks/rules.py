@@ -14,7 +14,7 @@ AUTHORIZATION_ERRORS = {
     "invalid_request", "unauthorized_client", "access_denied", "unsupported_response_type",
     "invalid_scope", "login_required", "consent_required", "account_selection_required",
     "interaction_required", "request_not_supported", "request_uri_not_supported",
-    "unmet_authentication_requirements",
+    "registration_not_supported", "unmet_authentication_requirements",
 }  # fmt: skip
 TOKEN_ERRORS = {
     "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client",
@@ -69,7 +69,8 @@ def check_token_side(answer: Answer) -> None:
     assert set(body) <= {"error", "error_description"}
     assert DESCRIPTION.fullmatch(body.get("error_description", "x"))
     if answer.status == 401:
-        assert answer.header("www-authenticate")
+        # RFC 6750 section 3 and RFC 7617 section 2: a challenge has a parameter, of Basic this one.
+        assert re.match('(Bearer|Basic) realm="', answer.header("www-authenticate") or "")
 
 
 def check_headers(answer: Answer) -> None:

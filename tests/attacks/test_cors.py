@@ -48,6 +48,10 @@ def test_a_registered_origin_may_read_every_answer(idp: Idp, wire: Wire, path: s
     preflight = wire.send(Request("OPTIONS", path, headers={"origin": ALLOWED}))
     assert preflight.header("vary") == "Origin"
     assert "authorization" in (preflight.header("access-control-allow-headers") or "")
+    # What a script must read to know which scope or level it lacks.
+    refused = wire.post(path, {}, origin=ALLOWED)
+    assert refused.header("www-authenticate")
+    assert refused.header("access-control-expose-headers") == "WWW-Authenticate"
 
 
 @pytest.mark.attack("WB-05")

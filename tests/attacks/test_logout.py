@@ -55,7 +55,7 @@ def test_signing_out_kills_every_artefact(either_idp: Idp) -> None:
     bearer = {"Authorization": f"Bearer {offline['access_token']}"}
     assert idp.browser().get("/api/v1/users/sessions", headers=bearer).status_code == 401
     for token in (plain["refresh_token"], offline["refresh_token"]):
-        assert not idp.is_active(api, token)
+        assert not idp.is_active(app, token)
         assert idp.refresh(app, token)[1]["error"] == "invalid_grant"
     code = {"grant_type": "authorization_code", "redirect_uri": CALLBACK}
     refused = idp.token(app, **code, code=unspent, code_verifier=flow.verifier)
@@ -134,6 +134,17 @@ def test_a_hint_of_this_session_ends_it_also_when_it_has_expired(either_idp: Idp
     assert (status, location) == (303, f"{AFTER}?state=a+b%26c")
     assert not is_running(idp, started)
     assert [event["reason"] for event in idp.events("session.ended")] == ["client_logout"]
+
+
+@pytest.mark.attack("LO-10")
+def test_whoever_only_looks_at_the_link_signs_nobody_out(idp: Idp) -> None:
+    app, started = app_of(idp), idp.session(idp.person())
+    hint = idp.grant(app, started)["id_token"]
+    for browser in (idp.signed_in_browser(started), idp.browser()):
+        answer = browser.head("/logout", params={"id_token_hint": hint})
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
+        assert "idp_session" not in answer.headers.get("set-cookie", "")
+    assert is_running(idp, started)
 
 
 @pytest.mark.attack("LO-08")

@@ -272,7 +272,9 @@ class Client(threading.Thread):
 
     def introspect_this(self, held: Held, token: str) -> None:
         op = self.begin("introspect", token=token_subject(token), belongs_to=self.world.owner(held))
-        said = json_of(self.noted(op, self.wire.exchange(self.world.resource.introspecting(token))))
+        # A refresh token is shown to its own app alone.
+        asker = held.app if token == held.refresh_token else self.world.resource
+        said = json_of(self.noted(op, self.wire.exchange(asker.introspecting(token))))
         if said.get("active"):
             op.facts["sub"] = said["sub"]
             op.answered("ok", alive=[token_subject(token)])

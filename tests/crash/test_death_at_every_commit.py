@@ -32,7 +32,6 @@ class Flow:
         # Room for the sessions of every death.
         on.limit_sessions(1_000)
         self.app = on.app("App", receiver=receiver)
-        self.resource = on.app("API", introspects_all=1)
 
     def prepare(self) -> bytes:
         """Everything up to the request, which is given."""
@@ -51,7 +50,7 @@ class Flow:
 
     def are_active(self, grant: Grant) -> set[bool]:
         tokens = (grant.access_token, grant.refresh_token)
-        return {self.on.is_active(self.resource, token) for token in tokens}
+        return {self.on.is_active(grant.app, token) for token in tokens}
 
 
 class SignIn(Flow):

@@ -14,7 +14,7 @@ from idp.clock import SECOND
 from idp.oauth import clients
 from idp.oauth.client_auth import ASSERTION_TYPE
 from idp.oauth.model import Client
-from tests.harness.provider import ADMIN, ISSUER, Idp, Registered
+from tests.harness.provider import ADMIN, ISSUER, Flow, Idp, Registered
 from tests.harness.receivers import Receiver, listening, saying
 
 Key = ECKey | RSAKey | OKPKey
@@ -32,7 +32,7 @@ def status_of(idp: Idp, form: dict[str, str], **headers: str) -> int:
     response = idp.browser().post("/token", data=OWN | form, headers=headers)
     if response.status_code == 401:
         assert response.json()["error"] == "invalid_client"
-        assert response.headers["www-authenticate"].startswith("Basic ")
+        assert response.headers["www-authenticate"].startswith('Basic realm="')
     return int(response.status_code)
 
 
@@ -50,6 +50,35 @@ def test_the_secret_comes_in_the_header_form_encoded_or_not(idp: Idp) -> None:
     assert status_of(idp, {}, Authorization=basic(app.id, secret).replace("Basic", "bAsIc")) == 200
     for wrong in (secret[:-1], secret + "x", secret.upper(), "", f"{secret} ", "%"):
         assert status_of(idp, {}, Authorization=basic(app.id, wrong)) == 401, wrong
+    for odd in (f"{app.id}%00", f"%00{app.id}"):
+        assert status_of(idp, {}, Authorization=basic(odd, secret)) == 401, odd
+        assert status_of(idp, {}, Authorization=basic(app.id, f"{secret}%00")) == 401
+
+
+def test_a_secret_from_elsewhere_works_for_libraries_that_do_not_encode_it(idp: Idp) -> None:
+    """Guzzle, requests and curl send it as it is; Go, Spring and mod_auth_openidc encode it."""
+    app, secret = idp.register(), "s+%41/" + "x" * 40 + "=="
+    with idp.work.begin() as unit:
+        clients.set_secret(unit, unit.orm.get_one(Client, app.id), secret, actor=ADMIN)
+    for sent in (secret, quote_plus(secret)):
+        assert status_of(idp, {}, Authorization=basic(app.id, sent)) == 200
+    assert status_of(idp, {}, Authorization=basic(app.id, secret.replace("%41", "A"))) == 401
+
+
+def test_a_way_that_was_not_registered_spends_nothing(idp: Idp) -> None:
+    """Go's oauth2 (Grafana, Gitea) finds out by trying: first the header, then the form."""
+    app = idp.register(token_endpoint_auth_method="client_secret_post")
+    flow = Flow(app)
+    code = idp.authorize(idp.signed_in_browser(idp.session(idp.person())), flow.parameters())[
+        "code"
+    ]
+    form = {
+        "grant_type": "authorization_code", "code": code, "redirect_uri": app.redirect_uri,
+        "code_verifier": flow.verifier,
+    }  # fmt: skip
+    assert status_of(idp, form, Authorization=basic(app.id, str(app.secret))) == 401
+    form |= {"client_id": app.id, "client_secret": str(app.secret)}
+    assert status_of(idp, form) == 200
 
 
 def test_the_secret_comes_in_the_form_where_that_was_registered(idp: Idp) -> None:

@@ -27,7 +27,7 @@ def test_nothing_survives_an_end_that_refreshes_and_introspections_run_against(
             *[resource.introspecting(grant.access_token)] * 8,
             ending(grant, end),
             *[app.refreshing(grant.refresh_token)] * 6,
-            *[resource.introspecting(grant.refresh_token)] * 6,
+            *[app.introspecting(grant.refresh_token)] * 6,
         ]
         made = burst(deployment.ports, requests)
         assert None not in made.answers
@@ -37,7 +37,7 @@ def test_nothing_survives_an_end_that_refreshes_and_introspections_run_against(
         tokens = {grant.access_token, grant.refresh_token}
         for one in issued:
             tokens |= {str(one[name]) for name in ("access_token", "refresh_token") if name in one}
-        assert [token for token in tokens if deployment.is_active(resource, token)] == []
+        assert [token for token in tokens if deployment.is_active(app, token)] == []
         for token in tokens:
             assert deployment.ask(app.refreshing(token)).status == 400
     assert deployment.count_events("session.ended") >= 3 * ROUNDS

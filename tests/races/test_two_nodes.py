@@ -93,8 +93,11 @@ def _worth(grant: Grant, resource: AppAt, at: Wire) -> dict[str, str]:
     """What tokens and cookie are worth at a node: "alive", "over", or what it said instead."""
     app = grant.app
     found = {}
-    for name, token in (("access", grant.access_token), ("refresh", grant.refresh_token)):
-        active = json_of(at.exchange(resource.introspecting(token)))["active"]
+    for name, asker, token in (
+        ("access", resource, grant.access_token),
+        ("refresh", app, grant.refresh_token),
+    ):
+        active = json_of(at.exchange(asker.introspecting(token)))["active"]
         found[f"{name} token"] = "alive" if active else "over"
     status = at.exchange(app.asking("GET", "/userinfo", grant.access_token)).status
     found["userinfo"] = {200: "alive", 401: "over"}.get(status, str(status))

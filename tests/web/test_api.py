@@ -410,7 +410,7 @@ def asks_for(response: Response, acr: str) -> bool:
     """Whether a problem is the challenge of RFC 9470 section 3 for this level."""
     assert problem(response) == (401, "insufficient_user_authentication")
     return response.headers["www-authenticate"] == (
-        'Bearer error="insufficient_user_authentication", '
+        'Bearer realm="idp", error="insufficient_user_authentication", '
         'error_description="This needs a surer or a more recent sign-in.", '
         f'acr_values="{acr}", max_age="300"'
     )
