@@ -84,6 +84,76 @@ def test_modules_can_be_read_in_one_sitting() -> None:
     assert {name: length for name, length in lengths.items() if length > 520} == {}
 
 
+# --- Whether a session lives ----------------------------------------------------------------------
+
+# Where its words are: by themselves, as its end, and with its epoch.
+OF_LIFE = {PACKAGE / "sessions" / f"{name}.py" for name in ("life", "endings", "epoch")}
+# Grants have a column of that name too. It says that the grant was ended, and no more: whether its
+# session lives is asked beside it, in `oauth.standing`.
+OF_GRANTS = ("Authorization", "authorization")
+
+
+def is_end(node: ast.AST | None) -> bool:
+    """Whether it is the column `ended_at` of a session, or what was read from it."""
+    is_column = isinstance(node, ast.Attribute) and node.attr == "ended_at"
+    return is_column and not (isinstance(node.value, ast.Name) and node.value.id in OF_GRANTS)
+
+
+def is_nothing(node: ast.AST) -> bool:
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id == "null"
+    return isinstance(node, ast.Constant) and node.value is None
+
+
+def bare_ends(source: str) -> Iterator[int]:
+    """The lines at which `ended_at` alone answers whether a session lives."""
+    for node in ast.walk(ast.parse(source)):
+        bare = False
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            bare = any(map(is_end, sides)) and any(map(is_nothing, sides))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            bare = node.func.attr in ("is_", "is_not") and is_end(node.func.value)
+        elif isinstance(node, ast.If | ast.IfExp | ast.While):
+            bare = is_end(node.test)
+        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            bare = is_end(node.operand)
+        elif isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And):
+            bare = any(map(is_end, node.values))
+        if bare:
+            yield node.lineno
+
+
+@pytest.mark.parametrize(
+    "source, lines",
+    [
+        ("session.ended_at is None", [1]),
+        ("Session.ended_at.is_(None)", [1]),
+        ("Session.ended_at == null()", [1]),
+        ("_S.ended_at.is_not(None)", [1]),
+        ("x = 1 if one.ended_at else 2", [1]),
+        ("not unit.orm.get(Session, 1).ended_at and y", [1]),
+        ("Session.ended_at < before", []),
+        ("session.ended_at or unit.now", []),
+        ("Authorization.ended_at.is_(None)", []),
+        ("authorization.ended_at is not None", []),
+    ],
+)
+def test_what_is_noticed_of_ends(source: str, lines: list[int]) -> None:
+    assert list(bare_ends(source)) == lines
+
+
+def test_whether_a_session_lives_is_asked_in_one_place() -> None:
+    """Its row does not say so of one that time or its epoch ended: `idp.sessions.life` does."""
+    found = [
+        f"{module.relative_to(PACKAGE)}:{line}"
+        for module in MODULES
+        if module not in OF_LIFE
+        for line in bare_ends(module.read_text())
+    ]
+    assert found == []
+
+
 # --- Templates ------------------------------------------------------------------------------------
 
 TEMPLATES = PACKAGE.parent / "templates"

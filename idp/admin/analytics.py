@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from idp.admin import tally
 from idp.clock import DAY, HOUR, MINUTE, Duration, Instant
 from idp.policy.histogram import LASTED, TOLD, percentile
-from idp.sessions.lifecycle import alive
+from idp.sessions.life import alive
 from idp.sessions.model import Session
 from idp.storage.unit_of_work import UnitOfWork
 

@@ -28,7 +28,7 @@ from idp.events.model import DELIVERED, GIVEN_UP, OWED, Delivery
 from idp.oauth.model import Authorization, Client
 from idp.policy import management
 from idp.sessions import epoch, lifecycle, locks
-from idp.sessions.model import RememberedBrowser
+from idp.sessions.model import RememberedBrowser, Session
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.users.model import User
 
@@ -236,7 +236,7 @@ def _end_outlived(unit: UnitOfWork, order: BulkSignOut) -> None:
 
     What subscribers do for somebody who signs out everywhere is what is meant.
     """
-    people = _with_something_left(unit, order.position)
+    people = _with_something_left(unit, order)
     for user_id in people:
         user = unit.orm.get_one(User, user_id)
         if management.is_above(user.permissions, frozenset(order.rights)):
@@ -249,6 +249,8 @@ def _end_outlived(unit: UnitOfWork, order: BulkSignOut) -> None:
                 user_id=user_id,
                 reason="admin",
                 kept=None,
+                # Whoever came back while this goes on has done so after it was asked for.
+                begun_until=order.created_at,
             )
         )
     if people:
@@ -257,20 +259,29 @@ def _end_outlived(unit: UnitOfWork, order: BulkSignOut) -> None:
         order.state = DONE
 
 
-def _with_something_left(unit: UnitOfWork, after: str) -> Sequence[str]:
-    columns = (
-        (Authorization.user_id, (Authorization.offline == _YES, Authorization.ended_at.is_(None))),
-        (RememberedBrowser.user_id, (RememberedBrowser.revoked_at.is_(None),)),
+def _with_something_left(unit: UnitOfWork, order: BulkSignOut) -> Sequence[str]:
+    """The next people who have something of before the order."""
+    offline = (
+        select(Authorization.user_id)
+        .join(Session, Session.id == Authorization.session_id)
+        .where(
+            Authorization.user_id > order.position,
+            Authorization.offline == _YES,
+            Authorization.ended_at.is_(None),
+            epoch.begun_until(order.created_at),
+        )
+        .order_by(Authorization.user_id)
+    )
+    staying = (
+        select(RememberedBrowser.user_id)
+        .where(
+            RememberedBrowser.user_id > order.position,
+            RememberedBrowser.revoked_at.is_(None),
+            epoch.begun_until(order.created_at, RememberedBrowser),
+        )
+        .order_by(RememberedBrowser.user_id)
     )
     found: set[str] = set()
-    for column, conditions in columns:
-        found.update(
-            unit.connection.scalars(
-                select(column)
-                .where(column > after, *conditions)
-                .distinct()
-                .order_by(column)
-                .limit(BATCH)
-            )
-        )
+    for people in (offline, staying):
+        found.update(unit.connection.scalars(people.distinct().limit(BATCH)))
     return sorted(found)[:BATCH]

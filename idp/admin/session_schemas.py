@@ -16,12 +16,12 @@ from idp.admin.schemas import (
     PageQuery,
     When,
     moment,
-    moment_or_none,
 )
 from idp.admin.session_filter import SessionFilter
 from idp.admin.session_search import Sort
 from idp.oauth.authorizations import apps_in
-from idp.sessions import queries
+from idp.sessions import epoch, life, queries
+from idp.sessions.life import End
 from idp.sessions.model import Session as SessionRow
 from idp.sessions.place import UNKNOWN
 from idp.sessions.queries import Details
@@ -176,10 +176,12 @@ def described(unit: UnitOfWork, sessions: list[SessionRow]) -> list[Session]:
     ids = [session.id for session in sessions]
     apps = apps_in(unit, ids) if ids else {}
     names = _usernames(unit, {session.user_id for session in sessions})
+    present = epoch.present(unit)
     return [
         _described(
             session,
             details(unit, session),
+            life.end_of(session, present, unit.now),
             username=names.get(session.user_id, ""),
             apps=[
                 SessionApp(client_id=app.client_id, name=app.name, state=app.state)
@@ -191,7 +193,12 @@ def described(unit: UnitOfWork, sessions: list[SessionRow]) -> list[Session]:
 
 
 def _described(
-    session: SessionRow, details: Details, *, username: str, apps: list[SessionApp]
+    session: SessionRow,
+    details: Details,
+    end: End | None,
+    *,
+    username: str,
+    apps: list[SessionApp],
 ) -> Session:
     place = details.place
     return Session(
@@ -217,10 +224,10 @@ def _described(
         last_active_at=moment(session.last_active_at),
         idle_expires_at=moment(min(session.idle_at, session.expires_at)),
         expires_at=moment(session.expires_at),
-        ended_at=moment_or_none(session.ended_at),
-        end_reason=session.end_reason,
-        ended_by=session.ended_by,
-        ended_by_id=session.ended_by_id,
+        ended_at=moment(end.at) if end is not None else None,
+        end_reason=end.reason if end is not None else None,
+        ended_by=end.by if end is not None else None,
+        ended_by_id=end.by_id if end is not None else None,
         apps=apps,
     )
 

@@ -42,7 +42,7 @@ from idp.errors import Refused
 from idp.oauth.model import Authorization
 from idp.policy import management, network
 from idp.policy.network import Network
-from idp.sessions.lifecycle import alive
+from idp.sessions import life
 from idp.sessions.model import Session
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import queries as users
@@ -172,7 +172,7 @@ def next_to_end(
     With an `epoch`, those that it ended and that nobody has marked yet, whenever they were begun.
     """
     conditions = (
-        [_S.id > after, _S.ended_at.is_(None), _S.epoch < epoch]
+        [_S.id > after, life.unmarked(), _S.epoch < epoch]
         if epoch is not None
         else [
             _S.id > after,
@@ -290,12 +290,12 @@ def _way_of_app(client_id: str) -> _Way:
 def _state(state: str) -> ColumnElement[bool]:
     if state == "all":
         return true()
-    return _S.ended_at.is_(None) if state == "active" else _S.ended_at.is_not(None)
+    return life.unmarked() if state == "active" else life.marked()
 
 
 def _conditions(unit: UnitOfWork, meant: SessionFilter) -> list[ColumnElement[bool]]:
     """The filter as SQL. Whose deadline passed a moment ago runs no more, and has not ended yet."""
-    found = [alive(unit.now) if meant.state == "active" else _state(meant.state)]
+    found = [life.alive(unit.now) if meant.state == "active" else _state(meant.state)]
     equal: dict[Column[Any], object] = {
         _S.user_id: meant.user,
         _S.asn: meant.asn,

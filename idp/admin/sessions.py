@@ -13,7 +13,7 @@ from idp.admin.session_schemas import (
     details,
 )
 from idp.errors import Refused
-from idp.sessions import lifecycle
+from idp.sessions import life, lifecycle
 from idp.sessions.model import Session
 from idp.web import receipts, timeline
 
@@ -41,7 +41,7 @@ def get_session(call: Call, _: None) -> SessionDetail:
     if session is None:
         raise _no_such_session()
     (shown,) = described(call.unit, [session])
-    told = receipts.apps_told(call.unit, [session.id]) if session.ended_at is not None else ()
+    told = receipts.apps_told(call.unit, [session.id]) if life.is_marked(session) else ()
     return SessionDetail(
         **dict(shown),
         user_agent=details(call.unit, session).user_agent,

@@ -17,6 +17,7 @@ from idp.admin.model import LABEL_MAXIMUM, Tally
 from idp.clock import DAY, HOUR, SECOND, Instant
 from idp.events.model import EventRow
 from idp.policy.histogram import LASTED, TOLD, bucket
+from idp.sessions import life
 from idp.sessions.model import Session
 from idp.storage.unit_of_work import UnitOfWork
 
@@ -82,11 +83,11 @@ def measured(row: Any, session: Any) -> Iterator[tuple[str, str]]:
             yield "throttled", ""
         case "session.ended":
             yield "ended", row.reason or ""
-            if session is not None and session.ended_at is not None:
+            if session is not None and life.is_marked(session):
                 lasted = (session.ended_at - session.created_at) / SECOND
                 yield "lasted", bucket(lasted, LASTED)
         case "logout.delivered":
-            if session is not None and session.ended_at is not None:
+            if session is not None and life.is_marked(session):
                 yield "told", bucket((row.at - session.ended_at) / SECOND, TOLD)
         case "authorization.issued":
             yield "app", row.client_id or ""

@@ -152,7 +152,7 @@ def _row(one: Session) -> tuple[object, ...]:
         one.acr,
         one.created_at,
         one.last_active_at,
-        "ended" if one.ended_at else "active",
+        "ended" if one.end_reason else "active",
         one.ended_at or "",
         one.end_reason or "",
     )

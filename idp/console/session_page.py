@@ -6,11 +6,12 @@ from starlette.routing import Route
 from idp.admin import sessions
 from idp.admin.schemas import Because
 from idp.admin.session_schemas import SessionDetail
-from idp.clock import from_rfc3339
 from idp.console import names, rooms
 from idp.console.session_list import PATH
 from idp.errors import Refused
 from idp.policy import management
+from idp.sessions import life
+from idp.sessions.model import Session
 from idp.users import queries as users
 from idp.web import receipts
 from idp.web.http import PageRequest, WebContext
@@ -64,9 +65,10 @@ def _page(
         ).get(session.ended_by_id or "")
         apps = names.of_apps(unit, [one.client_id for one in session.timeline])
         outcome = None
-        if session.ended_at is not None:
+        row = unit.orm.get_one(Session, session_id)
+        if life.is_marked(row):
             told = receipts.apps_told(unit, [session_id])
-            outcome = Outcome(from_rfc3339(session.ended_at), (session_id,), told, ())
+            outcome = Outcome(row.ended_at or unit.now, (session_id,), told, ())
     held = person.permissions if person is not None else []
     return rooms.page(
         context,

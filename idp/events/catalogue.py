@@ -65,10 +65,11 @@ class SessionEnded(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedOutEverywhere(Event):
     """All sessions of a person were ended, and every grant that had outlived its session. `kept` is
-    the one session that stays, if any."""
+    the one session that stays, if any; `begun_until` says that what began later stays, too."""
 
     type: ClassVar[str] = "user.signed_out_everywhere"
     kept: str | None
+    begun_until: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ from idp.events.catalogue import (
 )
 from idp.oauth.model import Authorization, Client
 from idp.policy import assurance
-from idp.sessions import endings
+from idp.sessions import endings, epoch, life
 from idp.sessions.model import Session
 from idp.storage.database import HotStatement, Write
 from idp.storage.unit_of_work import UnitOfWork
@@ -217,7 +217,7 @@ def end_offline(unit: UnitOfWork, event: SessionEnded) -> None:
 
 def end_outlived(unit: UnitOfWork, event: SignedOutEverywhere | SessionsEndSoon) -> None:
     """Subscriber: whoever ends all sessions, now or soon, also ends what had outlived its session."""
-    outlived = unit.connection.scalars(
+    outlived = (
         select(Authorization.id)
         .join(Session, Session.id == Authorization.session_id)
         .where(
@@ -225,11 +225,14 @@ def end_outlived(unit: UnitOfWork, event: SignedOutEverywhere | SessionsEndSoon)
             Authorization.offline == _YES,
             Authorization.ended_at.is_(None),
             Authorization.session_id != (event.kept or ""),
-            # Also one that has run out and was not ended yet: `end_all_of` has just ended those.
-            Session.ended_at.is_not(None),
+            # Also of one that has run out and was not marked yet.
+            ~life.alive(unit.now),
         )
-    ).all()
-    end(unit, outlived, reason="signed_out", actor=Actor(event.actor, event.actor_id))
+    )
+    if isinstance(event, SignedOutEverywhere) and event.begun_until is not None:
+        outlived = outlived.where(epoch.begun_until(event.begun_until))
+    found = unit.connection.scalars(outlived).all()
+    end(unit, found, reason="signed_out", actor=Actor(event.actor, event.actor_id))
 
 
 def end_begun_by(unit: UnitOfWork, event: RememberCopied) -> None:
@@ -258,9 +261,11 @@ def lower(unit: UnitOfWork, event: FactorRemoved | FactorSuspended) -> None:
         .join(Session, Session.id == Authorization.session_id)
         .where(Authorization.user_id == event.user_id, Authorization.ended_at.is_(None))
     )
+    present = epoch.present(unit)
     for grant, session in unit.orm.execute(given).all():
+        lives = life.end_of(session, present, unit.now) is None
         # What outlived its session has nothing to be measured by: the lowest.
-        proved = assurance.proofs(session.authentications) if session.ended_at is None else ()
+        proved = assurance.proofs(session.authentications) if lives else ()
         # From its own moment on: what was revoked stands for nothing there.
         still = assurance.standing(proved, since=grant.auth_time)
         if still is not None and assurance.reaches(still.acr, grant.acr):
@@ -269,7 +274,7 @@ def lower(unit: UnitOfWork, event: FactorRemoved | FactorSuspended) -> None:
         values: dict[str, Any] = {"acr": assurance.LADDER[0], "amr": []}
         if left is not None:
             values = {"acr": min(left.acr, grant.acr), "amr": list(left.amr)}
-        if session.ended_at is None:
+        if lives:
             values["auth_time"] = min(left.auth_time, grant.auth_time) if left is not None else 0
         unit.connection.execute(
             update(Authorization)
@@ -333,7 +338,7 @@ def apps_in(unit: UnitOfWork, session_ids: Sequence[str]) -> dict[str, list[AppI
             Client.client_uri,
             Client.backchannel_logout_uri,
             Authorization.last_used_at,
-            Authorization.ended_at,
+            Authorization.ended_at.is_(None).label("lives"),
         )
         .join(Client, Client.id == Authorization.client_id)
         .where(
@@ -344,7 +349,7 @@ def apps_in(unit: UnitOfWork, session_ids: Sequence[str]) -> dict[str, list[AppI
     found: defaultdict[str, dict[str, AppInSession]] = defaultdict(dict)
     for row in rows:
         seen = found[row.session_id].get(row.client_id)
-        if seen is not None and (seen.state == "active" or row.ended_at is not None):
+        if seen is not None and (seen.state == "active" or not row.lives):
             continue
         found[row.session_id][row.client_id] = AppInSession(
             client_id=row.client_id,
@@ -352,13 +357,16 @@ def apps_in(unit: UnitOfWork, session_ids: Sequence[str]) -> dict[str, list[AppI
             client_uri=row.client_uri,
             last_used_at=max(row.last_used_at, seen.last_used_at if seen else 0),
             has_logout=row.backchannel_logout_uri is not None,
-            state="active" if row.ended_at is None else "ended",
+            state="active" if row.lives else "ended",
         )
     return {session_id: list(apps.values()) for session_id, apps in found.items()}
 
 
 def offline_of(unit: UnitOfWork, user_id: str) -> list[OfflineGrant]:
-    """A person's living offline grants whose session has run out."""
+    """A person's living offline grants whose session has run out.
+
+    None of an older epoch, whose end takes them too.
+    """
     rows = unit.connection.execute(
         select(Authorization, Client.name)
         .join(Client, Client.id == Authorization.client_id)
@@ -368,9 +376,8 @@ def offline_of(unit: UnitOfWork, user_id: str) -> list[OfflineGrant]:
             Authorization.offline == _YES,
             Authorization.ended_at.is_(None),
             Authorization.refresh_expires_at > unit.now,
-            (Session.ended_at.is_not(None))
-            | (Session.idle_at <= unit.now)
-            | (Session.expires_at <= unit.now),
+            epoch.is_current(),
+            ~life.alive(unit.now),
         )
         .order_by(Authorization.last_used_at.desc())
     ).all()

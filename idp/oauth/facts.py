@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 import orjson
-from sqlalchemy import Select, and_, bindparam, func, literal, null, or_, select
+from sqlalchemy import Select, and_, bindparam, func, literal, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from idp.clock import Duration, Instant
@@ -24,7 +24,7 @@ from idp.oauth.model import (
 )
 from idp.policy import assurance
 from idp.policy.assurance import Proof
-from idp.sessions import epoch
+from idp.sessions import epoch, life
 from idp.sessions.model import Pairing, Session
 from idp.storage.database import HotStatement, Row
 from idp.users.model import User
@@ -379,7 +379,8 @@ FOR_AUTHORIZE = HotStatement(
                     Session.previous_until > bindparam("now"),
                 ),
             ),
-            Session.ended_at == null(),
+            # Deadlines are judged by whoever decides.
+            life.unmarked(),
             epoch.is_current(),
         ),
     )

@@ -129,7 +129,7 @@ def _with_the_end(
         return error
     if token.access is None or provider.settings.issuer not in token.access.audience:
         return error
-    if standing.refusal(facts, now) not in ("session_ended", "session_expired"):
+    if standing.refusal(facts, now) != "session_ended":
         return error
     reason = endings.reason_of(session, now) or ""
     members = {"reason": reason, "ended_at": to_rfc3339(endings.ended_at(session))}

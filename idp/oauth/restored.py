@@ -10,7 +10,7 @@ from sqlalchemy import delete, select, update
 
 from idp.events.actor import SYSTEM
 from idp.oauth.model import Authorization, Client
-from idp.sessions import lifecycle
+from idp.sessions import life, lifecycle
 from idp.sessions.model import RememberedBrowser, Session
 from idp.storage.unit_of_work import Work
 from idp.users import trusted_devices
@@ -49,9 +49,7 @@ def revoke_everything(work: Work) -> int:
 def is_clean(work: Work) -> bool:
     """Whether nothing lives: no session, no grant that outlived one, no remembered browser."""
     with work.read() as unit:
-        running = unit.connection.scalar(
-            select(Session.id).where(Session.ended_at.is_(None)).limit(1)
-        )
+        running = unit.connection.scalar(select(Session.id).where(life.unmarked()).limit(1))
         granted = unit.connection.scalar(
             select(Authorization.id)
             .where(Authorization.ended_at.is_(None), Authorization.offline == 1)

@@ -31,7 +31,7 @@ def refusal(facts: TokenFacts, now: Instant) -> str | None:
         return "user_not_active"
     over = endings.reason_of(session, now)
     if over is not None and (endings.takes(over, "offline") or not authorization.offline):
-        return "session_ended" if session.ended_at is not None else "session_expired"
+        return "session_ended"
     if not set(authorization.scope.split()) <= set(facts.owner_scope.split()):
         return "scope_removed_from_client"
     if authorization.permission_scope and not (
@@ -63,6 +63,6 @@ def in_words(facts: TokenFacts, now: Instant) -> str:
 
     Only that its session ended, and why: everything else would tell it of other people's decisions.
     """
-    if refusal(facts, now) not in ("session_ended", "session_expired") or facts.session is None:
+    if refusal(facts, now) != "session_ended" or facts.session is None:
         return "The authorization is no longer valid."
     return endings.told_to_app(endings.reason_of(facts.session, now) or "")

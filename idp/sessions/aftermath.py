@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 from idp.events.actor import Actor
 from idp.events.catalogue import FactorRemoved, FactorSuspended, UserChanged
 from idp.policy.assurance import LADDER, REVOKED
-from idp.sessions import lifecycle
+from idp.sessions import life, lifecycle
 from idp.sessions.model import Session
 from idp.storage.unit_of_work import UnitOfWork
 
@@ -21,7 +21,7 @@ def rotate_soon(unit: UnitOfWork, event: UserChanged) -> None:
     if "roles" in event.changed:
         unit.connection.execute(
             update(Session)
-            .where(Session.user_id == event.user_id, Session.ended_at.is_(None))
+            .where(Session.user_id == event.user_id, life.unmarked())
             .values(secret_changed_at=0)
         )
 
@@ -35,7 +35,7 @@ def void_proofs(unit: UnitOfWork, event: FactorRemoved | FactorSuspended) -> Non
     bare = []
     for session in unit.orm.scalars(
         select(Session)
-        .where(Session.user_id == event.user_id, Session.ended_at.is_(None))
+        .where(Session.user_id == event.user_id, life.unmarked())
         .order_by(Session.id)
         .with_for_update(key_share=True)
         .execution_options(populate_existing=True)

@@ -10,7 +10,7 @@ from idp.errors import Refused
 from idp.events.catalogue import PairingConsumed
 from idp.policy import assurance
 from idp.policy.assurance import PAIRING, Authentication, Standing
-from idp.sessions import epoch, lifecycle, queries
+from idp.sessions import epoch, life, queries
 from idp.sessions.device import Visit
 from idp.sessions.model import Pairing, Session
 from idp.storage.columns import LOCKED
@@ -53,7 +53,7 @@ def of(unit: UnitOfWork, asked: Pairing) -> Approval:
     epoch.hold(unit)
     if user is None or user.status != ACTIVE:
         raise refused("user_not_active")
-    if session is None or not lifecycle.is_alive(unit, session.id):
+    if session is None or not life.is_alive(unit, session.id):
         raise refused("session_ended")
     if session.challenged_at is not None:
         # Whoever holds it must prove who they are: until then it gives nobody anything.

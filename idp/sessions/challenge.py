@@ -12,7 +12,7 @@ from idp.events.catalogue import SessionChallenged
 from idp.policy import assurance, network
 from idp.policy.assurance import Demand, Proof
 from idp.policy.changes import CHANGES, Answer, Change
-from idp.sessions import place, queries
+from idp.sessions import life, place, queries
 from idp.sessions.device import Visit, describe
 from idp.sessions.model import Session
 from idp.storage.columns import LOCKED
@@ -102,7 +102,7 @@ def take_to(unit: UnitOfWork, session: Session, visit: Visit) -> None:
 def locked(unit: UnitOfWork, session_id: str) -> Session | None:
     """A running session, read anew and kept from others until the end of this unit of work."""
     session = unit.orm.get(Session, session_id, with_for_update=LOCKED, populate_existing=True)
-    return session if session is not None and session.ended_at is None else None
+    return session if session is not None and not life.is_marked(session) else None
 
 
 def _acr(unit: UnitOfWork, session: Session) -> str:

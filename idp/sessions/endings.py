@@ -182,6 +182,8 @@ ENDINGS: dict[EndReason, Ending] = {
 }
 
 
+# Why sessions end that were given a nearer end (`expiry.end_soon`).
+ENDS_SOON: Literal["password_changed"] = "password_changed"
 # Ends by time alone.
 EXPIRY: frozenset[str] = frozenset(code for code, one in ENDINGS.items() if one.spares == _ALL)
 
@@ -199,7 +201,13 @@ def told_to_app(reason: str) -> str:
 
 
 def why_over(ran: timeouts.Ran, expiry_reason: str | None) -> EndReason:
-    """Why a session ends whose deadline has passed."""
+    """Why a session ends whose deadline has passed.
+
+    One that was only left a while for a new password ends for that, also where it rested too long
+    before: else the access that apps keep without it would outlive the password.
+    """
+    if expiry_reason == ENDS_SOON:
+        return ENDS_SOON
     if ran == "absolute_timeout" and expiry_reason is not None:
         return cast("EndReason", expiry_reason)
     return ran

@@ -4,7 +4,7 @@ Marking a million sessions, each with its event and what is owed to its apps, ta
 them may be good for so long. So there is one number. A session is begun in the present epoch, which is
 read in the very statement that inserts it; beginning the next one ends all that were begun before, in
 one update of one row. No clock is compared, and who signs in at that moment is in one epoch or in the
-other. Every check of whether a session lives looks at it (`lifecycle.alive`, the facts of the protocol
+other. Every check of whether a session lives looks at it (`life`, the facts of the protocol
 endpoints); `lifecycle.end`, whoever calls it, marks such a session with the end that it had.
 
 A request that was decided just before may be answered just after; what it got dies at its next check.
@@ -12,6 +12,7 @@ What would not die (a session that rests on an older one, another password) is m
 holds the epoch (`hold`).
 """
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlalchemy import (
@@ -26,6 +27,7 @@ from sqlalchemy import (
     update,
 )
 
+from idp.clock import Instant
 from idp.events.actor import Actor
 from idp.sessions.endings import EXPIRY
 from idp.sessions.model import RememberedBrowser, Session, SessionEpoch
@@ -64,14 +66,38 @@ def hold(unit: UnitOfWork) -> None:
         unit.connection.execute(select(SessionEpoch.number).with_for_update(read=True))
 
 
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """The present one: since when, and who began it."""
+
+    number: int
+    began_at: Instant
+    actor: str
+    actor_id: str | None
+
+
+def present(unit: UnitOfWork) -> Epoch:
+    """The epoch of this moment, for judging rows that were read."""
+    columns = (
+        SessionEpoch.number,
+        SessionEpoch.began_at,
+        SessionEpoch.actor,
+        SessionEpoch.actor_id,
+    )
+    return Epoch(*unit.connection.execute(select(*columns)).one())
+
+
 def is_current(model: type[Session | RememberedBrowser] = Session) -> ColumnElement[bool]:
     """SQL for "begun in the present epoch"."""
     return model.epoch >= select(SessionEpoch.number).scalar_subquery()
 
 
-def is_past(unit: UnitOfWork, begun: RememberedBrowser | Session) -> bool:
-    """Whether a session was begun, or a browser told that it stays signed in, in an older epoch."""
-    return begun.epoch < (unit.connection.scalar(select(SessionEpoch.number)) or 0)
+def begun_until(
+    at: Instant, model: type[Session | RememberedBrowser] = Session
+) -> ColumnElement[bool]:
+    """SQL for "begun by then, or in an older epoch": what is over when everybody's end was asked for
+    at that instant, whatever the clock of the node said that began it."""
+    return or_(model.created_at <= at, ~is_current(model))
 
 
 def ended_at() -> ColumnElement[Any]:

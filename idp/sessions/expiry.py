@@ -7,13 +7,14 @@ Owns the worker's part of every expiry. When a session runs out is decided when 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, null, or_, select, update
+from sqlalchemy import bindparam, case, or_, select, update
 
 from idp.clock import Instant
 from idp.events.actor import SYSTEM, Actor
 from idp.events.catalogue import SessionsEndSoon
 from idp.policy import timeouts
-from idp.sessions import endings, epoch, lifecycle
+from idp.sessions import endings, epoch, life, lifecycle
+from idp.sessions.endings import ENDS_SOON
 from idp.sessions.model import Session
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
@@ -26,7 +27,7 @@ _DEADLINES = (Session.id, Session.idle_at, Session.expires_at, Session.expiry_re
 _OVERDUE_OF = HotStatement(
     select(*_DEADLINES).where(
         Session.user_id == bindparam("person"),
-        Session.ended_at == null(),
+        life.unmarked(),
         or_(
             Session.idle_at <= bindparam("now"),
             Session.expires_at <= bindparam("now"),
@@ -41,7 +42,7 @@ def end_expired(unit: UnitOfWork, *, batch: int = BATCH) -> int:
     due: dict[str, Sequence[Any]] = {}
     # One after the other: SQLite has an index for each, and for "one or the other" it reads all.
     for deadline in (Session.idle_at, Session.expires_at):
-        overdue = select(*_DEADLINES).where(Session.ended_at.is_(None), deadline <= unit.now)
+        overdue = select(*_DEADLINES).where(life.unmarked(), deadline <= unit.now)
         due |= {row.id: row for row in unit.orm.execute(overdue.limit(batch))}
     return _end(unit, list(due.values())[:batch])
 
@@ -59,24 +60,27 @@ def end_soon(
 ) -> int:
     """Gives a person's running sessions but `keeping` a nearer end, because of a new password.
 
-    Gives how many. No deadline moves later (row B5: grace for the others).
+    Gives how many. No deadline moves later (row B5: grace for the others); whichever they meet first,
+    they end for this reason, so that no access outlives them (`endings.why_over`).
     """
     moved = unit.connection.execute(
         update(Session)
         .where(
             Session.user_id == user_id,
             Session.id != (keeping or ""),
-            Session.expires_at > at,
-            lifecycle.alive(unit.now),
+            life.alive(unit.now),
         )
-        .values(expires_at=at, expiry_reason="password_changed")
+        .values(
+            expires_at=case((Session.expires_at > at, at), else_=Session.expires_at),
+            expiry_reason=ENDS_SOON,
+        )
     ).rowcount
     unit.record(
         SessionsEndSoon(
             actor=actor.kind,
             actor_id=actor.id,
             user_id=user_id,
-            reason="password_changed",
+            reason=ENDS_SOON,
             kept=keeping,
             count=moved,
         )

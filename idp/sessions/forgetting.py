@@ -8,11 +8,11 @@ person's right to sign in. Apps hear of the sessions; nobody but the person need
 Locks are taken in one order: person, sessions, series (no deadlock on PostgreSQL).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import bindparam, delete, null, select, update
 
-from idp.clock import DAY
+from idp.clock import DAY, Instant
 from idp.events.actor import Actor
 from idp.events.catalogue import (
     FactorRemoved,
@@ -25,7 +25,7 @@ from idp.events.catalogue import (
     UserChanged,
 )
 from idp.policy.assurance import REMEMBERED
-from idp.sessions import endings, lifecycle
+from idp.sessions import endings, epoch, life, lifecycle
 from idp.sessions.model import RememberedBrowser, Session
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
@@ -70,16 +70,24 @@ def revoke(unit: UnitOfWork, series_id: str, *, reason: str, actor: Actor) -> bo
 
 
 def revoke_all_of(
-    unit: UnitOfWork, user_id: str, *, reason: str, actor: Actor, keeping: str | None = None
+    unit: UnitOfWork,
+    user_id: str,
+    *,
+    reason: str,
+    actor: Actor,
+    keeping: str | None = None,
+    begun_until: Instant | None = None,
 ) -> int:
-    """Makes every series of a person worth nothing but that of the session `keeping`; how many.
+    """Makes every series of a person worth nothing but that of the session `keeping`, and those that
+    were made after `begun_until`; how many.
 
     The caller has locked the sessions that it will touch (`hold`), or touches none afterwards.
     """
     kept = None
     if keeping is not None:
         kept = unit.connection.scalar(select(Session.remembered_id).where(Session.id == keeping))
-    return _each(unit, [one for one in _living_of(unit, user_id) if one != kept], reason, actor)
+    living = _living_of(unit, user_id, begun_until)
+    return _each(unit, [one for one in living if one != kept], reason, actor)
 
 
 def hold(unit: UnitOfWork, user_id: str) -> None:
@@ -89,7 +97,7 @@ def hold(unit: UnitOfWork, user_id: str) -> None:
         select(Session.id)
         .where(
             Session.user_id == user_id,
-            Session.ended_at.is_(None),
+            life.unmarked(),
             Session.remembered_id.is_not(None),
         )
         .order_by(Session.id)
@@ -118,6 +126,7 @@ def with_everything(unit: UnitOfWork, event: SignedOutEverywhere) -> None:
             reason=event.reason or "signed_out_everywhere",
             actor=Actor(event.actor, event.actor_id),
             keeping=event.kept,
+            begun_until=event.begun_until,
         )
 
 
@@ -179,7 +188,7 @@ def _resting_on(unit: UnitOfWork, user_id: str, series_ids: list[str]) -> list[s
     rows = unit.connection.execute(
         select(Session.id, Session.authentications).where(
             Session.user_id == user_id,
-            Session.ended_at.is_(None),
+            life.unmarked(),
             Session.remembered_id.in_(series_ids),
         )
     )
@@ -188,16 +197,15 @@ def _resting_on(unit: UnitOfWork, user_id: str, series_ids: list[str]) -> list[s
     ]
 
 
-def _living_of(unit: UnitOfWork, user_id: str) -> list[str]:
+def _living_of(unit: UnitOfWork, user_id: str, begun_until: Instant | None) -> Sequence[str]:
     """In the order in which series are locked."""
-    return list(
-        unit.connection.scalars(
-            select(RememberedBrowser.id)
-            .where(RememberedBrowser.user_id == user_id, RememberedBrowser.revoked_at.is_(None))
-            .order_by(RememberedBrowser.id)
-            .with_for_update(key_share=True)
-        )
+    living = select(RememberedBrowser.id).where(
+        RememberedBrowser.user_id == user_id, RememberedBrowser.revoked_at.is_(None)
     )
+    if begun_until is not None:
+        living = living.where(epoch.begun_until(begun_until, RememberedBrowser))
+    ordered = living.order_by(RememberedBrowser.id).with_for_update(key_share=True)
+    return unit.connection.scalars(ordered).all()
 
 
 def _each(unit: UnitOfWork, series_ids: Iterable[str], reason: str, actor: Actor) -> int:

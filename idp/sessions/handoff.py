@@ -34,6 +34,7 @@ from idp.sessions import approval as approvals
 from idp.sessions import (
     beginning,
     distance,
+    life,
     lifecycle,
     locks,
     pairing,
@@ -168,7 +169,7 @@ def take(
             "you want to go on.",
             409,
         )
-    if asked.session_id is None or not lifecycle.is_alive(unit, asked.session_id):
+    if asked.session_id is None or not life.is_alive(unit, asked.session_id):
         return False
     found = replace(pairing_details.of(unit, asked), asker=visit)
     return pairing.take(

@@ -6,26 +6,21 @@ write that finds the session ended loses, and the request is decided again.
 
 from typing import Protocol
 
-from sqlalchemy import bindparam, null, update
+from sqlalchemy import bindparam, update
 
 from idp import ids
 from idp.clock import Duration, Instant
+from idp.sessions import endings, life
 from idp.sessions.lifecycle import CONFIRMED, ROTATE_EVERY, ROTATION_OVERLAP, TOUCH_EVERY
 from idp.sessions.model import Session
 from idp.storage.database import HotStatement, Write
 
 
-class Touchable(Protocol):
+class Touchable(endings.Endable, Protocol):
     """What `touching` needs to know of a session, however it was read."""
 
     @property
     def id(self) -> str: ...
-    @property
-    def ended_at(self) -> Instant | None: ...
-    @property
-    def idle_at(self) -> Instant: ...
-    @property
-    def expires_at(self) -> Instant: ...
     @property
     def idle_timeout(self) -> Duration: ...
     @property
@@ -51,12 +46,7 @@ class Rotatable(Protocol):
 
 _TOUCH = HotStatement(
     update(Session)
-    .where(
-        Session.id == bindparam("session_id"),
-        Session.ended_at == null(),
-        Session.idle_at > bindparam("now"),
-        Session.expires_at > bindparam("now"),
-    )
+    .where(Session.id == bindparam("session_id"), life.alive(bindparam("now")))
     .values(last_active_at=bindparam("now"), idle_at=bindparam("next_idle_at")),
     must_change=True,
 )
@@ -67,9 +57,10 @@ def touching(session: Touchable | None, now: Instant) -> list[Write]:
 
     A session that ended meanwhile makes the write lose, and the request is decided again.
     """
-    if session is None or session.ended_at is not None or session.idle_at <= now:
+    if session is None or endings.reason_of(session, now) is not None:
         return []
-    if session.expires_at <= now or (idle_at := idle_at_after(session, now)) == session.idle_at:
+    idle_at = idle_at_after(session, now)
+    if idle_at == session.idle_at:
         return []
     return [Write(_TOUCH, {"session_id": session.id, "now": now, "next_idle_at": idle_at})]
 
@@ -83,7 +74,7 @@ def idle_at_after(session: Touchable, now: Instant) -> Instant:
 # Changes nothing; that it finds the row running, and locks it, is what it is for.
 _HOLD = HotStatement(
     update(Session)
-    .where(Session.id == bindparam("session_id"), Session.ended_at == null())
+    .where(Session.id == bindparam("session_id"), life.unmarked())
     .values(origin=Session.origin),
     must_change=True,
 )
@@ -95,7 +86,7 @@ def holding(session: Touchable | None) -> list[Write]:
     It loses against an end that was there before, and makes a later one wait. First, because an end
     takes the session before its authorizations too: two orders would be a deadlock on PostgreSQL.
     """
-    if session is None or session.ended_at is not None:
+    if session is None or life.is_marked(session):
         return []
     return [Write(_HOLD, {"session_id": session.id})]
 
@@ -105,7 +96,7 @@ _ROTATE = HotStatement(
     .where(
         Session.id == bindparam("session_id"),
         Session.secret_generation == bindparam("generation"),
-        Session.ended_at == null(),
+        life.unmarked(),
     )
     .values(
         previous_secret_hash=Session.secret_hash,

@@ -9,16 +9,16 @@ Everything that ends a session goes through `end`, so every end (person, adminis
 expiry, password change, an app's logout) reaches every app: `end` records `SessionEnded`, and
 whoever must act on it has subscribed to that event.
 
-Invariants kept here: an ended session never lives again (every change is conditional on
-`ended_at IS NULL`); a deadline never moves later than its definition; the secret changes at every
-change of identity or strength, and the old one is dead at once.
+Invariants kept here: an ended session never lives again (every change is conditional on its being
+alive, or not marked yet: `life`); a deadline never moves later than its definition; the secret
+changes at every change of identity or strength, and the old one is dead at once.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, null, or_, select, update
+from sqlalchemy import and_, bindparam, or_, select, update
 from sqlalchemy.orm.util import identity_key
 
 from idp import ids
@@ -33,7 +33,7 @@ from idp.events.catalogue import (
 )
 from idp.policy import assurance, timeouts
 from idp.policy.assurance import Authentication as Authentication
-from idp.sessions import challenge, endings, epoch, locks, offspring
+from idp.sessions import challenge, endings, epoch, life, locks, offspring
 from idp.sessions.device import Visit
 from idp.sessions.endings import EndReason
 from idp.sessions.model import Session
@@ -49,31 +49,6 @@ ROTATE_EVERY: Duration = 15 * MINUTE
 ROTATION_OVERLAP: Duration = MINUTE
 # Of a session's proofs; the oldest go first.
 PROOFS_KEPT = 20
-
-
-def alive(now: Instant) -> ColumnElement[bool]:
-    """SQL for "this session lives at `now`"."""
-    return and_(
-        Session.ended_at.is_(None),
-        epoch.is_current(),
-        Session.idle_at > now,
-        Session.expires_at > now,
-    )
-
-
-def is_alive(unit: UnitOfWork, session_id: str) -> bool:
-    """Whether a session lives now, as its row says."""
-    found = unit.orm.scalar(select(Session.id).where(Session.id == session_id, alive(unit.now)))
-    return found is not None
-
-
-def is_over(unit: UnitOfWork, session: Session) -> bool:
-    """Whether a session was ended, with its epoch or by itself; it is not before this commit if not.
-
-    The caller has locked it. For what outlives the session that asks for it: a password, a factor.
-    """
-    epoch.hold(unit)
-    return session.ended_at is not None or epoch.is_past(unit, session)
 
 
 # The new secret was seen: the old one dies at `until`.
@@ -104,7 +79,7 @@ def resume(unit: UnitOfWork, secret: str | None) -> Session | None:
                 Session.secret_hash == hashed,
                 and_(Session.previous_secret_hash == hashed, Session.previous_until > unit.now),
             ),
-            Session.ended_at.is_(None),
+            life.unmarked(),
         )
     ).one_or_none()
     if found is None:
@@ -132,7 +107,7 @@ def touch(unit: UnitOfWork, session: Session) -> None:
         return
     unit.orm.execute(
         update(Session)
-        .where(Session.id == session.id, alive(unit.now))
+        .where(Session.id == session.id, life.alive(unit.now))
         .values(last_active_at=unit.now, idle_at=unit.now + session.idle_timeout)
         .execution_options(synchronize_session="fetch")
     )
@@ -145,10 +120,10 @@ def extend(unit: UnitOfWork, session: Session, actor: Actor) -> bool:
     `TOUCH_EVERY`, it is so already and nothing is written.
     """
     if session.idle_at > unit.now + session.idle_timeout - TOUCH_EVERY:
-        return session.ended_at is None and unit.now < session.expires_at
+        return life.is_alive(unit, session.id)
     extended = unit.orm.execute(
         update(Session)
-        .where(Session.id == session.id, alive(unit.now))
+        .where(Session.id == session.id, life.alive(unit.now))
         .values(last_active_at=unit.now, idle_at=unit.now + session.idle_timeout)
         .returning(Session.id)
         .execution_options(synchronize_session="fetch")
@@ -181,7 +156,16 @@ def rotate_if_old(unit: UnitOfWork, session: Session, presented: str) -> str | N
 def reauthenticate(
     unit: UnitOfWork, session: Session, proved: Sequence[Authentication], visit: Visit
 ) -> str:
-    """Records new proofs by the same person; gives the new secret, the old one is dead."""
+    """Records new proofs by the same person; gives the new secret, the old one is dead.
+
+    Raises `Refused` (`session_changed`) when another tab was first, or the session is over by now.
+    """
+    # First, by the deadlines that it has: nothing may be written to a session that ran out meanwhile.
+    secret = _rotate(unit, session, previous_until=None)
+    if secret is None:
+        raise Refused(
+            "session_changed", "This session was changed in another tab. Please try again.", 409
+        )
     fresh = [recorded_proof(one, unit.now) for one in proved]
     recorded = [*session.authentications, *fresh]
     session.authentications = recorded[-PROOFS_KEPT:]
@@ -190,11 +174,6 @@ def reauthenticate(
     session.auth_time = max(one["at"] for one in recorded)
     session.last_active_at = unit.now
     session.idle_at = unit.now + session.idle_timeout
-    secret = _rotate(unit, session, previous_until=None)
-    if secret is None:
-        raise Refused(
-            "session_changed", "This session was changed in another tab. Please try again.", 409
-        )
     unit.record(
         SessionReauthenticated(
             actor="user",
@@ -210,14 +189,14 @@ def reauthenticate(
 
 _END = HotStatement(
     update(Session)
-    .where(Session.id == bindparam("session_id"), Session.ended_at == null())
+    .where(Session.id == bindparam("session_id"), life.unmarked())
     .values(
         **epoch.marked(bindparam("now"), bindparam("why"), bindparam("who"), bindparam("which"))
     )
     .returning(Session.user_id, Session.end_reason, Session.ended_by, Session.ended_by_id)
 )
 _RUNNING = HotStatement(
-    select(Session.id).where(Session.user_id == bindparam("person"), Session.ended_at == null())
+    select(Session.id).where(Session.user_id == bindparam("person"), life.unmarked())
 )
 
 
@@ -349,7 +328,7 @@ def _rotate(unit: UnitOfWork, session: Session, *, previous_until: Instant | Non
         .where(
             Session.id == session.id,
             Session.secret_generation == session.secret_generation,
-            Session.ended_at.is_(None),
+            life.alive(unit.now),
         )
         .values(
             previous_secret_hash=Session.secret_hash if previous_until is not None else None,

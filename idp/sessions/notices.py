@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, null, or_, select, update
 
 from idp.clock import Instant
-from idp.sessions import queries
-from idp.sessions.lifecycle import alive
+from idp.sessions import life, queries
 from idp.sessions.model import Session
 from idp.storage.unit_of_work import UnitOfWork
 
@@ -36,7 +35,7 @@ def unseen(unit: UnitOfWork, session: Session) -> list[NewSession]:
             Session.user_id == session.user_id,
             Session.id != session.id,
             Session.created_at > since,
-            alive(unit.now),
+            life.alive(unit.now),
         )
         .order_by(Session.created_at.desc(), Session.id)
         .limit(SHOWN)
@@ -54,7 +53,7 @@ def saw(unit: UnitOfWork, session: Session, until: Instant) -> None:
         update(Session)
         .where(
             Session.id == session.id,
-            Session.ended_at == null(),
+            life.alive(unit.now),
             or_(Session.notices_seen_at == null(), Session.notices_seen_at < bindparam("until")),
         )
         .values(notices_seen_at=bindparam("until")),

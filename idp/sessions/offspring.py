@@ -6,14 +6,15 @@ what was allowed to go on goes on until somebody ends it.
 
 from collections.abc import Iterable
 
-from sqlalchemy import bindparam, null, select
+from sqlalchemy import bindparam, select
 
+from idp.sessions import life
 from idp.sessions.model import Session
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
 
 _CHILDREN = HotStatement(
-    select(Session.id).where(Session.parent_id == bindparam("parent"), Session.ended_at == null())
+    select(Session.id).where(Session.parent_id == bindparam("parent"), life.unmarked())
 )
 
 

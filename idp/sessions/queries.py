@@ -8,7 +8,7 @@ import orjson
 from sqlalchemy import func, select
 
 from idp.clock import DAY, Instant
-from idp.sessions import epoch, place
+from idp.sessions import epoch, life, place
 from idp.sessions.model import Session
 from idp.sessions.place import Place
 from idp.storage.unit_of_work import UnitOfWork
@@ -82,13 +82,7 @@ def running_of(unit: UnitOfWork, user_id: str) -> list[Session]:
     return list(
         unit.orm.scalars(
             select(Session)
-            .where(
-                Session.user_id == user_id,
-                Session.ended_at.is_(None),
-                epoch.is_current(),
-                Session.idle_at > unit.now,
-                Session.expires_at > unit.now,
-            )
+            .where(Session.user_id == user_id, life.alive(unit.now))
             .order_by(Session.last_active_at.desc(), Session.id)
         )
     )
@@ -106,13 +100,7 @@ def activity_of(unit: UnitOfWork, user_ids: Sequence[str]) -> dict[str, Activity
     """The running sessions of some people, counted; whoever has none is left out."""
     rows = unit.connection.execute(
         select(Session.user_id, func.count(), func.max(Session.last_active_at))
-        .where(
-            Session.user_id.in_(user_ids),
-            Session.ended_at.is_(None),
-            epoch.is_current(),
-            Session.idle_at > unit.now,
-            Session.expires_at > unit.now,
-        )
+        .where(Session.user_id.in_(user_ids), life.alive(unit.now))
         .group_by(Session.user_id)
     )
     return {user_id: Activity(count, at) for user_id, count, at in rows}
@@ -148,7 +136,9 @@ def was_here_before(unit: UnitOfWork, session: Session) -> bool:
             Session.device_hash == session.device_hash,
             Session.user_id == session.user_id,
             Session.id != session.id,
-            Session.end_reason.is_(None) | Session.end_reason.not_in(TURNED_OUT),
+            # With its epoch it was ended as by an administrator, marked or not.
+            (Session.end_reason.is_(None) & epoch.is_current())
+            | Session.end_reason.not_in(TURNED_OUT),
         )
         .limit(1)
     )

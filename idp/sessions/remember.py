@@ -27,7 +27,7 @@ from idp.events.catalogue import RememberCopied, RememberUsed
 from idp.policy import limits
 from idp.policy import remember as policy
 from idp.policy.assurance import LADDER, REMEMBERED, Authentication
-from idp.sessions import beginning, epoch, forgetting, lifecycle, remember_cookie
+from idp.sessions import beginning, epoch, forgetting, life, lifecycle, remember_cookie
 from idp.sessions.device import Visit
 from idp.sessions.model import RememberedBrowser, Session
 from idp.sessions.subject import visiting
@@ -149,7 +149,7 @@ def enter(unit: UnitOfWork, cookie: str, visit: Visit) -> Entered | limits.Full 
     if shown.state == "again":
         last = unit.orm.get_one(Session, series.session_id, populate_existing=True)
         secret = remember_cookie.session_secret(series, last.id, unit.vault)
-        if last.secret_hash == ids.digest(secret) and _lives(last, unit.now):
+        if last.secret_hash == ids.digest(secret) and life.is_alive(unit, last.id):
             return Entered(last, secret, _keepsake(unit, shown, generation))
         # It ran out before anybody saw it: another one, under the cookie that was never seen either.
         following = generation
@@ -222,12 +222,12 @@ def forget(unit: UnitOfWork, cookie: str | None, visit: Visit) -> None:
 
 
 def _running_in(unit: UnitOfWork, series: RememberedBrowser) -> Sequence[str]:
-    """The running sessions of its browser."""
+    """The sessions of its browser that are not marked as ended."""
     return unit.connection.scalars(
         select(Session.id).where(
             Session.user_id == series.user_id,
             Session.remembered_id == series.id,
-            Session.ended_at.is_(None),
+            life.unmarked(),
         )
     ).all()
 
@@ -242,7 +242,7 @@ def _state(
 ) -> State:
     if series.revoked_at is not None or unit.now >= until or user.status != ACTIVE:
         return "over"
-    if epoch.is_past(unit, series):
+    if series.epoch < epoch.present(unit).number:
         return "over"
     if visit.device_hash != series.device_hash:
         return "foreign"
@@ -279,10 +279,6 @@ def _begin(unit: UnitOfWork, shown: Shown, visit: Visit) -> tuple[Session, str] 
         session.expires_at, session.expiry_reason = shown.until, None
     unit.flush()
     return session, secret
-
-
-def _lives(session: Session, now: Instant) -> bool:
-    return session.ended_at is None and now < min(session.idle_at, session.expires_at)
 
 
 def _keepsake(unit: UnitOfWork, shown: Shown, generation: int) -> Keepsake:

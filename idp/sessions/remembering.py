@@ -14,7 +14,7 @@ from idp import ids
 from idp.events.actor import Actor
 from idp.events.catalogue import RememberMade
 from idp.policy.assurance import Authentication
-from idp.sessions import forgetting, remember, remember_cookie
+from idp.sessions import epoch, forgetting, remember, remember_cookie
 from idp.sessions.device import Visit, describe
 from idp.sessions.model import RememberedBrowser, Session
 from idp.sessions.remember import Keepsake
@@ -112,6 +112,7 @@ def of(unit: UnitOfWork, user_id: str) -> list[RememberedBrowser]:
                 RememberedBrowser.user_id == user_id,
                 RememberedBrowser.revoked_at.is_(None),
                 RememberedBrowser.expires_at > unit.now,
+                epoch.is_current(RememberedBrowser),
             )
             .order_by(RememberedBrowser.last_used_at.desc(), RememberedBrowser.id)
         )

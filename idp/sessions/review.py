@@ -14,9 +14,9 @@ from sqlalchemy import Select, select, tuple_, update
 
 from idp.clock import Duration, Instant
 from idp.events.catalogue import RuleChanged, RulesApplied, UserChanged
-from idp.policy import deadlines
+from idp.policy import deadlines, timeouts
 from idp.policy.selection import Book
-from idp.sessions import locks
+from idp.sessions import epoch, life, locks
 from idp.sessions.model import Review, Session
 from idp.sessions.subject import subject
 from idp.storage.unit_of_work import UnitOfWork
@@ -88,6 +88,7 @@ def _running() -> Select[Any]:
     columns: tuple[Any, ...] = (
         Session.id,
         Session.created_at,
+        Session.idle_at,
         Session.expires_at,
         Session.idle_timeout,
         Session.device_type,
@@ -97,25 +98,29 @@ def _running() -> Select[Any]:
         User.roles,
     )
     joined = select(*columns).join(User, User.id == Session.user_id)
-    return joined.where(Session.ended_at.is_(None))
+    # Deadlines are looked at in `_apply`: SQLite would begin every batch at those of now, and not at
+    # the place that was reached.
+    return joined.where(life.unmarked(), epoch.is_current())
 
 
 def _apply(unit: UnitOfWork, rows: Iterable[Any]) -> int:
     """Moves deadlines nearer where the rules say so; gives of how many sessions."""
     book, count = rules.book(unit), 0
     for row in sorted(rows, key=lambda one: str(one.id)):  # one order for all: no deadlock
+        if timeouts.ran_out(idle_at=row.idle_at, expires_at=row.expires_at, now=unit.now):
+            continue
         idle, end = nearer(book, row, unit.now)
         if idle is not None:
             unit.connection.execute(
                 update(Session)
-                .where(Session.id == row.id, Session.ended_at.is_(None))
+                .where(Session.id == row.id, life.unmarked())
                 .where(Session.idle_timeout > idle)
                 .values(idle_timeout=idle, idle_at=Session.last_active_at + idle)
             )
         if end is not None:
             unit.connection.execute(
                 update(Session)
-                .where(Session.id == row.id, Session.ended_at.is_(None))
+                .where(Session.id == row.id, life.unmarked())
                 .where(Session.expires_at > end[0])
                 .values(expires_at=end[0], expiry_reason=end[1])
             )

@@ -15,6 +15,7 @@ from idp.policy import limits
 from idp.policy.assurance import LADDER
 from idp.policy.limits import Running
 from idp.policy.selection import Book, Subject
+from idp.sessions import life
 from idp.sessions.model import Session
 from idp.sessions.subject import subject
 from idp.storage.database import HotStatement
@@ -42,12 +43,7 @@ _RUNNING = HotStatement(
             TrustedDevice.expires_at > bindparam("now"),
         ),
     )
-    .where(
-        Session.user_id == bindparam("person"),
-        Session.ended_at == null(),
-        Session.idle_at > bindparam("now"),
-        Session.expires_at > bindparam("now"),
-    )
+    .where(Session.user_id == bindparam("person"), life.alive(bindparam("now")))
 )
 
 

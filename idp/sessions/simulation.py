@@ -18,6 +18,7 @@ from idp.policy import admission, assurance, limits, reauthentication
 from idp.policy.assurance import Demand
 from idp.policy.limits import Running
 from idp.policy.selection import Book, Rule, Subject
+from idp.sessions import life
 from idp.sessions.model import Session
 from idp.sessions.review import nearer
 from idp.sessions.subject import subject
@@ -81,7 +82,7 @@ def of(unit: UnitOfWork, proposed: Proposed) -> Simulation:
         rules.check(unit, proposed.kind, proposed.applies_to, proposed.value)
     before = rules.book(unit)
     after = _with(before, proposed)
-    found = unit.connection.execute(_running().limit(EXAMINED + 1)).all()
+    found = unit.connection.execute(_running(unit.now).limit(EXAMINED + 1)).all()
     rows, affected = found[:EXAMINED], []
     over = _over_limit(rows, before, after) if proposed.kind == "limits" else {}
     for row in rows:
@@ -103,7 +104,7 @@ def of(unit: UnitOfWork, proposed: Proposed) -> Simulation:
 def on_session(unit: UnitOfWork, proposed: Proposed, session_id: str) -> tuple[Effect, ...]:
     """What a change would do to one session: that of the administrator who is about to make it."""
     before = rules.book(unit)
-    row = unit.connection.execute(_running().where(Session.id == session_id)).one_or_none()
+    row = unit.connection.execute(_running(unit.now).where(Session.id == session_id)).one_or_none()
     if row is None:
         return ()
     return effects_on(row, before, _with(before, proposed), proposed, unit.now)
@@ -198,7 +199,7 @@ def _with(book: Book, proposed: Proposed) -> Book:
     return {**book, proposed.kind: others}
 
 
-def _running() -> Any:
+def _running(now: Instant) -> Any:
     columns: tuple[Any, ...] = (
         Session.id,
         Session.user_id,
@@ -214,4 +215,4 @@ def _running() -> Any:
         User.roles,
     )
     joined = select(*columns).join(User, User.id == Session.user_id)
-    return joined.where(Session.ended_at.is_(None)).order_by(Session.user_id, Session.id)
+    return joined.where(life.alive(now)).order_by(Session.user_id, Session.id)

@@ -7,12 +7,12 @@ for whoever asks `endings.reason_of`, also before the worker has said so.
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, bindparam, func, or_, select
 from sqlalchemy.orm import aliased
 
 from idp import ids
 from idp.clock import Instant
-from idp.sessions import epoch
+from idp.sessions import epoch, life
 from idp.sessions.model import Session
 from idp.storage.unit_of_work import UnitOfWork
 
@@ -39,7 +39,7 @@ class State:
 
 
 _other = aliased(Session)
-_RUNNING = (_other.user_id == Session.user_id) & _other.ended_at.is_(None)
+_RUNNING = (_other.user_id == Session.user_id) & life.alive(bindparam("now"), _other)
 _STATES = select(
     Session.id,
     Session.user_id,
@@ -55,7 +55,7 @@ _STATES = select(
 
 def states_of(unit: UnitOfWork, session_ids: Collection[str]) -> dict[str, State]:
     """The state of each of these sessions that there is still."""
-    rows = unit.connection.execute(_STATES.where(Session.id.in_(session_ids)))
+    rows = unit.connection.execute(_STATES.where(Session.id.in_(session_ids)), {"now": unit.now})
     return {row[0]: State(*row) for row in rows}
 
 
@@ -68,7 +68,7 @@ def session_of(unit: UnitOfWork, secret: str) -> str | None:
                 Session.secret_hash == hashed,
                 and_(
                     Session.previous_secret_hash == hashed,
-                    or_(Session.previous_until > unit.now, Session.ended_at.is_not(None)),
+                    or_(Session.previous_until > unit.now, ~life.alive(unit.now)),
                 ),
             )
         )

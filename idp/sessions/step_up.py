@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from idp.policy import assurance
 from idp.policy.assurance import LADDER, Authentication, Demand
-from idp.sessions import lifecycle, prove
+from idp.sessions import life, lifecycle, prove
 from idp.sessions.ceremony import Ceremony
 from idp.sessions.device import Visit
 from idp.sessions.model import Session
@@ -100,7 +100,7 @@ def _recorded_in(
 ) -> Callable[[UnitOfWork, User, Authentication], str | Rejected]:
     def then(unit: UnitOfWork, user: User, proof: Authentication) -> str | Rejected:
         present = unit.orm.get(Session, session.id, with_for_update=LOCKED)
-        if present is None or present.user_id != user.id or present.ended_at is not None:
+        if present is None or present.user_id != user.id or life.is_over(unit, present):
             return Rejected(prove.NO_LONGER_CURRENT, 403)
         if _as_at_sign_in(present, factors.enrolled(unit, user.id)):
             proof = replace(proof, acr=_in_company(proof.acr))

@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, bindparam, delete, func, null, select, upd
 from idp import ids
 from idp.clock import HOUR, SECOND, Duration, Instant
 from idp.events.actor import Actor
-from idp.events.catalogue import Event, LinkSent, LinkUsed, UserChanged
+from idp.events.catalogue import Event, LinkSent, LinkUsed, SignedOutEverywhere, UserChanged
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.model import ActionToken, User
@@ -170,7 +170,8 @@ def void_after(unit: UnitOfWork, event: Event) -> None:
     """
     if isinstance(event, UserChanged) and "status" not in event.changed:
         return
-    _void(unit, event.user_id, _OF_ADDRESS)
+    until = event.begun_until if isinstance(event, SignedOutEverywhere) else None
+    _void(unit, event.user_id, _OF_ADDRESS, made_until=until)
 
 
 def forget_past(unit: UnitOfWork) -> int:
@@ -183,18 +184,23 @@ def forget_past(unit: UnitOfWork) -> int:
     ).rowcount
 
 
-def _void(unit: UnitOfWork, user_id: str | None, purposes: tuple[Purpose, ...]) -> int:
+def _void(
+    unit: UnitOfWork,
+    user_id: str | None,
+    purposes: tuple[Purpose, ...],
+    *,
+    made_until: Instant | None = None,
+) -> int:
     unit.flush()
-    return unit.connection.execute(
-        update(ActionToken)
-        .where(
-            # One of two ways, because "= NULL" is never true.
-            ActionToken.user_id == user_id if user_id else ActionToken.user_id == null(),
-            ActionToken.purpose.in_(purposes),
-            ActionToken.used_at.is_(None),
-        )
-        .values(used_at=unit.now)
-    ).rowcount
+    sent = update(ActionToken).where(
+        # One of two ways, because "= NULL" is never true.
+        ActionToken.user_id == user_id if user_id else ActionToken.user_id == null(),
+        ActionToken.purpose.in_(purposes),
+        ActionToken.used_at.is_(None),
+    )
+    if made_until is not None:
+        sent = sent.where(ActionToken.created_at <= made_until)
+    return unit.connection.execute(sent.values(used_at=unit.now)).rowcount
 
 
 def _is_good(unit: UnitOfWork, token: str, purpose: Purpose) -> list[ColumnElement[bool]]:

@@ -17,7 +17,7 @@ from idp.clock import Instant
 from idp.errors import Refused
 from idp.events.actor import Actor
 from idp.oauth import authorizations
-from idp.sessions import lifecycle, marks, naming, queries
+from idp.sessions import life, lifecycle, marks, naming, queries
 from idp.sessions.model import Session
 from idp.storage.unit_of_work import UnitOfWork
 from idp.web import (
@@ -260,8 +260,8 @@ def _end_offline(unit: UnitOfWork, visitor: Visitor, chosen: set[str]) -> None:
 def _after(context: WebContext, request: PageRequest, visitor: Visitor, at: Instant) -> Response:
     """Back to the list, or to the farewell when the session that asked is over."""
     with context.work.read() as unit:
-        still = queries.one_of(unit, visitor.user.id, visitor.session.id)
-    if still is not None and still.ended_at is None:
+        goes_on = life.is_alive(unit, visitor.session.id)
+    if goes_on:
         return RedirectResponse(f"{ACCOUNT}?{urlencode({'done': at})}", 303)
     done = receipts.ticket(
         context.work.vault, user_id=visitor.user.id, at=at, browser_hash=request.browser_hash

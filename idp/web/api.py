@@ -23,7 +23,7 @@ from idp.oauth.protected import Caller
 from idp.oauth.userinfo import bearer_token
 from idp.policy import assurance
 from idp.policy.assurance import Demand
-from idp.sessions import endings, lifecycle, marks, naming, queries
+from idp.sessions import endings, epoch, life, lifecycle, marks, naming, queries
 from idp.sessions.model import Session
 from idp.sessions.place import Place
 from idp.storage.unit_of_work import UnitOfWork
@@ -77,7 +77,7 @@ def show_current(context: WebContext, request: PageRequest, caller: Caller) -> R
     _takes_no_body(request)
     with context.work.read() as unit:
         session = unit.orm.get_one(Session, caller.session_id)
-        if endings.reason_of(session, unit.now) is not None:  # of a grant that has outlived it
+        if not life.is_alive(unit, session.id):  # of a grant that has outlived it
             raise _over(unit, session)
         return json_api.answer(_deadlines(session, unit.now))
 
@@ -109,7 +109,7 @@ def change(context: WebContext, request: PageRequest, caller: Caller) -> Respons
     with context.work.begin() as unit:
         session = _own(unit, caller, request.params["id"])
         _require_any_proof(caller)
-        if session.ended_at is not None:
+        if not life.is_alive(unit, session.id):
             raise _over(unit, session)
         if "name" in body:
             naming.rename(unit, session, name or "", _actor(caller))
@@ -285,12 +285,14 @@ def _own(unit: UnitOfWork, caller: Caller, session_id: str) -> Session:
 
 def _over(unit: UnitOfWork, session: Session) -> Refused:
     unit.orm.refresh(session)
-    reason = endings.reason_of(session, unit.now) or ""
+    end = life.end_of(session, epoch.present(unit), unit.now)
+    if end is None:
+        raise RuntimeError("whoever says so has looked")
     return Refused(
         "session_ended",
-        endings.told_to_app(reason),
+        endings.told_to_app(end.reason),
         409,
-        members={"reason": reason, "ended_at": to_rfc3339(endings.ended_at(session))},
+        members={"reason": end.reason, "ended_at": to_rfc3339(life.met_at(session, end))},
     )
 
 

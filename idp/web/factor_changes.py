@@ -16,7 +16,7 @@ from starlette.routing import Route
 from idp.clock import Instant
 from idp.errors import Refused
 from idp.events.actor import Actor
-from idp.sessions import lifecycle, queries
+from idp.sessions import life, lifecycle, queries
 from idp.sessions.model import Session
 from idp.storage.columns import LOCKED
 from idp.storage.unit_of_work import UnitOfWork
@@ -90,7 +90,7 @@ def changing(unit: UnitOfWork, visitor: Visitor, operation: elevation.Operation)
     """
     user = unit.orm.get(User, visitor.user.id, with_for_update=LOCKED)
     session = unit.orm.get(Session, visitor.session.id, with_for_update=LOCKED)
-    if user is None or user.status != ACTIVE or session is None or lifecycle.is_over(unit, session):
+    if user is None or user.status != ACTIVE or session is None or life.is_over(unit, session):
         raise Refused(
             "session_ended", "Your session has ended meanwhile, so nothing was changed.", 403
         )

@@ -19,7 +19,7 @@ from idp.events.catalogue import (
     SessionStarted,
 )
 from idp.events.model import OWED, Delivery, Lease
-from idp.sessions.lifecycle import alive
+from idp.sessions.life import alive
 from idp.sessions.model import Session
 from idp.storage.store import Store
 from idp.storage.unit_of_work import UnitOfWork, Work

@@ -12,7 +12,7 @@ from idp.clock import DAY, Duration, Instant
 from idp.events import queries as events
 from idp.events.model import EventRow
 from idp.oauth.authorizations import offline_of
-from idp.sessions import queries
+from idp.sessions import epoch, life, queries
 from idp.sessions.model import Session
 from idp.sessions.place import Place
 from idp.storage.unit_of_work import UnitOfWork
@@ -41,6 +41,10 @@ class Suspect:
     ended_at: Instant | None
     end_reason: str | None
     is_current: bool
+
+    @property
+    def is_over(self) -> bool:
+        return self.end_reason is not None
 
     @property
     def is_disowned(self) -> bool:
@@ -104,7 +108,7 @@ def state(
     mine = passkeys.of(unit, user.id)
     apps = totp.of(unit, user.id)
     devices = trusted_devices.of(unit, user.id)
-    is_over = suspect.ended_at is not None if suspect is not None else bool(disowned or not others)
+    is_over = suspect.is_over if suspect is not None else bool(disowned or not others)
     return State(
         suspect=suspect,
         disowned=disowned,
@@ -138,6 +142,7 @@ def _said(unit: UnitOfWork, user_id: str) -> list[EventRow]:
 
 def _suspect(unit: UnitOfWork, session: Session, visitor: Visitor) -> Suspect:
     details = queries.details(unit, session)
+    end = life.end_of(session, epoch.present(unit), unit.now)
     return Suspect(
         id=session.id,
         name=details.name,
@@ -146,8 +151,8 @@ def _suspect(unit: UnitOfWork, session: Session, visitor: Visitor) -> Suspect:
         place=details.place,
         created_at=session.created_at,
         last_active_at=session.last_active_at,
-        ended_at=session.ended_at,
-        end_reason=session.end_reason,
+        ended_at=end.at if end is not None else None,
+        end_reason=end.reason if end is not None else None,
         is_current=session.id == visitor.session.id,
     )
 

@@ -15,7 +15,7 @@ from idp.clock import MINUTE, Duration
 from idp.errors import Refused
 from idp.events.actor import Actor
 from idp.policy.assurance import Authentication
-from idp.sessions import expiry, lifecycle, prove
+from idp.sessions import expiry, life, lifecycle, prove
 from idp.sessions.model import Session
 from idp.sessions.prove import Rejected
 from idp.storage.columns import LOCKED
@@ -115,7 +115,7 @@ def _carry_out(
         or session is None
         or user.status != ACTIVE
         or user.password_hash != before
-        or lifecycle.is_over(unit, session)
+        or life.is_over(unit, session)
     ):
         raise Refused("changed_meanwhile", "Something changed meanwhile. Please look again.", 409)
     queries.set_password(unit, user, after, Actor("user", session.id))

@@ -11,8 +11,9 @@ from sqlalchemy import select
 
 from idp.clock import Duration, Instant
 from idp.oauth.model import Client
-from idp.sessions import endings, queries
+from idp.sessions import epoch, life, queries
 from idp.sessions.endings import ENDINGS
+from idp.sessions.life import End
 from idp.sessions.model import Session
 from idp.sessions.state import session_of
 from idp.storage.unit_of_work import UnitOfWork
@@ -63,20 +64,20 @@ def by_id(unit: UnitOfWork, session_id: str | None) -> Over | None:
     if row is None:
         return None
     session, username = row
-    reason = endings.reason_of(session, unit.now)
-    if reason is None:
+    end = life.end_of(session, epoch.present(unit), unit.now)
+    if end is None:
         return None
-    ended_at = endings.ended_at(session)
+    ended_at = life.met_at(session, end)
     return Over(
         session_id=session.id,
         user_id=session.user_id,
         username=username,
         device_hash=session.device_hash,
-        reason=reason,
+        reason=end.reason,
         ended_at=ended_at,
         idle_timeout=session.idle_timeout,
         lasted=ended_at - session.created_at,
-        by_name=_by_name(unit, session),
+        by_name=_by_name(unit, session, end),
     )
 
 
@@ -107,11 +108,11 @@ def told(over: Over | None, tag: str, now: Instant, *, reason: str) -> dict[str,
     }
 
 
-def _by_name(unit: UnitOfWork, session: Session) -> str | None:
+def _by_name(unit: UnitOfWork, session: Session, end: End) -> str | None:
     """The name of the app, or of the other session of the same person, that ended it."""
-    if session.ended_by == "client":
-        return unit.orm.scalar(select(Client.name).where(Client.id == session.ended_by_id))
-    if session.ended_by != "user" or session.ended_by_id in (None, session.id):
+    if end.by == "client":
+        return unit.orm.scalar(select(Client.name).where(Client.id == end.by_id))
+    if end.by != "user" or end.by_id in (None, session.id):
         return None
-    other = queries.one_of(unit, session.user_id, session.ended_by_id or "")
+    other = queries.one_of(unit, session.user_id, end.by_id or "")
     return queries.details(unit, other).name if other is not None else None

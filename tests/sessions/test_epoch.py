@@ -12,7 +12,7 @@ from idp.admin.session_filter import SessionFilter
 from idp.clock import HOUR, MINUTE
 from idp.events.actor import Actor
 from idp.policy import management
-from idp.sessions import beginning, epoch, expiry, lifecycle, prove, queries
+from idp.sessions import beginning, epoch, expiry, life, lifecycle, prove, queries
 from idp.sessions.model import Session
 from idp.sessions.state import states_of
 from idp.storage.unit_of_work import UnitOfWork
@@ -79,7 +79,7 @@ def test_nothing_of_a_session_is_good_from_that_moment_on(either_idp: Idp) -> No
     with idp.work.read() as unit:
         assert queries.running_of(unit, user.id) == []
         assert session_search.page(unit, SessionFilter()).sessions == []
-        assert not lifecycle.is_alive(unit, started.session.id)
+        assert not life.is_alive(unit, started.session.id)
         state = states_of(unit, [started.session.id])[started.session.id]
         assert (state.ended_at, state.end_reason) == (idp.clock.now(), "admin")
     assert unmarked(idp) == 1
@@ -165,8 +165,8 @@ def test_whoever_lacks_a_right_spares_those_who_have_it(idp: Idp) -> None:
     done = order(idp, rights=frozenset({"sessions:read", "sessions:revoke"}))
     assert done.epoch is None
     with idp.work.read() as unit:
-        assert lifecycle.is_alive(unit, boss.session.id)
-        assert not lifecycle.is_alive(unit, other.session.id)
+        assert life.is_alive(unit, boss.session.id)
+        assert not life.is_alive(unit, other.session.id)
 
 
 def test_sign_ins_at_that_very_moment_are_in_one_epoch_or_the_other(either_idp: Idp) -> None:
@@ -189,12 +189,12 @@ def test_sign_ins_at_that_very_moment_are_in_one_epoch_or_the_other(either_idp: 
         begun = [one.result() for one in waiting]
     with idp.work.read() as unit:
         found = {one.id: one.epoch for one in unit.orm.scalars(sa.select(Session))}
-        lives = {one for one in begun if lifecycle.is_alive(unit, one)}
+        lives = {one for one in begun if life.is_alive(unit, one)}
     assert found.keys() == set(begun)
     assert {one for one, number in found.items() if number == done.epoch} == lives
     marked(idp)
     with idp.work.read() as unit:
-        assert {one for one in begun if lifecycle.is_alive(unit, one)} == lives
+        assert {one for one in begun if life.is_alive(unit, one)} == lives
     assert unmarked(idp) == len(lives)
 
 
