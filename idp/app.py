@@ -59,6 +59,7 @@ from idp.settings import Settings, load
 from idp.storage import migrations
 from idp.storage.database import Database
 from idp.storage.embedded import EmbeddedStore
+from idp.storage.exclusive import one_at_a_time
 from idp.storage.redis_address import parse
 from idp.storage.store import Store
 from idp.storage.unit_of_work import UnitOfWork, Work
@@ -169,7 +170,7 @@ def prepare(work: Work) -> Keyring:
         _log.warning("%s", risk)
     with work.begin() as unit:
         # Of nodes that start together on a new database one makes the keys, and all sign with them.
-        migrations.one_at_a_time(unit.connection)
+        one_at_a_time(unit.connection, "schema")
         keys.ensure(unit)
         roles.ensure(unit)
     return Keyring(work)

@@ -30,6 +30,7 @@ from idp.events.export import (
 from idp.events.model import EventRow
 from idp.notify import webhook_outbox, webhook_signature
 from idp.notify.model import Webhook
+from idp.storage.exclusive import one_at_a_time
 from idp.storage.unit_of_work import UnitOfWork
 from idp.work.outbound import problem_with_url
 
@@ -50,6 +51,8 @@ def create(
 
     Raises `Refused`: `invalid_webhook`, `too_many_webhooks` (409).
     """
+    # Before counting: of several who add one at the same moment, each counts those before it.
+    one_at_a_time(unit.connection, "webhooks")
     if (unit.connection.scalar(select(func.count()).select_from(Webhook)) or 0) >= MOST:
         raise Refused("too_many_webhooks", f"There are at most {MOST} webhooks.", 409)
     webhook = Webhook(

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, inspect, text
 
 from idp.storage.database import Database
+from idp.storage.exclusive import one_at_a_time
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-_LOCK = 0x1D9_5E55
 # A table that is there while a backup is put back and not everything in it was ended yet.
 UNFINISHED = "restore_unfinished"
 
@@ -34,7 +34,7 @@ def upgrade(database: Database, revision: str = "head") -> str | None:
     from alembic import command
 
     with database.restructure() as connection:
-        one_at_a_time(connection)
+        one_at_a_time(connection, "schema")
         before = current(connection)
         command.upgrade(_config(connection), revision)
     return before
@@ -45,7 +45,7 @@ def downgrade(database: Database, revision: str) -> None:
     from alembic import command
 
     with database.restructure() as connection:
-        one_at_a_time(connection)
+        one_at_a_time(connection, "schema")
         command.downgrade(_config(connection), revision)
 
 
@@ -122,10 +122,3 @@ def _config(connection: Connection) -> "Config":
     config.set_main_option("script_location", str(folder("migrations")))
     config.attributes["connection"] = connection
     return config
-
-
-def one_at_a_time(connection: Connection) -> None:
-    """Waits until no other node migrates or makes what a deployment begins with; until the commit."""
-    # SQLite has one writer anyway.
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})

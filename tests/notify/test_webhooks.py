@@ -5,6 +5,7 @@ import hmac
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -359,6 +360,28 @@ def test_no_more_than_so_many(idp: Idp, monkeypatch: pytest.MonkeyPatch) -> None
     with idp.work.begin() as unit, pytest.raises(Refused) as refused:
         webhooks.create(unit, url="https://app.example.com/", types=[], actor=ADMIN)
     assert refused.value.code == "too_many_webhooks"
+
+
+def test_no_more_than_so_many_however_many_are_added_at_once(
+    either_idp: Idp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "MOST", 2)
+    idp, ready = either_idp, threading.Barrier(6)
+
+    def add(number: int) -> str:
+        ready.wait(20)
+        try:
+            with idp.work.begin() as unit:
+                webhooks.create(unit, url=f"https://a{number}.example.com/", types=[], actor=ADMIN)
+        except Refused as refused:
+            return refused.code
+        return "added"
+
+    with ThreadPoolExecutor(6) as threads:
+        outcomes = sorted(threads.map(add, range(6)))
+    assert outcomes == ["added"] * 2 + ["too_many_webhooks"] * 4
+    assert idp.count("webhooks") == 2
+    assert len(idp.events("webhook.created")) == 2
 
 
 def test_a_kind_of_event_that_is_none_is_refused(idp: Idp) -> None:

@@ -1,0 +1,19 @@
+"""What happens once at a time in a whole deployment, however many nodes it has.
+
+For what no row stands for that could be locked: a schema, the first key, how many of something there
+are. Costs PostgreSQL one statement, and whoever waits a connection; so nothing that is done often.
+"""
+
+from typing import Literal
+
+from sqlalchemy import Connection, text
+
+# Each is a number that the database knows; they only have to differ.
+_LOCKS = {"schema": 0x1D9_5E55, "webhooks": 0x1D9_5E56}
+
+
+def one_at_a_time(connection: Connection, what: Literal["schema", "webhooks"]) -> None:
+    """Waits until nobody else is at it, and keeps others waiting until the end of this transaction."""
+    # SQLite has one writer anyway.
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCKS[what]})
