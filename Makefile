@@ -66,6 +66,8 @@ system:
 	command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
 		command -v google-chrome >/dev/null || missing="$$missing chromium fonts-dejavu-core"; \
 	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
+	{ command -v rsyslogd || test -x /usr/sbin/rsyslogd; } >/dev/null || \
+		missing="$$missing rsyslog rsyslog-gnutls rsyslog-openssl"; \
 	command -v oidc-agent >/dev/null || missing="$$missing oidc-agent-cli"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

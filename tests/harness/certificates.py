@@ -31,6 +31,12 @@ class Authority:
 
     def server(self, host: str) -> ssl.SSLContext:
         """A server's side of TLS with a certificate for one host name or address."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate(host))
+        return context
+
+    def certificate(self, host: str) -> Path:
+        """A file with a key, and a certificate of it for one host name or address."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
         made = (
@@ -47,9 +53,7 @@ class Authority:
             )
             + made.public_bytes(serialization.Encoding.PEM)
         )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(file)
-        return context
+        return file
 
 
 def _begun(
