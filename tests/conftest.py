@@ -6,9 +6,11 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.harness import compiled, event_loop
 from tests.harness.provider import Idp, Templates, settings_for
 from tests.harness.workbench import ManualClock
 
+compiled.keep()
 pytest_plugins = ("tests.harness.available", "tests.harness.figures", "tests.harness.names")
 
 # How long an example takes says how busy the machine is, and nothing about the code.
@@ -19,6 +21,13 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_event_loop() -> Iterator[None]:
+    """For every provider inside this process."""
+    with event_loop.running():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,23 @@ def server_url() -> str:
     home = new_home()
     # Registered before the server registers its own end, so it runs after that.
     atexit.register(shutil.rmtree, home, ignore_errors=True)
-    return str(start(home, cleanup_mode="delete").get_uri(driver="psycopg"))
+    url = str(start(home, cleanup_mode="delete").get_uri(driver="psycopg"))
+    _care_less(url)
+    return url
+
+
+def _care_less(url: str) -> None:
+    """What no test looks at here: the machine does not go down, so nothing waits for its disk.
+
+    Making and dropping a database for each test is mostly that waiting. Servers that tests kill are
+    `own_postgres`, and are left as they come.
+    """
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for name in ("fsync", "full_page_writes", "autovacuum"):
+            connection.execute(sa.text(f"ALTER SYSTEM SET {name} = off"))
+        connection.execute(sa.text("SELECT pg_reload_conf()"))
+    engine.dispose()
 
 
 def new_home() -> Path:

@@ -33,7 +33,7 @@ from idp.storage.unit_of_work import Work
 from idp.users import queries
 from idp.users.model import User
 from idp.users.passwords import PasswordHasher
-from tests.harness import postgres
+from tests.harness import event_loop, postgres
 from tests.harness.workbench import LOOPBACK, SECRET, ManualClock
 
 ISSUER = "http://localhost:8000"
@@ -91,7 +91,8 @@ class Idp:
 
     def browser(self, *, ip: str = "testclient") -> TestClient:
         """A browser of its own, with its own cookies; it does not follow redirects."""
-        return TestClient(self.app, base_url=ISSUER, client=(ip, 4711), follow_redirects=False)
+        client = TestClient(self.app, base_url=ISSUER, client=(ip, 4711), follow_redirects=False)
+        return event_loop.shared(client)
 
     def close(self) -> None:
         self.app.provider.store.close()
