@@ -54,7 +54,10 @@ JwksFile = Annotated[
 ]
 JwksUri = Annotated[str | None, typer.Option("--jwks-uri", help="Where its public keys are.")]
 TokenFormat = Annotated[str | None, typer.Option("--access-token-format", help="opaque or jwt.")]
-IdTokenAlg = Annotated[str | None, typer.Option("--id-token-alg", help="ES256 or RS256.")]
+IdTokenAlg = Annotated[
+    str | None,
+    typer.Option("--id-token-alg", help="ES256 or RS256, for its ID, logout and access tokens."),
+]
 AccessLifetime = Annotated[int | None, typer.Option("--access-token-lifetime", help="Seconds.")]
 RefreshLifetime = Annotated[int | None, typer.Option("--refresh-token-lifetime", help="Seconds.")]
 AssertionAudience = Annotated[

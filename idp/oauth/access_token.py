@@ -4,7 +4,8 @@ A token names its authorization; whether it is good is asked of the authorizatio
 (`standing`). Two forms, chosen per client:
 
 - **opaque**: the claims sealed with AES-GCM. Only we can read it; making one writes nothing.
-- **jwt**: RFC 9068 (`typ` at+jwt), for resource servers that check offline.
+- **jwt**: RFC 9068 (`typ` at+jwt), for resource servers that check offline. Signed with the algorithm
+  of the client's ID tokens: many resource servers take RS256 alone, which section 2.1 has us support.
 
 Price of keeping no rows: revoking one access token by itself (RFC 7009) is a row in
 `revoked_access_tokens` until the token would have expired.
@@ -75,7 +76,8 @@ def mint(
         generation=client.token_generation,
     )
     if client.access_token_format == "jwt":
-        return _as_jwt(token, authorization, user, settings.issuer, keyring)
+        alg = client.id_token_signed_response_alg
+        return keyring.sign(alg, _claims(token, authorization, user, settings.issuer), "at+jwt")
     return _as_opaque(token, vault)
 
 
@@ -129,13 +131,13 @@ def _from_opaque(text: str, vault: Vault) -> AccessToken | None:
     )
 
 
-def _as_jwt(
+def _claims(
     token: AccessToken,
     authorization: AuthorizationFacts | None,
     user: UserFacts | None,
     issuer: str,
-    keyring: Keyring,
-) -> str:
+) -> dict[str, Any]:
+    """The claims of RFC 9068 section 2.2."""
     claims: dict[str, Any] = {
         "iss": issuer,
         "sub": authorization.user_id if authorization else token.client_id,
@@ -157,7 +159,7 @@ def _as_jwt(
             claims["roles"] = user.roles
     else:
         claims["gen"] = token.generation
-    return keyring.sign("ES256", claims, "at+jwt")
+    return claims
 
 
 def _from_jwt(text: str, keyring: Keyring, issuer: str) -> AccessToken | None:

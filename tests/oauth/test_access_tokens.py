@@ -44,6 +44,19 @@ def test_a_jwt_access_token_says_what_a_resource_server_needs(idp: Idp) -> None:
     assert jwt.decode(again, keys_of(idp), algorithms=["ES256"]).claims["jti"] != jti
 
 
+@pytest.mark.parametrize("alg", ["ES256", "RS256"])
+def test_a_jwt_is_signed_with_the_algorithm_of_its_app(idp: Idp, alg: str) -> None:
+    """RFC 9068 section 2.1: RS256 must be among them; Spring's decoder takes nothing else unasked."""
+    app = idp.register(**AS_JWT, id_token_signed_response_alg=alg)
+    tokens = idp.grant(app, idp.session(idp.person()))
+    own = idp.token(app, grant_type="client_credentials")[1]["access_token"]
+    for made in (tokens["access_token"], own):
+        token = jwt.decode(made, keys_of(idp), algorithms=[alg])
+        assert (token.header["alg"], token.header["typ"]) == (alg, "at+jwt")
+        assert idp.is_active(app, made)
+    assert idp.userinfo(tokens["access_token"])[0] == 200
+
+
 def test_roles_are_in_a_token_only_with_their_scope(idp: Idp) -> None:
     app = idp.register(**AS_JWT)
     token = idp.grant(app, idp.session(idp.person()))["access_token"]
