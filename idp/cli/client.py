@@ -105,7 +105,7 @@ def create(
         bool, typer.Option("--introspects-all", help="An API that checks tokens of any client.")
     ] = False,
     without_pkce: Annotated[
-        bool, typer.Option("--without-pkce", help="Confidential clients that send a nonce only.")
+        bool, typer.Option("--without-pkce", help="Confidential clients that have none.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

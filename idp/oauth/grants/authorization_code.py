@@ -108,10 +108,10 @@ class Pkce(CodeChallenge):
         client: ClientFacts = grant.request.client
         challenge, method = values.get("code_challenge"), values.get("code_challenge_method")
         if challenge is None:
-            if client.require_pkce or method is not None:
+            # A nonce is not asked for in its place: it is the app that checks it, or does not, and the
+            # certification plans have a request with neither.
+            if client.require_pkce or client.is_public or method is not None:
                 raise InvalidRequestError("code_challenge is required.")
-            if client.is_public or "nonce" not in values:
-                raise InvalidRequestError("code_challenge or nonce is required.")
             return
         if method != "S256":
             raise InvalidRequestError("code_challenge_method must be S256.")
