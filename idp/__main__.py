@@ -18,6 +18,7 @@ from idp.cli import (
     geo,
     keys,
     openapi,
+    queries,
     registration,
     role,
     rules,
@@ -56,6 +57,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(geo.app, name="geo")
 app.add_typer(events.app, name="events")
 app.add_typer(webhook.app, name="webhook")
+app.add_typer(queries.app, name="queries")
 app.add_typer(db.app, name="db")
 app.add_typer(backup.app, name="backup")
 app.add_typer(config.app, name="config")

@@ -26,6 +26,7 @@ Prefix = Literal[
     "blk",
     "ini",
     "whk",
+    "qry",
 ]
 
 

@@ -1,6 +1,8 @@
 """Tables of the management API: answers kept for requests sent again, ends of many sessions at once,
-and counts for charts.
+counts for charts, and queries under a name.
 """
+
+from typing import Literal
 
 from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -84,3 +86,23 @@ class Tally(Base):
     measure: Mapped[str] = mapped_column(String(24), primary_key=True)
     label: Mapped[str] = mapped_column(String(LABEL_MAXIMUM), primary_key=True)
     count: Mapped[int] = mapped_column(BigInteger)
+
+
+QUERY_NAME_MAXIMUM = 80
+# What a stored query asks about: the two searches, and the three reports.
+QueryKind = Literal["sessions", "events", "usage", "incidents", "compliance"]
+
+
+class StoredQuery(Base):
+    """A search or report that is kept under a name (`idp.admin.stored_queries`)."""
+
+    __tablename__ = "stored_queries"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    name: Mapped[str] = mapped_column(String(QUERY_NAME_MAXIMUM), unique=True)
+    kind: Mapped[QueryKind] = mapped_column(String(16))
+    # In the grammar of its kind.
+    text: Mapped[str] = mapped_column(Text)
+    changed_at: Mapped[Instant] = mapped_column(Microseconds)
+    # usr_…, a client's id, or "cli".
+    changed_by: Mapped[str] = mapped_column(String(64))

@@ -12,6 +12,7 @@ from idp.admin import (
     events,
     initial_access,
     keys,
+    queries,
     roles,
     roles_held,
     rules,
@@ -38,6 +39,7 @@ _MODULES = (
     rules_in_force,
     events,
     webhooks,
+    queries,
     keys,
 )
 OPERATIONS: tuple[Operation, ...] = tuple(one for module in _MODULES for one in module.OPERATIONS)

@@ -49,18 +49,19 @@ def routes(context: WebContext) -> list[Route]:
 def show_all(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
     """GET /admin/events?q=type:session.* by:alice at>2026-11-01&format=jsonl"""
     given = {name: said for name in _FIELDS if (said := query(request, name))}
-    found, problem = None, None
+    found, problem, meant = None, None, ""
     try:
         if request.query.get("format") == "jsonl":
             return _file(context, visitor, given)
         asked = rooms.taken(EventQuery, given)
+        meant = asked.meant.text
         found = rooms.carry_out(context, visitor, events.list_events, asked).found
     except Refused as refused:
         problem = refused
-    shown = found.items if found is not None else []
+    shown, rights = found.items if found is not None else [], rooms.rights(visitor)
     with context.work.read() as unit:
         people = names.of_people(
-            unit, [one for row in shown for one in (row.user_id, row.actor_id)]
+            unit, rights, [one for row in shown for one in (row.user_id, row.actor_id)]
         )
         apps = names.of_apps(unit, [one for row in shown for one in (row.client_id, row.actor_id)])
     return rooms.page(
@@ -70,6 +71,8 @@ def show_all(context: WebContext, request: PageRequest, visitor: Visitor) -> Res
         "events.html",
         status=problem.status if problem is not None else 200,
         given=given,
+        meant=meant,
+        key=rooms.new_key(),
         found=found,
         people=people,
         apps=apps,
@@ -84,7 +87,7 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
     position = request.params["position"]
     event: Event = rooms.carry_out(context, visitor, events.get_event, position=position).found
     with context.work.read() as unit:
-        people = names.of_people(unit, [event.user_id, event.actor_id])
+        people = names.of_people(unit, rooms.rights(visitor), [event.user_id, event.actor_id])
         apps = names.of_apps(unit, [event.client_id, event.actor_id])
     changes = _changes(event.data)
     told = {

@@ -28,7 +28,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from idp.clock import to_rfc3339
-from idp.console import rooms
+from idp.console import names, rooms
 from idp.errors import Refused, Unavailable
 from idp.events.model import EventRow
 from idp.storage.unit_of_work import UnitOfWork, Work
@@ -77,14 +77,16 @@ class Happened:
     ip: str | None
     reason: str | None
 
-    def told(self, behind: int, *, fully: bool) -> bytes:
-        """The event on the wire, for a page that was told everything up to `behind`."""
-        if fully:
+    def told(self, behind: int, rights: frozenset[str]) -> bytes:
+        """The event on the wire, for a page that was told everything up to `behind`, and for
+        somebody with these rights.
+        """
+        if "events:read" in rights:
             body = {
                 "id": self.event_id,
                 "at": to_rfc3339(self.at),
                 "type": self.type,
-                "who": self.who,
+                "who": self.who if names.are_shown(rights) else self.user_id,
                 "user_id": self.user_id,
                 "session_id": self.session_id,
                 "client_id": self.client_id,
@@ -253,11 +255,11 @@ class _Stream:
             if found is not None:
                 behind = found.head
                 told = {one.event_id for one in found.events}
-            fully = "events:read" in watcher.held
-            seen = [one for one in news if fully or one.type in _ABOUT_SESSIONS]
+            sees_all = "events:read" in watcher.held
+            seen = [one for one in news if sees_all or one.type in _ABOUT_SESSIONS]
             if seen:
                 # Each with how far the page is after it: the answer may be cut off between two.
-                lines = [one.told(one.position or behind or 0, fully=fully) for one in seen]
+                lines = [one.told(one.position or behind or 0, watcher.held) for one in seen]
                 await _line(send, b"".join(lines))
                 quiet_since = time.monotonic()
             if time.monotonic() - quiet_since > HEARTBEAT:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from idp.clock import Instant
+from idp.console import names
 from idp.events.model import NOTABLE, EventRow
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.model import User
@@ -41,8 +42,10 @@ class Incident:
     reason: str | None
 
 
-def listed(unit: UnitOfWork, kind: str, *, since: Instant, until: Instant) -> list[Incident]:
-    """The events of a report in a span, the newest first, at most `MOST`."""
+def listed(
+    unit: UnitOfWork, kind: str, *, since: Instant, until: Instant, rights: frozenset[str]
+) -> list[Incident]:
+    """The events of a report in a span, the newest first, at most `MOST`, for who has `rights`."""
     types = _OF_REPORT[kind]
     if not types:
         return []
@@ -50,7 +53,7 @@ def listed(unit: UnitOfWork, kind: str, *, since: Instant, until: Instant) -> li
         select(
             EventRow.at,
             EventRow.type,
-            User.username,
+            User.username if names.are_shown(rights) else EventRow.user_id,
             EventRow.actor,
             EventRow.actor_id,
             EventRow.ip,

@@ -9,6 +9,7 @@ from idp.console import (
     new_app,
     people,
     person,
+    queries,
     registration,
     reports,
     rules,
@@ -22,7 +23,7 @@ from idp.web.http import WebContext
 # Fixed addresses before those with an id in them.
 _MODULES = (
     home, session_list, sign_out, session_page, people, person, new_app, registration, apps, rules,
-    event_list, webhooks, reports,
+    event_list, webhooks, reports, queries,
 )  # fmt: skip
 
 

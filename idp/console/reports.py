@@ -2,47 +2,28 @@
 
 Three reports over a span of days: how the product is used, what went wrong, and whether the rules
 were kept. Each is a page that prints, and the same figures as CSV and JSON. An address says all of a
-report, so it can be kept and asked for again.
+report, and it can be kept under a name (`idp.console.queries`).
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import orjson
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from idp.admin import analytics
+from idp.admin import analytics, report_span
 from idp.admin.analytics import Picture
-from idp.clock import DAY, SECOND, Instant, to_rfc3339
+from idp.admin.report_span import Span
+from idp.admin.stored_queries import REPORTS
+from idp.clock import to_rfc3339
 from idp.console import charts, incidents, rooms, sheets
 from idp.console.home import sign_ins, spread
 from idp.console.incidents import Incident
+from idp.console.people import query
 from idp.errors import Refused
 from idp.web.http import PageRequest, WebContext
 from idp.web.visitor import Visitor
-
-KINDS = ("usage", "incidents", "compliance")
-DAYS_DEFAULT = 30
-DAYS_MAXIMUM = 400
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """From the beginning of one day to the end of another, in UTC."""
-
-    first: date
-    last: date
-
-    @property
-    def since(self) -> Instant:
-        return _instant(self.first)
-
-    @property
-    def until(self) -> Instant:
-        return _instant(self.last) + DAY
 
 
 def routes(context: WebContext) -> list[Route]:
@@ -60,14 +41,18 @@ def to_usage(context: WebContext, request: PageRequest, visitor: Visitor) -> Res
 
 
 def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
-    """GET /admin/reports/{kind}?from=2026-11-01&to=2026-11-30&format=csv"""
+    """GET /admin/reports/{kind}?from=2026-11-01&to=2026-11-30&format=csv, or ?q=days:7"""
     kind = request.params["kind"]
-    if kind not in KINDS:
+    if kind not in REPORTS:
         raise rooms.nothing_here()
+    given = {name: said for name in report_span.KEYS if (said := query(request, name))}
+    asked = report_span.of_values(given, query(request, "q"))
     with context.work.read() as unit:
-        span = _span(request, unit.now)
+        span = asked.at(unit.now)
         seen = analytics.picture(unit, since=span.since, until=span.until, step="day")
-        found = incidents.listed(unit, kind, since=span.since, until=span.until)
+        found = incidents.listed(
+            unit, kind, since=span.since, until=span.until, rights=rooms.rights(visitor)
+        )
     form = request.query.get("format", "page")
     name = f"{kind}-{span.first}-{span.last}"
     if form == "csv":
@@ -83,8 +68,10 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         visitor=visitor,
         rights=rooms.rights(visitor),
         kind=kind,
-        kinds=KINDS,
+        kinds=REPORTS,
         span=span,
+        asked=asked,
+        key=rooms.new_key(),
         seen=seen,
         found=found,
         is_cut=len(found) == incidents.MOST,
@@ -93,33 +80,6 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         told=charts.columns(seen.told.counts),
         bars=charts.bars,
     )
-
-
-def _span(request: PageRequest, now: Instant) -> Span:
-    today = datetime.fromtimestamp(now // SECOND, UTC).date()
-    last = _date(request.query.get("to"), today)
-    first = _date(request.query.get("from"), last - timedelta(days=DAYS_DEFAULT - 1))
-    if first > last or (last - first).days >= DAYS_MAXIMUM:
-        raise Refused(
-            "invalid_span", f"A report is of 1 to {DAYS_MAXIMUM} days, the first one first.", 400
-        )
-    return Span(first, last)
-
-
-def _date(said: str | None, otherwise: date) -> date:
-    if not said:
-        return otherwise
-    try:
-        found = date.fromisoformat(said)
-    except ValueError:
-        raise Refused("invalid_span", "A day is written like 2026-11-28.", 400) from None
-    if not 2_000 <= found.year < 2_200:
-        raise Refused("invalid_span", "A day is written like 2026-11-28.", 400)
-    return found
-
-
-def _instant(day: date) -> Instant:
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * SECOND
 
 
 def _rankings(kind: str, seen: Picture) -> Iterator[tuple[str, tuple[tuple[str, int], ...]]]:

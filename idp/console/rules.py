@@ -43,7 +43,7 @@ def show_all(context: WebContext, request: PageRequest, visitor: Visitor) -> Res
     """GET /admin/rules"""
     found = rooms.carry_out(context, visitor, rules.list_rules).found.items
     with context.work.read() as unit:
-        people = names.of_people(unit, [one.changed_by for one in found])
+        people = names.of_people(unit, rooms.rights(visitor), [one.changed_by for one in found])
         apps = names.of_apps(unit, [one.applies_to.get("client") for one in found])
     return rooms.page(
         context,

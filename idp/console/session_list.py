@@ -76,6 +76,7 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         "sessions.html",
         status=search.problem.status if search.problem is not None else 200,
         search=search,
+        key=rooms.new_key(),
         given=search.given,
         found=found,
         sorts=_sorts(search),

@@ -60,7 +60,7 @@ def _page(
     with context.work.read() as unit:
         person = users.by_id(unit, session.user.id)
         ended_by = (
-            names.of_people(unit, [session.ended_by_id])
+            names.of_people(unit, rooms.rights(visitor), [session.ended_by_id])
             | names.of_apps(unit, [session.ended_by_id])
         ).get(session.ended_by_id or "")
         apps = names.of_apps(unit, [one.client_id for one in session.timeline])

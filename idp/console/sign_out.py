@@ -70,7 +70,7 @@ def show_all(context: WebContext, request: PageRequest, visitor: Visitor) -> Res
     asked = rooms.taken(PageQuery, given)
     found = rooms.carry_out(context, visitor, bulk_sessions.list_operations, asked).found
     with context.work.read() as unit:
-        people = _named(unit, *found.items)
+        people = _named(unit, visitor, *found.items)
     return rooms.page(
         context, request, visitor, "operations.html", found=found, given=given, people=people
     )
@@ -82,14 +82,15 @@ def show_one(context: WebContext, request: PageRequest, visitor: Visitor) -> Res
         context, visitor, bulk_sessions.get_operation, id=request.params["id"]
     ).found
     with context.work.read() as unit:
-        people = _named(unit, found)
+        people = _named(unit, visitor, found)
     return rooms.page(context, request, visitor, "operation.html", found=found, people=people)
 
 
-def _named(unit: UnitOfWork, *operations: OperationState) -> dict[str, str]:
+def _named(unit: UnitOfWork, visitor: Visitor, *operations: OperationState) -> dict[str, str]:
     """The names of who asked, and of those whom the filters name by id."""
     meant = [one for operation in operations for one in _USER.findall(operation.filter)]
-    return names.of_people(unit, [*meant, *(operation.asked_by for operation in operations)])
+    asked = [operation.asked_by for operation in operations]
+    return names.of_people(unit, rooms.rights(visitor), [*meant, *asked])
 
 
 def _wanted(text: str, *, is_all: bool, reason: str, dry_run: bool = False) -> Revocation:

@@ -86,3 +86,31 @@ class BulkSignOutDone(Event):
     type: ClassVar[str] = "bulk_sign_out.done"
     operation: str
     ended: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuerySaved(Event):
+    """An administrator kept a search or report under a name."""
+
+    type: ClassVar[str] = "query.saved"
+    query: str
+    after: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryChanged(Event):
+    """A search or report that is kept got another name, or asks something else."""
+
+    type: ClassVar[str] = "query.changed"
+    query: str
+    before: dict[str, str]
+    after: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryRemoved(Event):
+    """A search or report is kept no longer."""
+
+    type: ClassVar[str] = "query.removed"
+    query: str
+    before: dict[str, str]

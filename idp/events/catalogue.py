@@ -16,6 +16,9 @@ from idp.events.administration import ClientCreated as ClientCreated
 from idp.events.administration import InitialAccessAllowed as InitialAccessAllowed
 from idp.events.administration import InitialAccessRevoked as InitialAccessRevoked
 from idp.events.administration import KeysRotated as KeysRotated
+from idp.events.administration import QueryChanged as QueryChanged
+from idp.events.administration import QueryRemoved as QueryRemoved
+from idp.events.administration import QuerySaved as QuerySaved
 from idp.events.administration import RuleChanged as RuleChanged
 from idp.events.administration import RulesApplied as RulesApplied
 from idp.events.event import COLUMNS as COLUMNS

@@ -26,6 +26,8 @@ Scope = Literal[
     "rules:write",
     "events:read",
     "events:export",
+    "queries:read",
+    "queries:write",
     "keys:read",
     "keys:rotate",
 ]
