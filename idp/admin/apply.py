@@ -17,9 +17,10 @@ from idp.errors import Refused
 from idp.events.actor import Actor
 from idp.oauth import clients
 from idp.oauth.model import Client
+from idp.policy import management
 from idp.storage.columns import LOCKED
 from idp.storage.unit_of_work import UnitOfWork
-from idp.users import queries, rules
+from idp.users import queries, roles, rules
 from idp.users.model import Rule
 
 Verb = Literal["add", "change", "remove"]
@@ -55,8 +56,9 @@ def carry_out(
 ) -> Outcome:
     """Makes it so; `secrets` are those that the document refers to, by the id of their client.
 
-    "unlisted" takes away the rules, and deletes the clients with their grants, that a part of the
-    document does not list; roles stay, because people hold them. Raises `Refused`.
+    "unlisted" takes away the rules and roles, and deletes the clients with their grants, that a part
+    of the document does not list. The roles that every deployment begins with stay: they would come
+    back with the next start. Raises `Refused`, also for a role that somebody holds.
     """
     made: dict[str, str] = {}
     changes = [
@@ -68,6 +70,10 @@ def carry_out(
         changes += _unlisted_clients(unit, declared, actor)
     changes += _rules(unit, declared.rules or [], actor)
     unit.flush()
+    if removing == "unlisted":
+        # Last: until here a rule that goes as well was for it.
+        changes += _unlisted_roles(unit, declared, actor)
+        unit.flush()
     return Outcome(changes, made)
 
 
@@ -189,6 +195,20 @@ def _unlisted_clients(unit: UnitOfWork, declared: Declaration, actor: Actor) -> 
             yield Change("remove", "client", client.id, {"name": (client.name, None)})
             clients.delete(unit, client, actor=actor)
     unit.flush()
+
+
+def _unlisted_roles(unit: UnitOfWork, declared: Declaration, actor: Actor) -> Iterator[Change]:
+    if declared.roles is None:
+        return
+    for role in queries.roles(unit):
+        if role.name in declared.roles or role.name in management.ROLES:
+            continue
+        name, before = role.name, role.permissions
+        try:
+            roles.remove(unit, role, actor)
+        except Refused as refused:
+            raise _named(refused, f"role {name}") from None
+        yield Change("remove", "role", name, {"permissions": (before, None)})
 
 
 def _called(kind: str, applies_to: Mapping[str, str], value: Mapping[str, Any]) -> str:

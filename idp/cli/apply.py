@@ -43,8 +43,9 @@ def apply(
         bool,
         typer.Option(
             "--prune",
-            help="Also take away rules and delete apps that the file does not list (of parts that "
-            "it has). Roles and apps that registered themselves stay.",
+            help="Also take away rules and roles, and delete apps, that the file does not list (of "
+            "parts that it has). Apps that registered themselves stay, and the roles that every "
+            "deployment begins with; a role that somebody holds is refused.",
         ),
     ] = False,
     dry_run: Annotated[

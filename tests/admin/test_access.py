@@ -242,6 +242,7 @@ EXAMPLES = {
     "create_rule": {"kind": "limits", "value": {"maximum": 3}, "reason": "x"},
     "change_rule": {"value": {"maximum": 3}, "reason": "x"},
     "revoke_sessions": {"filter": {"user": NOBODY}, "reason": "x"},
+    "change_query": {"name": "x"},
     "create_webhook": {"url": "https://app.example.com/"},
     "change_webhook": {"types": []},
     "rotate_webhook_secret": {},

@@ -13,8 +13,9 @@ from idp.admin.apply import carry_out
 from idp.admin.declaration import DeclaredClient
 from idp.oauth import clients, initial_access, registration
 from idp.oauth.model import Client
+from idp.policy import management
 from idp.users import queries, rules
-from idp.users.model import Role
+from idp.users.model import Role, User
 from tests.cli.test_cli import Terminal, environment, idp_cli, ready
 from tests.harness.provider import ADMIN, Idp, Registered
 
@@ -235,7 +236,7 @@ def test_what_is_left_out_of_an_app_is_as_usual_and_a_part_left_out_is_left_alon
     assert "client notes: application_type cannot" in ready.refused("apply", "-f", file, "--yes")
 
 
-def test_pruning_takes_away_what_is_not_listed_and_spares_strangers_and_roles(
+def test_pruning_takes_away_what_is_not_listed_and_spares_strangers(
     ready: Terminal,
     idp: Idp,
     tmp_path: Path,
@@ -250,7 +251,7 @@ def test_pruning_takes_away_what_is_not_listed_and_spares_strangers_and_roles(
         said = {"redirect_uris": ["https://s.example/"]}
         stranger = registration.register(unit, said, initial_token=leave).client.id
         assert stranger not in json.dumps(declaration.written(unit))
-    fewer = {"roles": {}, "clients": [], "rules": [DOCUMENT["rules"][0]]}
+    fewer = {"clients": [], "rules": [DOCUMENT["rules"][0]]}
     file = written(tmp_path, fewer)
     assert verbs(ready.ok("apply", "-f", file, "--dry-run")) == []
     seen = ready("apply", "-f", file, "--prune", "--dry-run")
@@ -264,6 +265,34 @@ def test_pruning_takes_away_what_is_not_listed_and_spares_strangers_and_roles(
         assert unit.orm.get(Role, "nurse") is not None
     mine = written(tmp_path, {"clients": [{"id": stranger, "name": "Mine"}]})
     assert "registered itself" in ready.refused("apply", "-f", mine, "--yes")
+
+
+def test_pruning_takes_away_roles_that_nobody_holds(
+    ready: Terminal, idp: Idp, tmp_path: Path, notes_secret: str
+) -> None:
+    """A rule that goes with it is no use of it; the roles of every deployment stay."""
+    ready.ok(
+        "apply", "-f", written(tmp_path, DOCUMENT | {"roles": {"nurse": [], "cook": []}}), "--yes"
+    )
+    bound = written(tmp_path, {"roles": {}, "rules": [DOCUMENT["rules"][0]]}, "bound.json")
+    for how in ("--dry-run", "--yes"):
+        refused = ready.refused("apply", "-f", bound, "--prune", how)
+        assert "role nurse: The role is used: 1 rule is for it" in refused
+    empty = written(tmp_path, {"roles": {}, "rules": []}, "empty.json")
+    anna = idp.person("anna", roles=["nurse"])
+    refused = ready.refused("apply", "-f", empty, "--prune", "--yes")
+    assert "role nurse: The role is used: 1 person has it" in refused
+    with idp.work.begin() as unit:
+        assert {one.name for one in queries.roles(unit)} == {*management.ROLES, "nurse", "cook"}
+        assert len(rules.all_rules(unit)) == 2
+        queries.set_roles(unit, unit.orm.get_one(User, anna.id), [], ADMIN)
+    seen = ready("apply", "-f", empty, "--prune", "--dry-run").out
+    assert "- role cook" in seen
+    assert idp.count("roles") == len(management.ROLES) + 2
+    assert verbs(ready.ok("apply", "-f", empty, "--prune", "--yes"))[-2:] == [
+        "remove role cook", "remove role nurse",
+    ]  # fmt: skip
+    assert ready.ok("apply", "-f", empty, "--prune", "--yes")["changes"] == []
 
 
 def test_toml_and_standard_input_are_taken_as_well(

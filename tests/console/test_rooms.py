@@ -66,6 +66,7 @@ def test_a_page_is_for_people_with_its_right_and_nothing_is_there_for_others(
         session=idp.session(alice).session.id,
         app=idp.register().id,
     )
+    log.seal(idp.work)
     others = [one for one in management.SCOPES if one != needed]
     assert enter(*others, username="nearly").get(path).status_code == 404
     assert enter("payments", username="nobody").get(path).status_code == 404
