@@ -243,9 +243,8 @@ def fetch(
     whoever signs out of this session means it too. Raises `Refused` when nothing is given any more;
     the caller turns the approval into a refusal.
     """
+    locks.people_meeting(unit, [asked.user_id] if asked.user_id else [], current)
     present = lifecycle.resume(unit, current)
-    touched = [asked.session_id, present.id if present is not None else None]
-    locks.people_of(unit, [one for one in touched if one is not None])
     approval = approvals.of(unit, asked)
     # How near it was has been decided; what it may get, the rules of this moment say.
     there = visiting(pairing_details.of(unit, asked).asker or Visit(), approval.user.roles)

@@ -16,6 +16,7 @@ changes at every change of identity or strength, and the old one is dead at once
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import and_, bindparam, or_, select, update
@@ -94,10 +95,9 @@ def resume(unit: UnitOfWork, secret: str | None) -> Session | None:
         return None
     until = unit.now + ROTATION_OVERLAP
     if session.secret_hash == hashed and (session.previous_until or 0) > until:
-        unit.run(
-            _CONFIRM,
-            {"session_id": session.id, "generation": session.secret_generation, "until": until},
-        )
+        seen = {"session_id": session.id, "generation": session.secret_generation, "until": until}
+        # Last of all: whoever had the session now might still want its person (`locks`).
+        unit.before_commit(partial(unit.run, _CONFIRM, seen))
     return session
 
 

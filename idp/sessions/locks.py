@@ -7,8 +7,9 @@ cannot wait for each other. SQLite has one writer at a time.
 
 from collections.abc import Collection
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, or_, select, union
 
+from idp import ids
 from idp.sessions.model import Session
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
@@ -27,6 +28,24 @@ def person(unit: UnitOfWork, user_id: str) -> str | None:
     """
     rows = unit.run(_PERSON, {"person": user_id})
     return str(rows[0][0]) if rows else None
+
+
+def people_meeting(unit: UnitOfWork, user_ids: Collection[str], present: str | None) -> None:
+    """Locks these people, and whose session this secret is of: who comes into a browser may end it.
+
+    All at once, in the order of their ids: in two browsers two people may take each other's place.
+    """
+    if unit.is_sqlite or present is None:
+        return
+    hashed = ids.digest(present)
+    whose = select(Session.user_id).where(
+        or_(Session.secret_hash == hashed, Session.previous_secret_hash == hashed)
+    )
+    them = union(select(User.id).where(User.id.in_(user_ids)), whose)
+    unit.flush()
+    unit.connection.execute(
+        select(User.id).where(User.id.in_(them)).order_by(User.id).with_for_update(key_share=True)
+    )
 
 
 def people_of(unit: UnitOfWork, session_ids: Collection[str]) -> None:

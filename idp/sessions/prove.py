@@ -23,6 +23,7 @@ from idp.events import queries as events
 from idp.events.catalogue import LoginFailed, LoginThrottled
 from idp.policy.assurance import Authentication
 from idp.sessions import ceremony as ceremonies
+from idp.sessions import locks
 from idp.sessions.ceremony import Ceremony
 from idp.sessions.device import Visit
 from idp.sessions.model import Session
@@ -81,9 +82,11 @@ def password(
     password: str,
     visit: Visit,
     then: Then[Result],
+    present: str | None = None,
 ) -> Result | Rejected:
     """Proof by password, by whoever `name` (user name or e-mail address) belongs to.
 
+    Here and below `present` is the secret of the session that `then` may end, whosever it is.
     Raises `Unavailable` when too many passwords are waiting; the attempt is not counted then.
     """
     with work.read() as unit:
@@ -108,7 +111,7 @@ def password(
     right = stored if matched else None
     rehashed = _rehashed(hasher, right, password)
     with work.begin() as unit:
-        user = _locked(unit, user_id)
+        user = _locked(unit, user_id, present)
         reason = _why_not(user, right)
         if user is None or reason is not None:
             return _failed(unit, user, visit, reason or "unknown_name", NOT_THEM)
@@ -119,7 +122,14 @@ def password(
 
 
 def code(
-    work: Work, *, ceremony: Ceremony, method: Code, code: str, visit: Visit, then: Then[Result]
+    work: Work,
+    *,
+    ceremony: Ceremony,
+    method: Code,
+    code: str,
+    visit: Visit,
+    then: Then[Result],
+    present: str | None = None,
 ) -> Result | Rejected:
     """Proof by a one-time or recovery code, by the user of the ceremony, which it spends."""
     if ceremony.user_id is None:
@@ -136,7 +146,7 @@ def code(
             return _throttled(unit, counted, visit, ceremony.user_id, sentence=TOO_MANY_CODES)
     verify = totp.verify if method == "totp" else recovery_codes.burn
     with work.begin() as unit:
-        user = _locked(unit, ceremony.user_id)
+        user = _locked(unit, ceremony.user_id, present)
         reason = _why_not_on(ceremony, user)
         if user is None or reason is not None:
             failed = _failed(unit, user, visit, reason or "unknown_name", NO_LONGER_CURRENT)
@@ -153,7 +163,13 @@ def code(
 
 
 def passkey(
-    work: Work, *, ceremony: Ceremony, credential: str, visit: Visit, then: Then[Result]
+    work: Work,
+    *,
+    ceremony: Ceremony,
+    credential: str,
+    visit: Visit,
+    then: Then[Result],
+    present: str | None = None,
 ) -> Result | Rejected:
     """Proof by a passkey, of the ceremony's user or, if it names none, of whom the passkey names."""
     with work.begin() as unit:
@@ -174,7 +190,7 @@ def passkey(
         except Refused as refused:
             reason = f"{refused.code}: {refused.detail}"
             return _failed(unit, None, visit, reason, WRONG_PASSKEY, status=400)
-        user = _locked(unit, verified.user_id)
+        user = _locked(unit, verified.user_id, present)
         if isinstance(verified, passkeys.Suspended):
             return _failed(unit, user, visit, "suspended_passkey", SUSPENDED)
         why = _why_not_on(ceremony, user)
@@ -185,9 +201,11 @@ def passkey(
         return then(unit, user, verified.authentication)
 
 
-def proved(unit: UnitOfWork, ceremony: Ceremony, visit: Visit) -> User | Rejected:
+def proved(
+    unit: UnitOfWork, ceremony: Ceremony, visit: Visit, *, present: str | None
+) -> User | Rejected:
     """Whose a ceremony is in which everything was proved, if that still counts; spends it."""
-    user = _locked(unit, ceremony.user_id)
+    user = _locked(unit, ceremony.user_id, present)
     reason = _why_not_on(ceremony, user) or _undone_since(unit, ceremony)
     if user is None or reason is not None:
         rejected = _failed(unit, user, visit, reason or "unknown_name", NO_LONGER_CURRENT)
@@ -290,8 +308,10 @@ def _failed(
     return Rejected(sentence, status)
 
 
-def _locked(unit: UnitOfWork, user_id: str | None) -> User | None:
+def _locked(unit: UnitOfWork, user_id: str | None, present: str | None) -> User | None:
     """The user, so that a disabling that commits meanwhile is seen or waits for us."""
+    if present is not None and user_id is not None:
+        locks.people_meeting(unit, [user_id], present)
     return unit.orm.get(User, user_id or "", with_for_update=LOCKED)
 
 

@@ -126,7 +126,15 @@ def with_password(
         proved = replace(begun, proved=(proof,), password_changed_at=user.password_changed_at)
         return SecondFactor(proved, methods_for(able))
 
-    return prove.password(work, hasher, name=name, password=password, visit=entry.visit, then=then)
+    return prove.password(
+        work,
+        hasher,
+        name=name,
+        password=password,
+        visit=entry.visit,
+        then=then,
+        present=entry.current,
+    )
 
 
 def with_code(
@@ -146,6 +154,7 @@ def with_code(
         code=code,
         visit=entry.visit,
         then=_complete(ceremony, entry, trust),
+        present=entry.current,
     )
 
 
@@ -159,6 +168,7 @@ def with_passkey(
         credential=credential,
         visit=entry.visit,
         then=_complete(ceremony, entry, trust),
+        present=entry.current,
     )
 
 
@@ -206,7 +216,7 @@ def with_choice(
     was, so that what was proved does not live on by choosing wrongly.
     """
     with work.begin() as unit:
-        user = prove.proved(unit, ceremony, entry.visit)
+        user = prove.proved(unit, ceremony, entry.visit, present=entry.current)
         if isinstance(user, Rejected):
             return user
         admitted = _admit(

@@ -41,6 +41,7 @@ class UnitOfWork:
         self.because: str | None = None
         self._work = work
         self._orm: OrmSession | None = None
+        self._before_commit: list[Callable[[], object]] = []
         self._after_commit: list[Callable[[], None]] = []
 
     @property
@@ -78,6 +79,10 @@ class UnitOfWork:
     @property
     def is_sqlite(self) -> bool:
         return self._work.database.is_sqlite
+
+    def before_commit(self, action: Callable[[], object]) -> None:
+        """Runs `action` last in this transaction, behind every lock that anything else takes."""
+        self._before_commit.append(action)
 
     def after_commit(self, action: Callable[[], None]) -> None:
         """Runs `action` once the changes are durable; never when they were rolled back."""
@@ -120,6 +125,8 @@ class Work:
             unit = UnitOfWork(self, connection)
             try:
                 yield unit
+                for action in unit._before_commit:
+                    action()
                 unit.flush()
             finally:
                 if unit._orm is not None:

@@ -5,22 +5,23 @@ one of them at the moment at which it used to have one session and want the othe
 writer at a time.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event, get_ident
+from threading import Barrier, BrokenBarrierError, Event, get_ident
 from typing import Any
 
 import pytest
 
 from idp.clock import MINUTE
 from idp.events.actor import SYSTEM
-from idp.events.catalogue import SessionEnded
-from idp.sessions import expiry, lifecycle, locks, prove, remembering, review
+from idp.events.catalogue import SessionEnded, SessionStarted
+from idp.sessions import expiry, lifecycle, locks, prove, remembering, review, sign_in
 from idp.sessions.model import Session
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import rules
 from idp.users.model import User
-from tests.harness.provider import ADMIN, Idp, Templates, settings_for
+from tests.harness.provider import ADMIN, PASSWORD, Idp, Templates, settings_for
 from tests.harness.workbench import ManualClock
 from tests.sessions.test_remember import HERE
 
@@ -134,3 +135,69 @@ def test_a_sign_in_that_ends_two_and_a_rule_that_is_applied(idp: Idp) -> None:
         rules.set_rule(unit, "timeouts", {}, {"idle": 600, "absolute": 3600}, ADMIN)
     ended, looked_at = meeting(idp, one_by_one(second, first), review.go_on)
     assert (ended, looked_at) == ([second, first], 2)
+
+
+def side_by_side(*works: Callable[[], Any]) -> list[Any]:
+    with ThreadPoolExecutor(len(works)) as pool:
+        return [one.result(30) for one in [pool.submit(work) for work in works]]
+
+
+def test_a_browser_that_shows_its_new_secret_and_somebody_who_ends_all(idp: Idp) -> None:
+    """That it was seen is written down last: until then nobody's session is held."""
+    user = idp.person("alice")
+    started = idp.session(user)
+    idp.clock.advance(lifecycle.ROTATE_EVERY)
+    with idp.work.begin() as unit:
+        session = unit.orm.get_one(Session, started.session.id)
+        secret = lifecycle.rotate_if_old(unit, session, started.secret)
+    resumed, never = Event(), Event()
+
+    def from_the_browser() -> list[str]:
+        with idp.work.begin() as unit:
+            assert lifecycle.resume(unit, secret) is not None
+            resumed.set()
+            never.wait(PATIENCE)
+            return lifecycle.end_all_of(unit, user.id, reason="signed_out", actor=SYSTEM)
+
+    def from_elsewhere() -> list[str]:
+        resumed.wait(10)
+        with idp.work.begin() as unit:
+            return lifecycle.end_all_of(unit, user.id, reason="signed_out", actor=SYSTEM)
+
+    ended = side_by_side(from_the_browser, from_elsewhere)
+    assert sorted(ended) == [[], [session.id]]
+
+
+def test_two_people_who_sign_in_in_each_others_browser(idp: Idp) -> None:
+    """Each ends the other's session and what that let in, for which its person is held."""
+    present, children = dict[str, str](), list[str]()
+    for name in ("alice", "bob"):
+        user = idp.person(name)
+        started, child = idp.session(user), idp.session(user)
+        present[name] = started.secret
+        idp.execute(
+            f"UPDATE sessions SET parent_id = '{started.session.id}' WHERE id = '{child.session.id}'"
+        )
+        children.append(child.session.id)
+    both_began = Barrier(2)
+
+    def wait_for_the_other(unit: UnitOfWork, event: SessionStarted) -> None:
+        del unit, event
+        # Whoever holds both people is alone here, and goes on after a while.
+        with contextlib.suppress(BrokenBarrierError):
+            both_began.wait(PATIENCE)
+
+    idp.work.subscribers[SessionStarted].append(wait_for_the_other)
+
+    def signing_in(name: str, there: str) -> Any:
+        entry = sign_in.Entry(HERE, present[there])
+        return sign_in.with_password(
+            idp.work, idp.hasher, name=name, password=PASSWORD, entry=entry
+        )
+
+    outcomes = side_by_side(lambda: signing_in("alice", "bob"), lambda: signing_in("bob", "alice"))
+    assert [type(one) for one in outcomes] == [sign_in.SignedIn, sign_in.SignedIn]
+    assert running(idp) == 2
+    with idp.work.read() as unit:
+        reasons = {unit.orm.get_one(Session, one).end_reason for one in children}
+    assert reasons == {"parent_ended"}
