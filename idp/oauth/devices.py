@@ -155,8 +155,9 @@ def _session(unit: UnitOfWork, asked: Pairing, client: Client, approval: Approva
     if not isinstance(started, Started):
         # Whoever allowed it was told so before (`at_limit`); the app comes when nobody is there.
         raise approvals.refused("session_limit")
-    approvals.record(unit, asked, approval, asker, made=started.session, name=client.name)
-    return started.session
+    made = started.row(unit)
+    approvals.record(unit, asked, approval, asker, made=made, name=client.name)
+    return made
 
 
 def _origin(unit: UnitOfWork, client: Client, approver: Session, asker: Visit) -> Origin:

@@ -19,7 +19,7 @@ from idp.oauth.model import PendingRequest
 from idp.oauth.provider import Provider
 from idp.storage.database import HotStatement, Write
 from idp.storage.store import Store
-from idp.storage.unit_of_work import UnitOfWork
+from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.storage.vault import Unreadable, Vault
 
 BATCH = 1_000
@@ -110,13 +110,14 @@ def open_parameters(
     return _opened(vault, pending.id, pending.sealed_parameters)
 
 
-def find(unit: UnitOfWork, reference: str, browser_hash: str | None) -> Pending | None:
+def find(work: Work, reference: str, browser_hash: str | None) -> Pending | None:
     """The pending request a page was opened for; None when unknown, used, old or another browser's."""
-    rows = unit.run(OF_PENDING, {"pending_id": reference})
-    if not rows:
+    row = work.database.query(OF_PENDING, {"pending_id": reference})
+    if row is None:
         return None
-    found, client, client_uri = pending_facts(rows[0])
-    parameters = open_parameters(found, browser_hash=browser_hash, vault=unit.vault, now=unit.now)
+    found, client, client_uri = pending_facts(row)
+    now = work.clock.now()
+    parameters = open_parameters(found, browser_hash=browser_hash, vault=work.vault, now=now)
     if parameters is None:
         return None
     return Pending(

@@ -8,6 +8,9 @@ sessions run at any moment than the limits allow (SE-13).
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import orjson
+from sqlalchemy import insert
+
 from idp import ids
 from idp.errors import Refused
 from idp.events.actor import SYSTEM, Actor
@@ -20,22 +23,42 @@ from idp.sessions.device import Visit, describe
 from idp.sessions.model import Session
 from idp.sessions.origin import BROWSER, Origin
 from idp.sessions.subject import arriving
+from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import rules, trusted_devices
-from idp.users.model import ACTIVE, User
+from idp.users.model import ACTIVE
+from idp.users.person import Person
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A session together with the secret its browser must keep; the secret is not stored."""
+    """A session that began, and the secret its browser must keep, which is not stored."""
 
-    session: Session
+    session_id: str
     secret: str
+
+    def row(self, unit: UnitOfWork) -> Session:
+        """The session itself, for whoever changes it in the transaction that began it."""
+        return unit.orm.get_one(Session, self.session_id)
+
+
+# Every sign-in writes one; through the ORM that is the dearest statement of them all. The epoch is
+# what its column says: read, and shared, by the statement itself.
+_INSERT = HotStatement(
+    insert(Session).inline(),
+    columns=(
+        "id", "user_id", "parent_id", "origin", "secret_hash", "secret_generation",
+        "secret_changed_at", "binding_type", "authentications", "acr", "auth_time", "created_at",
+        "last_active_at", "idle_timeout", "idle_at", "expires_at", "expiry_reason", "temporary",
+        "remembered", "kept", "trusted_device_id", "details", "device_type", "browser", "os",
+        "address", "asn", "country", "device_hash",
+    ),
+)  # fmt: skip
 
 
 def start(
     unit: UnitOfWork,
-    user: User,
+    user: Person,
     proved: Sequence[Authentication],
     visit: Visit,
     origin: Origin = BROWSER,
@@ -83,7 +106,7 @@ def start(
         longest=origin.longest,
     )
     started = _begin(unit, user, proved, visit, origin, lasting, ownership)
-    new = started.session.id
+    new = started.session_id
     if isinstance(met, limits.MustChoose):
         lifecycle.end(unit, chosen, reason="limit", actor=Actor("user", new), sparing=new)
         _note_limit(unit, user, met.limit, session_id=new, ended=len(chosen))
@@ -95,7 +118,7 @@ def start(
 
 def foreseen(
     unit: UnitOfWork,
-    user: User,
+    user: Person,
     visit: Visit,
     origin: Origin = BROWSER,
     *,
@@ -114,7 +137,7 @@ def foreseen(
 
 def _begin(
     unit: UnitOfWork,
-    user: User,
+    user: Person,
     proved: Sequence[Authentication],
     visit: Visit,
     origin: Origin,
@@ -123,68 +146,68 @@ def _begin(
 ) -> Started:
     device, at = origin.naming(describe(visit)), visit.place
     recorded = [lifecycle.recorded_proof(one, unit.now) for one in proved]
-    secret = ids.new_secret()
-    session = Session(
-        id=ids.new("ses"),
-        user_id=user.id,
-        parent_id=origin.parent_id,
-        origin=origin.kind,
-        secret_hash=ids.digest(secret),
-        secret_generation=1,
-        secret_changed_at=unit.now,
-        binding_type="none",
-        authentications=recorded,
-        acr=lifecycle.level_of(recorded),
-        auth_time=max(one["at"] for one in recorded),
-        created_at=unit.now,
-        last_active_at=unit.now,
-        idle_timeout=lasting.idle,
-        idle_at=unit.now + lasting.idle,
-        expires_at=lasting.expires_at,
-        expiry_reason=lasting.reason,
-        temporary=int(lasting.is_temporary),
-        trusted_device_id=trusted_devices.in_browser(unit, user.id, visit.trust_hash),
-        details="",
-        device_type=device.type,
-        browser=device.browser,
-        os=device.os,
-        address=network.key(visit.ip),
-        asn=at.asn,
-        country=at.country,
-        device_hash=visit.device_hash if ownership == "own" else None,
-    )
-    session.details = queries.sealed_details(
-        unit,
-        session.id,
+    session_id, secret = ids.new("ses"), ids.new_secret()
+    acr = lifecycle.level_of(recorded)
+    details = {
+        "label": None,
+        "default_label": device.label,
+        "ip": visit.ip,
+        "user_agent": visit.agent,
+        "place": place.sealed(at),
+        "via": origin.via,
+        "approver_id": origin.approver_id,
+    }
+    unit.run(
+        _INSERT,
         {
-            "label": None,
-            "default_label": device.label,
-            "ip": visit.ip,
-            "user_agent": visit.agent,
-            "place": place.sealed(at),
-            "via": origin.via,
-            "approver_id": origin.approver_id,
+            "id": session_id,
+            "user_id": user.id,
+            "parent_id": origin.parent_id,
+            "origin": origin.kind,
+            "secret_hash": ids.digest(secret),
+            "secret_generation": 1,
+            "secret_changed_at": unit.now,
+            "binding_type": "none",
+            "authentications": orjson.dumps(recorded).decode(),
+            "acr": acr,
+            "auth_time": max(one["at"] for one in recorded),
+            "created_at": unit.now,
+            "last_active_at": unit.now,
+            "idle_timeout": lasting.idle,
+            "idle_at": unit.now + lasting.idle,
+            "expires_at": lasting.expires_at,
+            "expiry_reason": lasting.reason,
+            "temporary": int(lasting.is_temporary),
+            "remembered": 0,
+            "kept": 0,
+            "trusted_device_id": trusted_devices.in_browser(unit, user.id, visit.trust_hash),
+            "details": queries.sealed_details(unit, session_id, details),
+            "device_type": device.type,
+            "browser": device.browser,
+            "os": device.os,
+            "address": network.key(visit.ip),
+            "asn": at.asn,
+            "country": at.country,
+            "device_hash": visit.device_hash if ownership == "own" else None,
         },
     )
-    unit.orm.add(session)
-    unit.flush()
     unit.record(
         SessionStarted(
             actor="user",
             actor_id=user.id,
             user_id=user.id,
-            session_id=session.id,
+            session_id=session_id,
             ip=visit.ip,
             method=recorded[-1]["method"],
-            acr=session.acr,
+            acr=acr,
             device=device.label,
         )
     )
-    return Started(session, secret)
+    return Started(session_id, secret)
 
 
 def _note_limit(
-    unit: UnitOfWork, user: User, limit: limits.Limit, *, session_id: str | None, ended: int
+    unit: UnitOfWork, user: Person, limit: limits.Limit, *, session_id: str | None, ended: int
 ) -> None:
     unit.record(
         LimitReached(

@@ -272,7 +272,7 @@ def fetch(
     if not isinstance(started, Started):
         # Whoever let it in was told so before (`at_limit`).
         raise approvals.refused("session_limit")
-    made = started.session
+    made = started.row(unit)
     shown = remember.read(unit, remembered, visit)
     if shown is not None and shown.is_good and shown.user.id == approval.user.id:
         made.remembered_id = shown.series.id

@@ -1,4 +1,5 @@
-"""What a person says of a session of theirs: that it shall be kept.
+"""What a person says of a session of theirs: that it shall be kept, that its browser is trusted or
+stays signed in.
 
 A kept session is the last to give way at a limit (row L4), and so is one on a trusted device while
 that is trusted; it lasts no longer for it.
@@ -26,6 +27,13 @@ def note_trusted_device(unit: UnitOfWork, session_id: str, device_id: str) -> No
     """The session is on a device that was trusted just now."""
     unit.orm.execute(
         update(Session).where(Session.id == session_id).values(trusted_device_id=device_id)
+    )
+
+
+def note_series(unit: UnitOfWork, session_id: str, series_id: str) -> None:
+    """The session is in a browser that stays signed in by this series."""
+    unit.orm.execute(
+        update(Session).where(Session.id == session_id).values(remembered_id=series_id)
     )
 
 

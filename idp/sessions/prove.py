@@ -28,19 +28,18 @@ from idp.sessions.ceremony import Ceremony
 from idp.sessions.device import Visit
 from idp.sessions.model import Session
 from idp.sessions.queries import TURNED_OUT
-from idp.storage.columns import LOCKED
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork, Work
-from idp.users import factors, names, passkeys, recovery_codes, throttle, totp
-from idp.users import queries as users
-from idp.users.model import ACTIVE, User
+from idp.users import factors, names, passkeys, person, recovery_codes, throttle, totp
+from idp.users.model import ACTIVE
 from idp.users.passwords import PasswordHasher
+from idp.users.person import Account
 from idp.users.throttle import Refusal
 
 Code = Literal["totp", "recovery_code"]
 Result = TypeVar("Result")
 # What becomes of a proof, in the transaction that accepted it.
-Then = Callable[[UnitOfWork, User, Authentication], Result]
+Then = Callable[[UnitOfWork, Account, Authentication], Result]
 
 PASSWORD = Authentication(method="password", amr=("pwd",), acr="aal1")
 NOT_THEM = "The user name or password is wrong."
@@ -90,9 +89,7 @@ def password(
     Raises `Unavailable` when too many passwords are waiting; the attempt is not counted then.
     """
     with work.read() as unit:
-        user = users.by_identifier(unit, name)
-        user_id = user.id if user is not None else None
-        stored = user.password_hash if user is not None else None
+        user_id, stored = person.named(unit, name)
         name_key, known = _name_key(name), _known_device(unit, user_id, visit)
         over = throttle.refused_already(
             unit, user_id=user_id, name_key=name_key, ip=visit.ip, device=known
@@ -117,7 +114,7 @@ def password(
             return _failed(unit, user, visit, reason or "unknown_name", NOT_THEM)
         throttle.succeeded(unit, counted)
         if rehashed is not None:
-            user.password_hash = rehashed
+            person.rehash(unit, user, rehashed)
         return then(unit, user, PASSWORD)
 
 
@@ -203,7 +200,7 @@ def passkey(
 
 def proved(
     unit: UnitOfWork, ceremony: Ceremony, visit: Visit, *, present: str | None
-) -> User | Rejected:
+) -> Account | Rejected:
     """Whose a ceremony is in which everything was proved, if that still counts; spends it."""
     user = _locked(unit, ceremony.user_id, present)
     reason = _why_not_on(ceremony, user) or _undone_since(unit, ceremony)
@@ -293,7 +290,7 @@ def _in_words(refusal: Refusal, sentence: str) -> Rejected:
 
 def _failed(
     unit: UnitOfWork,
-    user: User | None,
+    user: Account | None,
     visit: Visit,
     reason: str,
     sentence: str,
@@ -308,11 +305,11 @@ def _failed(
     return Rejected(sentence, status)
 
 
-def _locked(unit: UnitOfWork, user_id: str | None, present: str | None) -> User | None:
+def _locked(unit: UnitOfWork, user_id: str | None, present: str | None) -> Account | None:
     """The user, so that a disabling that commits meanwhile is seen or waits for us."""
     if present is not None and user_id is not None:
         locks.people_meeting(unit, [user_id], present)
-    return unit.orm.get(User, user_id or "", with_for_update=LOCKED)
+    return person.locked(unit, user_id)
 
 
 def _rehashed(hasher: PasswordHasher, right: str | None, password: str) -> str | None:
@@ -325,7 +322,7 @@ def _rehashed(hasher: PasswordHasher, right: str | None, password: str) -> str |
         return None
 
 
-def _why_not(user: User | None, right: str | None) -> str | None:
+def _why_not(user: Account | None, right: str | None) -> str | None:
     """Why this user may not come in, for the audit log; None when they may.
 
     `right` is the stored hash that the password matched, None when it matched none.
@@ -340,7 +337,7 @@ def _why_not(user: User | None, right: str | None) -> str | None:
     return None if user.password_hash == right else "wrong_password"
 
 
-def _why_not_on(ceremony: Ceremony, user: User | None) -> str | None:
+def _why_not_on(ceremony: Ceremony, user: Account | None) -> str | None:
     """Why a ceremony must not go on for this user, for the audit log; None when it may."""
     if user is None:
         return "unknown_name"

@@ -27,6 +27,7 @@ from idp.events.catalogue import RememberCopied, RememberUsed
 from idp.policy import limits
 from idp.policy import remember as policy
 from idp.policy.assurance import LADDER, REMEMBERED, Authentication
+from idp.policy.selection import Book, chosen
 from idp.sessions import beginning, epoch, forgetting, life, lifecycle, remember_cookie
 from idp.sessions.device import Visit
 from idp.sessions.model import RememberedBrowser, Session
@@ -78,6 +79,11 @@ class Entered:
 def allowed(unit: UnitOfWork, visit: Visit, roles: Sequence[str] = ()) -> Duration:
     """For how long a browser there may stay signed in, for somebody with these roles."""
     return policy.effective(in_force(unit, "remember", visiting(visit, roles)))
+
+
+def allowed_by(book: Book, visit: Visit) -> Duration:
+    """The same by rules that were read before, for whoever comes: nobody knows yet who it is."""
+    return policy.effective(chosen(book["remember"], visiting(visit)))
 
 
 def read(unit: UnitOfWork, cookie: str | None, visit: Visit) -> Shown | None:
@@ -265,7 +271,7 @@ def _begin(unit: UnitOfWork, shown: Shown, visit: Visit) -> tuple[Session, str] 
     started = beginning.start(unit, shown.user, [cookie], visit)
     if not isinstance(started, beginning.Started):
         return started
-    session = started.session
+    session = started.row(unit)
     secret = remember_cookie.session_secret(series, session.id, unit.vault)
     session.secret_hash = ids.digest(secret)
     # What came before this secret is the cookie that began the session: honoured until the answer has

@@ -14,12 +14,12 @@ from idp import ids
 from idp.events.actor import Actor
 from idp.events.catalogue import RememberMade
 from idp.policy.assurance import Authentication
-from idp.sessions import epoch, forgetting, remember, remember_cookie
+from idp.sessions import epoch, forgetting, marks, remember, remember_cookie
 from idp.sessions.device import Visit, describe
-from idp.sessions.model import RememberedBrowser, Session
+from idp.sessions.model import RememberedBrowser
 from idp.sessions.remember import Keepsake
 from idp.storage.unit_of_work import UnitOfWork
-from idp.users.model import User
+from idp.users.person import Person
 
 # Of one person; the one that was not used for longest gives way.
 MAXIMUM = 20
@@ -31,8 +31,8 @@ Wish = Literal["stay", "leave", "forget"]
 
 def after_sign_in(
     unit: UnitOfWork,
-    user: User,
-    session: Session,
+    user: Person,
+    session_id: str,
     proved: Sequence[Authentication],
     *,
     visit: Visit,
@@ -47,23 +47,23 @@ def after_sign_in(
     """
     shown = remember.read(unit, cookie, visit)
     series = shown.series if shown is not None and shown.is_good else None
-    kept = make(unit, user, session, proved, visit) if wish == "stay" else None
+    kept = make(unit, user, session_id, proved, visit) if wish == "stay" else None
     if series is None:
         return kept
     is_own = series.user_id == user.id
-    actor = Actor("user", session.id)
+    actor = Actor("user", session_id)
     if kept is not None:
         why = "renewed" if is_own else "replaced"
         forgetting.revoke(unit, series.id, reason=why, actor=actor)
     elif is_own and wish == "forget":
         forgetting.revoke(unit, series.id, reason="forgotten", actor=actor)
     elif is_own:
-        session.remembered_id = series.id
+        marks.note_series(unit, session_id, series.id)
     return kept
 
 
 def make(
-    unit: UnitOfWork, user: User, session: Session, proved: Sequence[Authentication], visit: Visit
+    unit: UnitOfWork, user: Person, session_id: str, proved: Sequence[Authentication], visit: Visit
 ) -> Keepsake | None:
     """Lets the browser of this session stay signed in, after a whole sign-in that `proved` so much.
 
@@ -88,13 +88,13 @@ def make(
         expires_at=unit.now + lasts,
     )
     unit.orm.add(series)
-    session.remembered_id = series.id
+    marks.note_series(unit, session_id, series.id)
     unit.record(
         RememberMade(
             actor="user",
-            actor_id=session.id,
+            actor_id=session_id,
             user_id=user.id,
-            session_id=session.id,
+            session_id=session_id,
             ip=visit.ip,
             series=series.id,
             browser=series.name,

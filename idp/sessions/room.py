@@ -21,7 +21,7 @@ from idp.sessions.subject import subject
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.credentials import TrustedDevice
-from idp.users.model import User
+from idp.users.person import Person
 
 _RUNNING = HotStatement(
     select(
@@ -80,7 +80,7 @@ def running(unit: UnitOfWork, user_id: str) -> list[Running]:
 def decide(
     unit: UnitOfWork,
     book: Book,
-    user: User,
+    user: Person,
     newcomer: Subject,
     *,
     proving: limits.Proving,

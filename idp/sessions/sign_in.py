@@ -42,8 +42,8 @@ from idp.sessions.remembering import Wish
 from idp.sessions.subject import visiting
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.users import factors, rules, trusted_devices
-from idp.users.model import User
 from idp.users.passwords import PasswordHasher
+from idp.users.person import Account, Person
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def with_password(
     """
 
     def then(
-        unit: UnitOfWork, user: User, proof: Authentication
+        unit: UnitOfWork, user: Account, proof: Authentication
     ) -> SignedIn | SecondFactor | AtLimit | Rejected:
         able = factors.enrolled(unit, user.id)
         if not factors.has_second(able):
@@ -241,10 +241,12 @@ def methods_for(able: dict[str, str]) -> tuple[str, ...]:
 
 def _complete(
     ceremony: Ceremony, entry: Entry, trust: str | None
-) -> Callable[[UnitOfWork, User, Authentication], SignedIn | AtLimit | Rejected]:
+) -> Callable[[UnitOfWork, Account, Authentication], SignedIn | AtLimit | Rejected]:
     """What a last proof leads to; `trust` is "device" where this browser shall be trusted."""
 
-    def then(unit: UnitOfWork, user: User, proof: Authentication) -> SignedIn | AtLimit | Rejected:
+    def then(
+        unit: UnitOfWork, user: Account, proof: Authentication
+    ) -> SignedIn | AtLimit | Rejected:
         proved = (*ceremony.proved, proof)
         admitted = _admit(unit, user, proved, entry)
         if not isinstance(admitted, SignedIn):
@@ -256,7 +258,7 @@ def _complete(
 
 def _trusting(
     unit: UnitOfWork,
-    user: User,
+    user: Account,
     signed_in: SignedIn,
     proved: Sequence[Authentication],
     entry: Entry,
@@ -280,7 +282,7 @@ def _trusting(
 
 def _admit(
     unit: UnitOfWork,
-    user: User,
+    user: Account,
     proved: Sequence[Authentication],
     entry: Entry,
     *,
@@ -296,8 +298,9 @@ def _admit(
         return _kept_out(unit, user, entry.visit, barred)
     is_ending = present is not None and is_in_last_minutes(present.expires_at, unit.now)
     if present is not None and is_own and (is_closed or not is_ending):
-        session = present
+        session_id = present.id
         secret = lifecycle.reauthenticate(unit, present, proved, entry.visit)
+        is_new = False
     else:
         started = beginning.start(
             unit,
@@ -313,26 +316,24 @@ def _admit(
         if present is not None:
             why: endings.EndReason = "renewed" if is_own else "replaced"
             lifecycle.end(unit, [present.id], reason=why, actor=Actor("user", user.id))
-        session, secret = started.session, started.secret
+        session_id, secret, is_new = started.session_id, started.secret, True
     keepsake = remembering.after_sign_in(
         unit,
         user,
-        session,
+        session_id,
         proved,
         visit=entry.visit,
         cookie=entry.remembered,
         # Whoever comes after would be signed in by it.
         wish=entry.wish if entry.ownership == "own" else "forget",
     )
-    signed_in = SignedIn(
-        session.id, user.id, secret, is_new_session=session is not present, keepsake=keepsake
-    )
+    signed_in = SignedIn(session_id, user.id, secret, is_new_session=is_new, keepsake=keepsake)
     if entry.then is not None:
         entry.then(unit, signed_in)
     return signed_in
 
 
-def _present(unit: UnitOfWork, user: User, entry: Entry, book: Book) -> Session | None:
+def _present(unit: UnitOfWork, user: Account, entry: Entry, book: Book) -> Session | None:
     """The session that this browser is in, if it still is after being used from here."""
     present = lifecycle.resume(unit, entry.current)
     if present is not None and present.user_id == user.id:
@@ -344,17 +345,17 @@ def _present(unit: UnitOfWork, user: User, entry: Entry, book: Book) -> Session 
     return present
 
 
-def _barred(book: Book, user: User, visit: Visit, now: Instant) -> Barred | None:
+def _barred(book: Book, user: Person, visit: Visit, now: Instant) -> Barred | None:
     return admission.barred(book, visiting(visit, user.roles), now)
 
 
-def _kept_out(unit: UnitOfWork, user: User, visit: Visit, barred: Barred) -> Rejected:
+def _kept_out(unit: UnitOfWork, user: Person, visit: Visit, barred: Barred) -> Rejected:
     unit.record(LoginFailed(actor="user", user_id=user.id, ip=visit.ip, reason=barred.why))
     return Rejected(admission.sentence(barred), 403)
 
 
 def _proved_all(
-    unit: UnitOfWork, user: User, proved: Sequence[Authentication], entry: Entry
+    unit: UnitOfWork, user: Account, proved: Sequence[Authentication], entry: Entry
 ) -> Ceremony:
     """A ceremony for the page on which somebody chooses who makes room."""
     begun = ceremonies.begin(

@@ -19,8 +19,8 @@ from idp.sessions.prove import Rejected as Rejected
 from idp.storage.columns import LOCKED
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.users import factors
-from idp.users.model import User
 from idp.users.passwords import PasswordHasher
+from idp.users.person import Account
 
 # Done with the session in the transaction that records the proof.
 Note = Callable[[UnitOfWork, Session], None]
@@ -97,8 +97,8 @@ def with_passkey(
 
 def _recorded_in(
     session: Session, visit: Visit, note: Note
-) -> Callable[[UnitOfWork, User, Authentication], str | Rejected]:
-    def then(unit: UnitOfWork, user: User, proof: Authentication) -> str | Rejected:
+) -> Callable[[UnitOfWork, Account, Authentication], str | Rejected]:
+    def then(unit: UnitOfWork, user: Account, proof: Authentication) -> str | Rejected:
         present = unit.orm.get(Session, session.id, with_for_update=LOCKED)
         if present is None or present.user_id != user.id or life.is_over(unit, present):
             return Rejected(prove.NO_LONGER_CURRENT, 403)

@@ -158,16 +158,27 @@ def request_options(unit: UnitOfWork, *, challenge: bytes, user_id: str | None) 
 
     A list only once a password said who it is: before, it would tell strangers who has passkeys.
     """
+    if user_id is None:
+        return options_for_anybody(unit.settings, challenge=challenge)
     options = generate_authentication_options(
         rp_id=rp_id(unit.settings),
         challenge=challenge,
         timeout=_TIMEOUT,
-        allow_credentials=_descriptors(one for one in of(unit, user_id) if one.suspended_at is None)
-        if user_id is not None
-        else [],
-        user_verification=UserVerificationRequirement.REQUIRED
-        if user_id is None
-        else UserVerificationRequirement.PREFERRED,
+        allow_credentials=_descriptors(
+            one for one in of(unit, user_id) if one.suspended_at is None
+        ),
+        user_verification=UserVerificationRequirement.PREFERRED,
+    )
+    return options_to_json(options)
+
+
+def options_for_anybody(settings: Settings, *, challenge: bytes) -> str:
+    """The same for whoever comes: nothing is looked up, and the passkey must verify its user."""
+    options = generate_authentication_options(
+        rp_id=rp_id(settings),
+        challenge=challenge,
+        timeout=_TIMEOUT,
+        user_verification=UserVerificationRequirement.REQUIRED,
     )
     return options_to_json(options)
 

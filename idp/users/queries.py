@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Text, bindparam, delete, select, type_coerce
+from sqlalchemy import Text, delete, select, type_coerce
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.selectable import ForUpdateArg
 
@@ -94,15 +94,11 @@ def by_identifier(unit: UnitOfWork, text: str) -> User | None:
         key = names.canonical(text)
     except Refused:
         return None
-    return unit.orm.scalar(_BY_IDENTIFIER, {"key": key})
-
-
-# Made once: every sign-in asks it.
-_BY_IDENTIFIER = (
-    select(User)
-    .join(UserIdentifier, UserIdentifier.user_id == User.id)
-    .where(UserIdentifier.key == bindparam("key"))
-)
+    return unit.orm.scalar(
+        select(User)
+        .join(UserIdentifier, UserIdentifier.user_id == User.id)
+        .where(UserIdentifier.key == key)
+    )
 
 
 def by_id(unit: UnitOfWork, user_id: str) -> User | None:

@@ -15,14 +15,14 @@ from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.credentials import TrustedDevice
 from idp.users.labels import label
-from idp.users.model import User
+from idp.users.person import Person
 
 DEFAULT_NAME = "Browser"
 BATCH = 1_000
 
 
 def trust(
-    unit: UnitOfWork, user: User, *, device_hash: str, name: str, actor: Actor
+    unit: UnitOfWork, user: Person, *, device_hash: str, name: str, actor: Actor
 ) -> TrustedDevice:
     """Trusts a browser for this person from now on; raises `Refused` (`invalid_label`).
 

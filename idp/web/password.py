@@ -23,6 +23,7 @@ from idp.storage.unit_of_work import UnitOfWork
 from idp.users import passwords, queries
 from idp.users.model import ACTIVE, User
 from idp.users.passwords import SecondFactor
+from idp.users.person import Account
 from idp.web import cookies, new_password
 from idp.web.http import PageRequest, WebContext
 from idp.web.new_password import Problem
@@ -99,7 +100,7 @@ def _change(
         return _carry_out(unit, request, visitor, before=before, after=chosen.encoded)
 
 
-def _hash_behind(unit: UnitOfWork, user: User, proof: Authentication) -> str:
+def _hash_behind(unit: UnitOfWork, user: Account, proof: Authentication) -> str:
     """What the change must find again: the stored hash that the present password matched."""
     del unit, proof
     return user.password_hash or ""

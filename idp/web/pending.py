@@ -31,8 +31,7 @@ def find_pending(
     reference = fields.get("request", "")
     if not reference or len(reference) > LONGEST_REFERENCE or request.browser_is_new:
         return None
-    with context.work.read() as unit:
-        return pushed.find(unit, reference, request.browser_hash)
+    return pushed.find(context.work, reference, request.browser_hash)
 
 
 def asks_anew(pending: Pending) -> bool:

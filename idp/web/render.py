@@ -24,6 +24,7 @@ from idp.sessions import place
 from idp.sessions.endings import ENDINGS
 from idp.settings import Settings
 from idp.web import headers, language
+from idp.web.said_once import SaidOnce
 from idp.web.static import Assets, templates_folder
 
 # From when on pages tell that their session will end.
@@ -76,6 +77,7 @@ def _environment(
         lstrip_blocks=True,
         auto_reload=False,
     )
+    environment.code_generator_class = SaidOnce
     environment.install_gettext_translations(  # type: ignore[attr-defined]
         language.SHIPPED[tag], newstyle=True
     )

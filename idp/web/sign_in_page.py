@@ -139,12 +139,8 @@ def _page(
     ceremony = ceremonies.begin(
         context.work.clock.now(), purpose="sign_in", browser_hash=request.browser_hash
     )
-    with context.work.read() as unit:
-        options = passkeys.request_options(
-            unit, challenge=ceremonies.challenge(ceremony, context.work.vault), user_id=None
-        )
-        # Whoever only proves again who they are has said already whether they stay.
-        days = remember.allowed(unit, request.visit) // DAY if present is None else 0
+    # Only an offer, by the rules as this process knows them: they are read again when it is taken.
+    lasts = remember.allowed_by(context.provider.rules.current(), request.visit)
     response = context.renderer.page(
         "login.html",
         language=language,
@@ -156,7 +152,9 @@ def _page(
             csrf.FIELD: csrf.for_browser(context.work.vault, request.browser),
             factor_page.FIELD: ceremonies.seal(ceremony, context.work.vault),
         },
-        options=options,
+        options=passkeys.options_for_anybody(
+            context.settings, challenge=ceremonies.challenge(ceremony, context.work.vault)
+        ),
         # Where a page that stays open gets its next ceremony, and after how many seconds.
         renewed_at=f"{action}?{urlencode({**hidden, welcome.OTHER: 'other'})}",
         renewed_after=(ceremonies.LIFETIME - MINUTE) // SECOND,
@@ -170,7 +168,8 @@ def _page(
         username=form.name,
         is_shared=entry.ownership(request) == "shared",
         problem=form.problem,
-        stay_days=days,
+        # Whoever only proves again who they are has said already whether they stay.
+        stay_days=lasts // DAY if present is None else 0,
         stays=form.stays,
         offers_handoff=offers_handoff,
     )

@@ -8,10 +8,9 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from idp.policy import management
-from idp.sessions.beginning import Started
 from idp.users import queries
 from idp.users.model import User
-from tests.harness.provider import Idp, Registered
+from tests.harness.provider import Idp, Registered, Started
 
 ROOT = "/api/v1/admin"
 

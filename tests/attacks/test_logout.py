@@ -9,10 +9,9 @@ from starlette.testclient import TestClient
 
 from idp.policy.timeouts import ABSOLUTE_DEFAULT, IDLE_DEFAULT
 from idp.sessions import expiry, lifecycle
-from idp.sessions.beginning import Started
 from idp.sessions.device import Visit
 from idp.sessions.prove import PASSWORD as BY_PASSWORD
-from tests.harness.provider import CALLBACK, Flow, Idp, Registered, Templates, settings_for
+from tests.harness.provider import CALLBACK, Flow, Idp, Registered, Started, Templates, settings_for
 from tests.harness.workbench import ManualClock
 
 AFTER = "https://app.example/signed-out"

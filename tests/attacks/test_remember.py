@@ -480,7 +480,7 @@ def remembered(idp: Idp, user: User, proof: Authentication, number: str) -> None
         fresh = unit.orm.get_one(User, user.id)
         started = beginning.start(unit, fresh, [proof], visit)
         assert isinstance(started, beginning.Started)
-        assert remembering.make(unit, fresh, started.session, [proof], visit) is not None
+        assert remembering.make(unit, fresh, started.session_id, [proof], visit) is not None
 
 
 def test_the_twenty_first_browser_takes_the_place_of_the_one_unused_for_longest(idp: Idp) -> None:

@@ -12,13 +12,12 @@ from idp.oauth.grants.device_code import DEVICE_CODE
 from idp.oauth.model import Client
 from idp.oauth.server import GRANT_TYPES
 from idp.policy.timeouts import ABSOLUTE_DEFAULT, IDLE_DEFAULT
-from idp.sessions.beginning import Started
 from idp.sessions.endings import EXPIRY, EndReason
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import queries
 from idp.users.model import ACTIVE, User
 from tests.harness.device_app import decide, device_app, open_code
-from tests.harness.provider import ADMIN, Flow, Idp, Registered
+from tests.harness.provider import ADMIN, Flow, Idp, Registered, Started
 from tests.oauth.asking import remember_consent
 
 SCOPE = "openid profile reports:read"

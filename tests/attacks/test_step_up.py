@@ -19,7 +19,6 @@ from idp import ids
 from idp.clock import MINUTE, SECOND
 from idp.sessions import ceremony as ceremonies
 from idp.sessions import sign_in, step_up
-from idp.sessions.beginning import Started
 from idp.sessions.ceremony import Ceremony
 from idp.sessions.device import Visit
 from idp.sessions.model import Session
@@ -30,7 +29,7 @@ from idp.users.model import ACTIVE, User
 from tests.flows.pages import Person
 from tests.harness.authenticator import UP, Authenticator
 from tests.harness.enrolled import Factors, with_passkey, with_totp
-from tests.harness.provider import ADMIN, PASSWORD, Flow, Idp, Registered
+from tests.harness.provider import ADMIN, PASSWORD, Flow, Idp, Registered, Started
 
 HERE = Visit(ip="192.0.2.1", agent="curl/8.17.0", device_hash="d" * 43)
 

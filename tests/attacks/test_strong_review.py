@@ -14,7 +14,6 @@ from starlette.testclient import TestClient
 from idp.clock import MINUTE
 from idp.events.actor import Actor
 from idp.policy.assurance import Authentication
-from idp.sessions.beginning import Started
 from idp.sessions.model import Session
 from idp.sessions.prove import PASSWORD as BY_PASSWORD
 from idp.storage.unit_of_work import UnitOfWork
@@ -23,7 +22,7 @@ from idp.users.credentials import Passkey
 from idp.users.model import User
 from tests.harness.authenticator import ABSENT, Authenticator
 from tests.harness.enrolled import with_passkey, with_totp
-from tests.harness.provider import ADMIN, PASSWORD, Flow, Idp, Registered
+from tests.harness.provider import ADMIN, PASSWORD, Flow, Idp, Registered, Started
 from tests.web.conftest import sign_in
 from tests.web.html import Page
 

@@ -15,8 +15,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.types import ASGIApp, Message
 
-from idp.sessions.beginning import Started
-from tests.harness.provider import Registered
+from tests.harness.provider import Registered, Started
 
 FORM = "application/x-www-form-urlencoded"
 Pairs = Mapping[str, str] | Sequence[tuple[str, str]]

@@ -25,7 +25,7 @@ def sessions(idp: Idp) -> list[Started]:
         with idp.work.begin() as unit:
             user = unit.orm.get_one(User, anna.id)
             made.append(beginning.start(unit, user, [prove.PASSWORD], visit))
-            remembering.make(unit, user, made[-1].session, [prove.PASSWORD], visit)
+            remembering.make(unit, user, made[-1].session_id, [prove.PASSWORD], visit)
     return made
 
 

@@ -89,7 +89,7 @@ def test_pages_follow_one_another_in_the_order_that_was_asked_for(
                 clock.advance(1_000)
                 unit.now = clock.now()
                 begun = beginning.start(unit, person, [PASSWORD], Visit(ip="192.0.2.1"))
-                made.append(begun.session.id)
+                made.append(begun.session_id)
     clock.advance(1_000)
     browser = enter()
     first = browser.get("/admin/sessions?sort=created_at").text

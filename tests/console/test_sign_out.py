@@ -30,7 +30,7 @@ def crowd(idp: Idp, people: int, *, ip: str = "10.1.1.1", name: str = "p") -> li
                 queries.create_user(unit, username=f"{name}{number}"),
                 [BY_PASSWORD],
                 Visit(ip=ip),
-            ).session.id
+            ).session_id
             for number in range(people)
         ]
 

@@ -14,10 +14,9 @@ from idp.events.actor import Actor
 from idp.events.catalogue import LoginFailed
 from idp.policy import management
 from idp.sessions import lifecycle
-from idp.sessions.beginning import Started
 from idp.users import queries
 from idp.users.model import User
-from tests.harness.provider import ADMIN, Idp, Templates, settings_for
+from tests.harness.provider import ADMIN, Idp, Started, Templates, settings_for
 from tests.harness.streams import Stream, opened
 from tests.harness.workbench import ManualClock
 

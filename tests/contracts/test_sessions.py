@@ -10,10 +10,9 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from idp.clock import HOUR, MINUTE, SECOND
-from idp.sessions.beginning import Started
 from idp.users.model import User
 from tests.harness.nodes import Nodes
-from tests.harness.provider import PASSWORD, Flow, Idp, Registered
+from tests.harness.provider import PASSWORD, Flow, Idp, Registered, Started
 from tests.web.html import Page
 
 

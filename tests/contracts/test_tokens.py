@@ -12,10 +12,9 @@ import pytest
 from joserfc.jwk import ECKey
 
 from idp.clock import SECOND
-from idp.sessions.beginning import Started
 from tests.harness.device_app import DeviceApp, decide, device_app, open_code
 from tests.harness.nodes import Nodes
-from tests.harness.provider import Flow, Idp, Registered
+from tests.harness.provider import Flow, Idp, Registered, Started
 from tests.harness.receivers import Receiver, listening, saying
 from tests.oauth.test_client_authentication import assertion, document, register, with_assertion
 

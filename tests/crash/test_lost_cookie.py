@@ -3,9 +3,8 @@
 import pytest
 
 from idp.clock import HOUR, MINUTE, SECOND, Duration
-from idp.sessions.beginning import Started
 from idp.sessions.lifecycle import ROTATE_EVERY, ROTATION_OVERLAP
-from tests.harness.provider import Flow, Idp
+from tests.harness.provider import Flow, Idp, Started
 from tests.harness.workbench import ManualClock
 
 pytestmark = pytest.mark.crash

@@ -22,7 +22,6 @@ from idp import app as application
 from idp.events.actor import Actor
 from idp.oauth import clients
 from idp.sessions import beginning, lifecycle
-from idp.sessions.beginning import Started
 from idp.sessions.device import Visit
 from idp.sessions.lifecycle import Authentication
 from idp.sessions.model import Session
@@ -77,6 +76,14 @@ class Flow:
             **changes,
         }
         return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Started:
+    """A session that runs, and the secret that its browser keeps."""
+
+    session: Session
+    secret: str
 
 
 class Idp:
@@ -139,8 +146,8 @@ class Idp:
             fresh = unit.orm.get_one(User, user.id)
             visit = Visit(ip=ip, agent=agent, locate=self.app.provider.atlas.of)
             started = beginning.start(unit, fresh, proved, visit)
-            assert isinstance(started, Started), started
-            return started
+            assert isinstance(started, beginning.Started), started
+            return Started(started.row(unit), started.secret)
 
     def prove(self, started: Started, *proved: Authentication) -> Started:
         """The session after its person proved more just now, with its new secret."""

@@ -8,11 +8,10 @@ from idp.oauth import consent, pushed
 from idp.oauth.model import Client
 from idp.policy.assurance import Authentication
 from idp.sessions import lifecycle
-from idp.sessions.beginning import Started
 from idp.sessions.device import Visit
 from idp.sessions.model import Session
 from idp.sessions.prove import PASSWORD
-from tests.harness.provider import Flow, Idp, Registered, answer_of
+from tests.harness.provider import Flow, Idp, Registered, Started, answer_of
 
 
 class Request:

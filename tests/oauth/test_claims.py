@@ -7,11 +7,10 @@ import pytest
 from idp.clock import to_seconds
 from idp.oauth import claims
 from idp.oauth.claims import BY_SCOPE
-from idp.sessions.beginning import Started
 from idp.users import queries
 from idp.users.model import User
 from tests.flows.apps import claims_of
-from tests.harness.provider import ADMIN, Flow, Idp
+from tests.harness.provider import ADMIN, Flow, Idp, Started
 from tests.oauth.asking import remember_consent
 
 ADDRESS = {"formatted": "1 Road", "country": "CH"}

@@ -2,10 +2,9 @@
 
 import pytest
 
-from idp.sessions.beginning import Started
 from idp.users import queries
 from idp.users.model import User
-from tests.harness.provider import ADMIN, Idp, Registered
+from tests.harness.provider import ADMIN, Idp, Registered, Started
 from tests.oauth.asking import Request
 
 

@@ -6,8 +6,7 @@ import pytest
 
 from idp.clock import SECOND
 from idp.policy.timeouts import IDLE_DEFAULT
-from idp.sessions.beginning import Started
-from tests.harness.provider import Flow, Idp, Registered
+from tests.harness.provider import Flow, Idp, Registered, Started
 from tests.oauth.asking import Request, remember_consent
 
 

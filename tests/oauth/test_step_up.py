@@ -11,10 +11,9 @@ import pytest
 
 from idp.clock import MINUTE, SECOND, to_seconds
 from idp.policy.assurance import Authentication
-from idp.sessions.beginning import Started
 from idp.sessions.prove import PASSWORD
 from idp.users import queries, rules
-from tests.harness.provider import ADMIN, Idp, Registered
+from tests.harness.provider import ADMIN, Idp, Registered, Started
 from tests.oauth.asking import Request
 
 CODE = Authentication("totp", ("otp",), "aal1", "totp_1")

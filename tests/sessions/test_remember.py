@@ -42,9 +42,9 @@ def stays(idp: Idp, name: str = "alice", visit: Visit = HERE) -> tuple[User, str
     with idp.work.begin() as unit:
         fresh = unit.orm.get_one(User, user.id)
         started = beginning.start(unit, fresh, [prove.PASSWORD], visit)
-        kept = remembering.make(unit, fresh, started.session, [prove.PASSWORD], visit)
+        kept = remembering.make(unit, fresh, started.session_id, [prove.PASSWORD], visit)
         assert kept is not None
-        lifecycle.end(unit, [started.session.id], reason="idle_timeout", actor=SYSTEM)
+        lifecycle.end(unit, [started.session_id], reason="idle_timeout", actor=SYSTEM)
     return user, kept.cookie
 
 
@@ -286,8 +286,8 @@ def lifecycle_of(idp: Idp, user: User, number: int) -> str:
     with idp.work.begin() as unit:
         fresh = unit.orm.get_one(User, user.id)
         started = beginning.start(unit, fresh, [prove.PASSWORD], visit)
-        remembering.make(unit, fresh, started.session, [prove.PASSWORD], visit)
-        return started.session.id
+        remembering.make(unit, fresh, started.session_id, [prove.PASSWORD], visit)
+        return started.session_id
 
 
 # --- At a limit -------------------------------------------------------------------------------
@@ -320,8 +320,8 @@ def test_of_two_browsers_that_stay_signed_in_the_later_has_the_place(idp: Idp) -
         fresh = unit.orm.get_one(User, user.id)
         started = beginning.start(unit, fresh, [prove.PASSWORD], there)
         assert isinstance(started, beginning.Started)
-        kept = remembering.make(unit, fresh, started.session, [prove.PASSWORD], there)
-        lifecycle.end(unit, [started.session.id], reason="idle_timeout", actor=SYSTEM)
+        kept = remembering.make(unit, fresh, started.session_id, [prove.PASSWORD], there)
+        lifecycle.end(unit, [started.session_id], reason="idle_timeout", actor=SYSTEM)
     assert kept is not None
     first = enter(idp, cookie)
     second = enter(idp, kept.cookie, there)

@@ -9,10 +9,9 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from idp.events import delivery
-from idp.sessions.beginning import Started
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.model import User
-from tests.harness.provider import PASSWORD, Flow, Idp, Registered, answer_of
+from tests.harness.provider import PASSWORD, Flow, Idp, Registered, Started, answer_of
 from tests.web.html import Page
 
 LAPTOP = (
