@@ -106,7 +106,7 @@ def test_two_sessions_of_one_browser_that_stays_signed_in(idp: Idp) -> None:
     first, second = two_sessions(idp, user)
     with idp.work.begin() as unit:
         session = unit.orm.get_one(Session, first)
-        assert remembering.make(unit, user, session, [prove.PASSWORD], HERE) is not None
+        assert remembering.make(unit, user, session.id, [prove.PASSWORD], HERE) is not None
         unit.orm.get_one(Session, second).remembered_id = session.remembered_id
     ended, again = meeting(idp, ending(first, second), ending(second))
     assert (ended, again) == ([first, second], [])

@@ -61,7 +61,7 @@ def walk(idp: Idp, app: Registered, user: User, reason: EndReason, number: int) 
         session = unit.orm.get_one(Session, started.session.id)
         visit = Visit(device_hash=ids.digest(f"browser {number}"))
         fresh = unit.orm.get_one(User, user.id)
-        assert remembering.make(unit, fresh, session, [prove.PASSWORD], visit) is not None
+        assert remembering.make(unit, fresh, session.id, [prove.PASSWORD], visit) is not None
         series = session.remembered_id or ""
         unit.orm.get_one(Session, let_in).parent_id = session.id
         asked = approved(idp, user, session, number)
