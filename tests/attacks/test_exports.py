@@ -16,11 +16,10 @@ from idp.oauth import clients
 from idp.oauth.model import Client
 from idp.policy import management
 from idp.sessions import lifecycle
-from idp.sessions.beginning import Started
 from idp.users import queries
 from idp.users.model import User
 from idp.web import lines
-from tests.harness.provider import ADMIN, Idp
+from tests.harness.provider import ADMIN, Idp, Started
 from tests.harness.streams import PATIENCE, Stream, opened
 
 API = "/api/v1/admin/events/export"

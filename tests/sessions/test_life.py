@@ -103,7 +103,7 @@ def test_what_is_made_after_everybody_was_signed_out_stays(either_idp: Idp) -> N
         fresh = unit.orm.get_one(User, alice.id)
         started = beginning.start(unit, fresh, [prove.PASSWORD], HERE)
         assert isinstance(started, Started)
-        kept = remembering.make(unit, fresh, started.session, [prove.PASSWORD], HERE)
+        kept = remembering.make(unit, fresh, started.session_id, [prove.PASSWORD], HERE)
         assert kept is not None
         link = links.make(
             unit, user_id=fresh.id, purpose="reset_password", lifetime_seconds=900, actor=ADMIN
@@ -176,5 +176,5 @@ def test_a_browser_that_everybody_s_end_turned_out_is_not_known_for_having_been_
             fresh = unit.orm.get_one(User, user.id)
             started = beginning.start(unit, fresh, [prove.PASSWORD], HERE)
             assert isinstance(started, Started)
-            assert not queries.was_here_before(unit, started.session)
+            assert not queries.was_here_before(unit, started.row(unit))
         by_epoch(idp)
