@@ -69,13 +69,17 @@ class Database:
         """A write transaction in which tables may be altered.
 
         SQLite alters a table by making another and dropping the old one, and dropping it deletes
-        what refers to it. So foreign keys are off meanwhile, and looked at before the commit.
+        what refers to it. So foreign keys are off meanwhile, and looked at before the commit. On
+        PostgreSQL a statement may take as long as it takes: an index over many rows is not made in
+        seconds.
         """
         with self._one_writer(), refusing_when_busy(), self.writing.connect() as connection:
             # Before the transaction: inside of one it would do nothing.
             self._foreign_keys(connection, "OFF")
             try:
                 with connection.begin():
+                    if not self.is_sqlite:
+                        postgresql.take_time(connection)
                     yield connection
                     if self.is_sqlite:
                         check = connection.exec_driver_sql("PRAGMA foreign_key_check")

@@ -1,23 +1,31 @@
 """Schema versions: upgrade, downgrade, and whether the database is at the newest one.
 
 The scripts stand at the top of the repository (`migrations/`) and inside the installed package,
-numbered: the highest number is the newest revision. Two processes that start at once do not both
+numbered: the highest number is the newest revision. An upgrade is one transaction: killed anywhere, it
+leaves the schema as it was, and is run again. Two processes that start at once do not both
 migrate: the whole upgrade is one write transaction on SQLite, and holds an advisory lock on
 PostgreSQL. Alembic is imported only where a schema is changed: a server that finds its schema
 current does without it (a second of start-up, 13 MB).
 """
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, text
 
+from idp.errors import Unavailable
+from idp.storage import postgresql
 from idp.storage.database import Database
 from idp.storage.exclusive import one_at_a_time
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
+# How often a change of the schema that meets a table in use is tried, and the seconds in between.
+ATTEMPTS = 150
+BETWEEN_ATTEMPTS = 0.2
 # A table that is there while a backup is put back and not everything in it was ended yet.
 UNFINISHED = "restore_unfinished"
 
@@ -33,20 +41,14 @@ def upgrade(database: Database, revision: str = "head") -> str | None:
     """Brings the schema to `revision`; gives the revision before."""
     from alembic import command
 
-    with database.restructure() as connection:
-        one_at_a_time(connection, "schema")
-        before = current(connection)
-        command.upgrade(_config(connection), revision)
-    return before
+    return _restructured(database, lambda config: command.upgrade(config, revision))
 
 
 def downgrade(database: Database, revision: str) -> None:
     """Takes the schema back to `revision`."""
     from alembic import command
 
-    with database.restructure() as connection:
-        one_at_a_time(connection, "schema")
-        command.downgrade(_config(connection), revision)
+    _restructured(database, lambda config: command.downgrade(config, revision))
 
 
 def difference(database: Database) -> str | None:
@@ -113,6 +115,33 @@ def finish(database: Database) -> None:
     """A backup was put back, and all that lived in it has ended."""
     with database.write() as connection:
         connection.execute(text(f"DROP TABLE IF EXISTS {UNFINISHED}"))
+
+
+def _restructured(database: Database, change: "Callable[[Config], None]") -> str | None:
+    """Carries out a change of the schema, wholly or not at all; gives the revision before.
+
+    On PostgreSQL it waits for nobody who uses the tables (`queue_for_nothing`): it takes itself back
+    and tries again. Raises `Unavailable` when they are in use for a minute on end.
+    """
+    left = ATTEMPTS
+    while True:
+        left -= 1
+        try:
+            return _changed(database, change)
+        except Unavailable as refused:
+            if not left or not postgresql.was_in_use(refused):
+                raise
+        time.sleep(BETWEEN_ATTEMPTS)
+
+
+def _changed(database: Database, change: "Callable[[Config], None]") -> str | None:
+    with database.restructure() as connection:
+        one_at_a_time(connection, "schema")
+        if not database.is_sqlite:
+            postgresql.queue_for_nothing(connection)
+        before = current(connection)
+        change(_config(connection))
+    return before
 
 
 def _config(connection: Connection) -> "Config":

@@ -23,6 +23,11 @@ CONNECT_SECONDS = 2
 # After nobody answered in that time, whoever asks is refused at once for so long.
 LEFT_ALONE_SECONDS = 1.0
 
+# What a change of the schema waits for others, who wait behind it meanwhile (FT-22).
+LOCK_MS = 200
+# lock_not_available, deadlock_detected
+_IN_USE = ("55P03", "40P01")
+
 _REPLICATION = text(
     "SELECT current_setting('synchronous_standby_names'), (SELECT count(*) FROM pg_stat_replication)"
 )
@@ -68,6 +73,29 @@ def failover_risk(connection: Connection) -> str | None:
         f"{following} replica(s) follow, and no commit waits for one: if it takes over, revocations "
         "of the last moments may be lost; name it in synchronous_standby_names"
     )
+
+
+def take_time(connection: Connection) -> None:
+    """In this transaction statements are waited for as long as they take."""
+    driver: Any = connection.connection.dbapi_connection
+    # Until it is taken from the pool again, which asks whether it still stands.
+    driver.patience = None
+    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+
+
+def queue_for_nothing(connection: Connection) -> None:
+    """In this transaction a lock that is not free at once is not had.
+
+    Whoever waits for a table's strongest lock has everybody else wait behind: one slow report, and
+    nobody signs in.
+    """
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_MS}ms'")
+
+
+def was_in_use(refused: Exception) -> bool:
+    """Whether a lock was not free, or two waited for each other: worth another attempt."""
+    error = getattr(refused.__cause__, "orig", None)
+    return getattr(error, "sqlstate", None) in _IN_USE
 
 
 def _watch(engine: Engine) -> None:

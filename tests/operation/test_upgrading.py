@@ -1,0 +1,138 @@
+"""FT-22: a change of the schema that dies in its middle, or meets tables that are in use.
+
+`UPGRADE_KILLS=40` for more.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Semaphore
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from idp import app as application
+from idp.errors import Unavailable
+from idp.storage import migrations
+from idp.storage.database import Database
+from tests.harness import crowd
+from tests.harness.provider import Templates, settings_for
+from tests.harness.server_process import CHECKOUT
+
+KILLS = int(os.environ.get("UPGRADE_KILLS", "2"))
+# A revision from which the next ones alter tables with rows in them.
+OLDER = "0015"
+# A statement of that upgrade behind which not many are left; it may have more by now.
+LAST = 28
+TABLES = ("users", "sessions", "authorizations")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def url(request: pytest.FixtureRequest, tmp_path: Path, templates: Templates) -> Iterator[str]:
+    """A database of each kind in turn, with people in it."""
+    if request.param == "sqlite":
+        made = templates.sqlite(tmp_path / "idp.db")
+        _gather(made)
+        yield made
+    else:
+        with templates.postgres() as made:
+            _gather(made)
+            yield made
+
+
+def _gather(url: str) -> None:
+    work = application.assemble(settings_for(url))
+    crowd.gather(work, 200)
+    migrations.downgrade(work.database, OLDER)
+    work.database.close()
+
+
+def rows(database: Database) -> dict[str, list[dict[str, Any]]]:
+    with database.read() as connection:
+        return {
+            table: [
+                dict(row)
+                for row in connection.exec_driver_sql(
+                    f"SELECT * FROM {table} ORDER BY 1"
+                ).mappings()
+            ]
+            for table in TABLES
+        }
+
+
+def ran_until(url: str, statement: int) -> "subprocess.CompletedProcess[str]":
+    """An upgrade in a process of its own, dead before its so manieth statement."""
+    return subprocess.run(
+        [sys.executable, "-m", "tests.operation.dying_upgrade", url, str(statement)],
+        cwd=CHECKOUT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+def test_an_upgrade_that_is_killed_leaves_the_schema_as_it_was_and_is_carried_out_when_run_again(
+    url: str, say: Any
+) -> None:
+    database = Database(url)
+    before, drawn = rows(database), random.Random(7)
+    for statement in [LAST, *(drawn.randrange(2, LAST) for _ in range(KILLS - 1))]:
+        died = ran_until(url, statement)
+        assert died.returncode == -signal.SIGKILL, died.stderr
+        with database.read() as connection:
+            assert migrations.current(connection) == OLDER
+        assert rows(database) == before
+    assert migrations.upgrade(database) == OLDER
+    assert migrations.is_current(database)
+    after = rows(database)
+    for table in TABLES:
+        shared = before[table][0].keys() & after[table][0].keys()
+        for old, new in zip(before[table], after[table], strict=True):
+            assert {name: new[name] for name in shared} == {name: old[name] for name in shared}
+    database.close()
+    say(f"an upgrade killed, n={KILLS}: the schema and every row as before, then carried out")
+
+
+@pytest.mark.postgres
+def test_an_upgrade_that_meets_a_table_in_use_keeps_nobody_waiting_and_tries_again(
+    templates: Templates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else everybody who comes after it waits behind it, for one slow report."""
+    attempts = Semaphore(0)
+    monkeypatch.setattr(migrations, "BETWEEN_ATTEMPTS", 0.0)
+    monkeypatch.setattr(migrations.time, "sleep", lambda _: attempts.release())
+    with templates.postgres() as url, ThreadPoolExecutor(1) as pool:
+        database = Database(url)
+        migrations.downgrade(database, OLDER)
+        with database.read() as report:
+            report.execute(sa.text("SELECT count(*) FROM sessions"))
+            upgrading = pool.submit(migrations.upgrade, database)
+            for _ in range(3):
+                assert attempts.acquire(timeout=30)
+                with database.read() as somebody:
+                    somebody.execute(sa.text("SET LOCAL lock_timeout = '5s'"))
+                    assert somebody.scalar(sa.text("SELECT count(*) FROM sessions")) == 0
+        assert upgrading.result(30) == OLDER
+        assert migrations.is_current(database)
+        database.close()
+
+
+@pytest.mark.postgres
+def test_an_upgrade_that_meets_a_table_in_use_for_long_is_refused_and_changes_nothing(
+    templates: Templates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "ATTEMPTS", 2)
+    with templates.postgres() as url:
+        database = Database(url)
+        migrations.downgrade(database, OLDER)
+        with database.read() as report:
+            report.execute(sa.text("SELECT count(*) FROM sessions"))
+            with pytest.raises(Unavailable) as refused:
+                migrations.upgrade(database)
+        assert "lock timeout" in str(refused.value.detail)
+        with database.read() as connection:
+            assert migrations.current(connection) == OLDER
+        database.close()
