@@ -19,6 +19,7 @@ from idp.events import log
 from idp.events.model import EventRow
 from idp.notify.composing import domain_of
 from idp.notify.smtp import Server, Smtp, reason
+from idp.oauth.keys import AGE_WARNED
 from idp.oauth.model import SigningKey
 from idp.policy import places
 from idp.sessions.atlas import Atlas, files_in
@@ -33,7 +34,6 @@ State = Literal["ok", "warning", "failed"]
 
 # A clock further off than this breaks the order of sign-ins and the life of tokens.
 SKEW_TOLERATED = 2 * SECOND
-KEY_AGE_WARNED = 180 * DAY
 # Files come out every month at least; three were missed.
 GEO_AGE_WARNED = 100 * DAY
 # The newest rows of the audit chain that are checked; `idp events verify` walks all of it.
@@ -258,7 +258,7 @@ def _signing_keys(unit: UnitOfWork) -> Finding:
                 "keeping the old one in IDP_PREVIOUS_SECRET_KEYS?",
             )
     age = max(unit.now - (row.activated_at or unit.now) for row in rows) // DAY
-    if age * DAY > KEY_AGE_WARNED:
+    if age * DAY > AGE_WARNED:
         return Finding("signing keys", "warning", f"active for {age} days; idp keys rotate")
     return Finding("signing keys", "ok", f"active for {age} days")
 

@@ -6,6 +6,7 @@ from idp.console import (
     apps,
     event_list,
     home,
+    keys,
     new_app,
     people,
     person,
@@ -23,7 +24,7 @@ from idp.web.http import WebContext
 # Fixed addresses before those with an id in them.
 _MODULES = (
     home, session_list, sign_out, session_page, people, person, new_app, registration, apps, rules,
-    event_list, webhooks, reports, queries,
+    event_list, webhooks, reports, queries, keys,
 )  # fmt: skip
 
 

@@ -43,6 +43,8 @@ RETIRED_VERIFIES = 31 * DAY
 RELOAD_EVERY = 15 * SECOND
 # A key signs when it was there for so long: then every node and its JWKS have it, whatever its clock.
 KNOWN_AFTER = 3 * RELOAD_EVERY
+# A key that has signed for longer is told of, on the page and by `idp doctor`.
+AGE_WARNED = 180 * DAY
 JWT_MAXIMUM = 16_384
 _SHA256 = SHA256()
 _ECDSA = ECDSA(_SHA256)
