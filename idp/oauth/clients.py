@@ -8,7 +8,7 @@ Specs: RFC 7591 section 2, RFC 8252, RFC 9700, OpenID Connect Back-Channel Logou
 import re
 from collections.abc import Sequence
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
@@ -33,6 +33,9 @@ URIS_MAXIMUM = 50
 URI_MAXIMUM = 2_048
 # What 256 random bits are in base64url.
 SECRET_MINIMUM = 43
+# What an answer adds, where nothing may come twice (RFC 6749 section 3.1): an `iss` that stood there
+# first would be the one that some clients read (RFC 9207).
+ANSWERED = frozenset({"code", "state", "iss", "error", "error_description"})
 _URI = re.compile(r"[\x21-\x7E]+")
 _PRIVATE_SCHEME = re.compile(r"[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+")
 _SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]{1,80}")
@@ -244,6 +247,8 @@ def problem_with_redirect_uri(uri: str, *, application_type: str = "web") -> str
         return "A redirect URI has no user name."
     if ".." in parts.path or "%2e" in parts.path.lower() or ";" in parts.path:
         return "The path of a redirect URI has no dot segments and no parameters."
+    if ANSWERED & {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}:
+        return f"The query of a redirect URI has none of: {', '.join(sorted(ANSWERED))}."
     if parts.scheme == "https" and host:
         return None
     if parts.scheme == "http" and host and is_loopback_host(host):

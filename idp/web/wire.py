@@ -64,8 +64,15 @@ async def until_gone(receive: Receive, scope: anyio.CancelScope) -> None:
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
-    """The request's headers by lower-case name; of two with one name the last counts."""
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    """The request's headers by lower-case name; of two with one name both count (RFC 9110 section 5.3).
+
+    So two `Authorization` headers are none, whichever of them somebody before us has looked at.
+    """
+    found: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
 
 
 def cookies_of(scope: Scope) -> dict[str, str]:

@@ -70,6 +70,8 @@ UNREGISTRABLE = (
     "https://a.example\\cb", "https://a.example/\\cb", "https://ä.example/cb",
     "https://a.example/ü", "https://A.example/cb", "HTTPS://a.example/cb",
     "https://a.example/cb/../x", "https://a.example/cb/%2e%2e/x", "https://a.example/cb/..;/x",
+    "https://a.example/cb?iss=https://evil.test", "https://a.example/cb?x=1&%63ode=y",
+    "https://a.example/cb?state=", "https://a.example/cb?error",
     "https://a.example/cb;x", "https://[::1/cb", "https://a.example:99999/cb",
     "https://a.example:x/cb", "https://a.example/" + "x" * 2_048, "com.example.app:/cb", "",
 )  # fmt: skip

@@ -100,6 +100,22 @@ def test_only_one_way_may_be_used_at_a_time(idp: Idp) -> None:
     assert status_of(idp, {"client_id": "another"}, Authorization=header) == 400
 
 
+def test_of_two_headers_neither_counts(idp: Idp) -> None:
+    """Nor may one that somebody before us has looked at stand beside another that we look at."""
+    app, other = idp.register(), idp.register()
+    good = basic(app.id, str(app.secret))
+    tokens = idp.grant(app, idp.session(idp.person()))
+    for second in (good, basic(other.id, str(other.secret)), "Basic eDp5", "Bearer x"):
+        for pair in ((good, second), (second, good)):
+            headers = [("Authorization", one) for one in pair]
+            assert idp.browser().post("/token", data=OWN, headers=headers).status_code == 401
+    bearer = f"Bearer {tokens['access_token']}"
+    for path in ("/userinfo", "/api/v1/users/sessions"):
+        headers = [("Authorization", bearer), ("Authorization", "Bearer x")]
+        for pair in (headers, headers[::-1]):
+            assert idp.browser().get(path, headers=pair).status_code == 401, path
+
+
 def test_an_old_secret_works_until_the_next_rotation(idp: Idp) -> None:
     app = idp.register()
 
