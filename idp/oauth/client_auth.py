@@ -2,7 +2,8 @@
 
 Two steps, because the facts are read in between: `presented` says who the caller claims to be and
 with what; `verify` decides on the facts. Exactly one method may be used, and it must be the one the
-client registered. Specs: RFC 6749 sections 2.3 and 3.2.1, RFC 7523 section 3, rfc7523bis (audience).
+client registered. Specs: RFC 6749 sections 2.3 and 3.2.1, RFC 7523 section 3, rfc7523bis (audience
+and `typ`).
 """
 
 import base64
@@ -32,6 +33,8 @@ from idp.storage.database import HotStatement, Write
 METHODS = ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"]
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_ALGORITHMS = ["ES256", "RS256", "PS256", "EdDSA", "Ed25519"]
+# What the client signed for another purpose (a request object, a logout token of its own) is none.
+_TYPES = frozenset({"jwt", "client-authentication+jwt"})
 ASSERTION_MAXIMUM = 8_192
 # An assertion may live five minutes (CL-10), so the table of used ones stays small.
 ASSERTION_LIFETIME = 300
@@ -163,6 +166,8 @@ def _verify_assertion(
         if not isinstance(header, dict):
             raise _refused()
         if "crit" in header or "b64" in header or header.get("alg") not in ASSERTION_ALGORITHMS:
+            raise _refused()
+        if str(header.get("typ", "JWT")).lower().removeprefix("application/") not in _TYPES:
             raise _refused()
         found = _keys_of(client, provider, header.get("kid"))
         keys = KeySet.import_key_set(found)  # type: ignore[arg-type]

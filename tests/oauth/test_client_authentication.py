@@ -208,6 +208,16 @@ def test_an_assertion_works_once(either_idp: Idp) -> None:
     assert with_assertion(idp, assertion(idp, app, key)) == 200
 
 
+@pytest.mark.attack("JW-11")
+def test_what_a_client_signed_for_another_purpose_is_no_assertion(idp: Idp) -> None:
+    key = ECKey.generate_key("P-256")
+    app = register(idp, key)
+    for typ in ("JWT", "jwt", "application/jwt", "client-authentication+jwt"):
+        assert with_assertion(idp, assertion(idp, app, key, typ=typ)) == 200, typ
+    for typ in ("oauth-authz-req+jwt", "dpop+jwt", "at+jwt", "logout+jwt", "secevent+jwt", ""):
+        assert with_assertion(idp, assertion(idp, app, key, typ=typ)) == 401, typ
+
+
 def test_an_assertion_is_spent_everywhere_at_once(idp: Idp) -> None:
     key = ECKey.generate_key("P-256")
     app = register(idp, key)
