@@ -18,6 +18,7 @@ from idp.events.actor import SYSTEM
 from idp.oauth import clients
 from idp.oauth.grants.device_code import DEVICE_CODE
 from idp.policy import management
+from idp.sections import OutboundSettings
 from idp.storage import migrations
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import queries as users
@@ -86,9 +87,7 @@ def install(folder: Path, ports: Ports, *, password: str | None = None) -> Demo:
         secret_key=_secret_key(folder / "secret_key"),
         database_url=f"sqlite:///{folder.resolve() / 'idp.db'}",
         # The apps listen on loopback, which the provider calls only when it is told to.
-        outbound=deployment.OutboundSettings(
-            allow_networks=("127.0.0.0/8", "::1/128"), allow_http=True
-        ),
+        outbound=OutboundSettings(allow_networks=("127.0.0.0/8", "::1/128"), allow_http=True),
     )
     before = _read(folder / "demo.json")
     password_before = next((one["password"] for one in before.get("people", ())), None)

@@ -10,9 +10,10 @@ import orjson
 from sqlalchemy import delete, select
 
 from idp.clock import Instant
+from idp.hosts import is_loopback_host
 from idp.notify.letters import Letter
 from idp.notify.model import Mail
-from idp.settings import Settings, is_loopback_host
+from idp.settings import Settings
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.storage.vault import Unreadable
 

@@ -19,7 +19,7 @@ from email.message import EmailMessage
 from urllib.parse import unquote, urlsplit
 
 from idp.events.delivery import Outcome
-from idp.settings import MailSettings
+from idp.sections import MailSettings
 
 _PORTS = {"smtp": 587, "smtps": 465, "smtp+plain": 25}
 _ENHANCED = re.compile(rb"[245]\.\d{1,3}\.\d{1,3}\b")

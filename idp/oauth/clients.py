@@ -18,13 +18,13 @@ from idp import ids
 from idp.errors import Refused
 from idp.events.actor import Actor
 from idp.events.catalogue import ClientChanged, ClientCreated
+from idp.hosts import is_loopback_host
 from idp.oauth.client_auth import METHODS
 from idp.oauth.keys import ALGORITHMS
 from idp.oauth.model import Client
 from idp.oauth.server import GRANT_TYPES
 from idp.policy import management as rights
 from idp.policy.assurance import LADDER
-from idp.settings import is_loopback_host
 from idp.storage.unit_of_work import UnitOfWork
 from idp.work.outbound import problem_with_url
 

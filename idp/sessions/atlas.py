@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from idp.clock import SECOND, Clock, Duration, Instant
+from idp.sections import GeoSettings
 from idp.sessions import place
 from idp.sessions.mmdb import Attribution, GeoFile, Unusable
 from idp.sessions.place import Place
-from idp.settings import GeoSettings
 
 CHECK_EVERY: Duration = 2 * SECOND
 FILES_MAXIMUM = 16

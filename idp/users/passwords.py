@@ -30,7 +30,8 @@ from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatc
 from argon2.low_level import ARGON2_VERSION, Type, hash_secret, verify_secret
 
 from idp.errors import Refused, Unavailable
-from idp.settings import PasswordSettings, Settings
+from idp.sections import PasswordSettings
+from idp.settings import Settings
 from idp.users import breached, strength
 
 MAXIMUM_BYTES = 4_096

@@ -15,8 +15,8 @@ from starlette.routing import Route
 
 from idp.clock import Instant
 from idp.errors import Refused
+from idp.hosts import is_loopback_host
 from idp.notify import mailbox
-from idp.settings import is_loopback_host
 from idp.web import errors
 from idp.web.http import PageRequest, WebContext, route
 

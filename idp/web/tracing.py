@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from idp.events.delivery import Channel, Claimed, Outcome, Report
 from idp.events.event import Event
-from idp.settings import TracingSettings
+from idp.sections import TracingSettings
 from idp.storage.database import Database
 from idp.web import request_id
 

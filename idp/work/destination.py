@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from idp.settings import OutboundSettings, is_loopback_host
+from idp.hosts import is_loopback_host
+from idp.sections import OutboundSettings
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -26,7 +26,7 @@ from urllib.parse import urlencode, urljoin
 import httpcore2
 import orjson
 
-from idp.settings import OutboundSettings
+from idp.sections import OutboundSettings
 from idp.work.destination import Destination, OutboundRefused, Rules, parse, problem_with_url
 from idp.work.route import Names, OutboundFailed, Resolve, Route, said, system_addresses
 

@@ -25,7 +25,8 @@ from idp.events.model import Delivery
 from idp.notify import messages
 from idp.notify.channel import MailChannel, bounded
 from idp.notify.letters import Letter, Letters
-from idp.settings import MailSettings, Settings
+from idp.sections import MailSettings
+from idp.settings import Settings
 from idp.storage.unit_of_work import Work
 from idp.work.dispatch import Dispatch
 

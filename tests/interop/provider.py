@@ -14,7 +14,7 @@ from idp.app import assemble
 from idp.events.actor import Actor
 from idp.oauth import clients
 from idp.oauth import initial_access as initial_access_tokens
-from idp.settings import OutboundSettings
+from idp.sections import OutboundSettings
 from idp.storage import migrations
 from idp.users import queries as users
 from idp.users.passwords import PasswordHasher

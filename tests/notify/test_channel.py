@@ -16,7 +16,7 @@ from idp.events.delivery import HORIZON, Outcome
 from idp.events.model import Delivery
 from idp.notify import messages
 from idp.notify.channel import THREADS, MailChannel, MailWorker, bounded
-from idp.settings import MailSettings
+from idp.sections import MailSettings
 from idp.storage.unit_of_work import Work
 from idp.storage.vault import Vault
 from tests.harness.mail import MailServer, delivering, mail_server, owed, with_server

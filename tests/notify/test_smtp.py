@@ -12,7 +12,8 @@ import pytest
 from idp.notify.composing import compose
 from idp.notify.letters import Letter
 from idp.notify.smtp import Server, Smtp
-from idp.settings import MailSettings, Settings, SettingsError, load
+from idp.sections import MailSettings
+from idp.settings import Settings, SettingsError, load
 from tests.harness.certificates import Authority
 from tests.harness.mail import PASSWORD, USER, MailServer, mail_server
 from tests.harness.workbench import NOON, SECRET

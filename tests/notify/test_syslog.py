@@ -18,7 +18,7 @@ from idp.events import log
 from idp.events.catalogue import LoginFailed, ReuseDetected
 from idp.notify import syslog
 from idp.notify.syslog import Forwarder
-from idp.settings import SyslogSettings
+from idp.sections import SyslogSettings
 from idp.work.syslog import Receiver
 from tests.harness.certificates import Authority
 from tests.harness.provider import Idp

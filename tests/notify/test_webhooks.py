@@ -17,7 +17,7 @@ from idp.events.catalogue import LoginFailed
 from idp.notify import webhook_outbox, webhook_signature, webhooks
 from idp.notify.model import Webhook
 from idp.notify.webhook_channel import WebhookChannel
-from idp.settings import OutboundSettings
+from idp.sections import OutboundSettings
 from idp.work.dispatch import Dispatch
 from idp.work.outbound import Outbound
 from tests.harness.provider import ADMIN, Idp

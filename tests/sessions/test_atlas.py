@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from idp.sections import GeoSettings
 from idp.sessions.atlas import CHECK_EVERY, FILES_MAXIMUM, Atlas
 from idp.sessions.place import UNKNOWN, Place
-from idp.settings import GeoSettings
 from tests.harness import mmdb
 from tests.harness.mmdb import Unsigned
 from tests.harness.workbench import NOON, ManualClock

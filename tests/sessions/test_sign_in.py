@@ -8,11 +8,11 @@ from idp.clock import MINUTE, SECOND
 from idp.errors import Unavailable
 from idp.events.actor import Actor
 from idp.events.model import EventRow
+from idp.sections import PasswordSettings
 from idp.sessions import lifecycle, prove, sign_in
 from idp.sessions.device import Visit
 from idp.sessions.model import Session
 from idp.sessions.sign_in import Entry, Rejected, SecondFactor, SignedIn
-from idp.settings import PasswordSettings
 from idp.storage.unit_of_work import Work
 from idp.users import queries as users
 from idp.users import rules

@@ -9,7 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from idp.errors import Refused, Unavailable
-from idp.settings import PasswordSettings, Settings
+from idp.sections import PasswordSettings
+from idp.settings import Settings
 from idp.users import passwords
 from idp.users.passwords import PasswordHasher, SecondFactor
 

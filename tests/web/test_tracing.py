@@ -13,7 +13,7 @@ from idp import app as application
 from idp.events import delivery
 from idp.events.delivery import Outcome
 from idp.logout.backchannel import BackchannelLogout
-from idp.settings import TracingSettings
+from idp.sections import TracingSettings
 from idp.web import tracing
 from tests.harness.device_app import device_app
 from tests.harness.provider import PASSWORD, Flow, Idp, Templates, settings_for

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idp.settings import OutboundSettings
+from idp.sections import OutboundSettings
 from idp.work.destination import OutboundRefused, Rules, is_public, parse, problem_with_url
 
 CLOSED = OutboundSettings()

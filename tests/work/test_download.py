@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from idp.settings import OutboundSettings
+from idp.sections import OutboundSettings
 from idp.work.outbound import REDIRECTIONS, Outbound, OutboundFailed, OutboundRefused
 from tests.harness.receivers import Receivers, babbling, closing, dripping, pouring, saying
 from tests.harness.workbench import LOOPBACK

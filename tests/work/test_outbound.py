@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from idp.settings import OutboundSettings
+from idp.sections import OutboundSettings
 from idp.work.outbound import (
     BODY_MAXIMUM,
     FETCHES_AT_ONCE,
