@@ -53,7 +53,7 @@ from idp.oauth import authorizations, cleanup, devices, keys, pushed
 from idp.oauth.authorization_request import PageError
 from idp.oauth.keys import Keyring
 from idp.oauth.provider import Answer, Provider
-from idp.sessions import aftermath, expiry, forgetting, pairing, review
+from idp.sessions import aftermath, expiry, forgetting, pairing_room, review
 from idp.sessions.atlas import Atlas
 from idp.settings import Settings, load
 from idp.storage import migrations
@@ -364,8 +364,8 @@ def _jobs(work: Work, store: Store) -> list[Job]:
         ),
         Job("delete expired requests", 10 * SECOND, in_unit(pushed.delete_expired, pushed.BATCH)),
         Job("watch room", 5 * SECOND, in_unit(lambda unit: pushed.watch_room(unit, store))),
-        Job("watch codes", 5 * SECOND, in_unit(lambda unit: pairing.watch_room(unit, store))),
-        Job("delete old codes", MINUTE, in_unit(pairing.delete_expired, pairing.BATCH)),
+        Job("watch codes", 5 * SECOND, in_unit(lambda unit: pairing_room.watch_room(unit, store))),
+        Job("delete old codes", MINUTE, in_unit(pairing_room.delete_expired, pairing_room.BATCH)),
         Job("delete what is spent", MINUTE, in_unit(cleanup.delete_spent, cleanup.BATCH)),
         Job("delete unused grants", HOUR, partial(cleanup.delete_unused_grants, work)),
         Job("delete old history", HOUR, in_unit(cleanup.delete_history, cleanup.BATCH)),

@@ -21,7 +21,7 @@ from idp.oauth.facts import ClientFacts, TokenFacts
 from idp.oauth.grants.device_code import DEVICE_CODE
 from idp.oauth.provider import Answer, Decision, Provider, json_answer
 from idp.policy.assurance import bar
-from idp.sessions import pairing, pairing_details, user_code
+from idp.sessions import pairing, pairing_details, pairing_room, user_code
 from idp.sessions.device import Visit
 from idp.sessions.model import Pairing
 from idp.sessions.pairing_details import Details
@@ -113,7 +113,7 @@ def _require_room(client: ClientFacts, asker: Visit, provider: Provider) -> None
     These counts may be lost with the Store: they protect the table's size, and the codes are counted
     elsewhere.
     """
-    if not pairing.has_room(provider.store):
+    if not pairing_room.has_room(provider.store):
         raise Unavailable("too many codes are waiting", retry_after=60)
     if not client.is_public:
         return

@@ -48,6 +48,7 @@ from idp.sessions.distance import Distance
 from idp.sessions.model import Pairing, Session
 from idp.sessions.origin import Origin
 from idp.sessions.pairing_details import Details
+from idp.sessions.pairing_stage import WAITING
 from idp.sessions.sign_in import SignedIn
 from idp.sessions.subject import arriving, visiting
 from idp.storage.unit_of_work import UnitOfWork
@@ -56,9 +57,8 @@ from idp.users.model import User
 from idp.users.rules import in_force
 
 # A code that is shown lives so long (RFC 10027, short-lived codes), and is replaced while the page
-# waits, for so long.
+# waits (`pairing_stage.WAITING`).
 SHOWN: Duration = MINUTE
-WAITING: Duration = 10 * MINUTE
 # From opening the code to an answer, and from the answer to the session.
 DECIDING: Duration = 5 * MINUTE
 FETCHING: Duration = 2 * MINUTE

@@ -11,8 +11,9 @@ from sqlalchemy import bindparam, update
 from idp import ids
 from idp.clock import Duration, Instant
 from idp.sessions import endings, life
-from idp.sessions.lifecycle import CONFIRMED, ROTATE_EVERY, ROTATION_OVERLAP, TOUCH_EVERY
+from idp.sessions.lifecycle import TOUCH_EVERY
 from idp.sessions.model import Session
+from idp.sessions.rotation import CONFIRMED, ROTATE_EVERY, ROTATION_OVERLAP
 from idp.storage.database import HotStatement, Write
 
 

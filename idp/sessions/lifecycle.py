@@ -1,9 +1,10 @@
-"""The life of a session: resume, touch, rotate, re-authenticate, end.
+"""The life of a session: resume, touch, re-authenticate, end.
 
-The only writer of `Session`, with `beginning`, `expiry` (what time ends), `marks` (what their person
-says of them), `hot` (what the protocol endpoints write), `aftermath` (their person changed),
-`remember` (a remembered browser began it), `notices` (what was seen) and `sealing` (the secret key
-changed); history is deleted by `idp.oauth.cleanup`, with the grants in it.
+The only writer of `Session`, with `beginning`, `rotation` (its secret grew old), `expiry` (what time
+ends), `marks` (what their person says of them), `hot` (what the protocol endpoints write),
+`aftermath` (their person changed), `remember` (a remembered browser began it), `notices` (what was
+seen) and `sealing` (the secret key changed); history is deleted by `idp.oauth.cleanup`, with the
+grants in it.
 
 Everything that ends a session goes through `end`, so every end (person, administrator, limit,
 expiry, password change, an app's logout) reaches every app: `end` records `SessionEnded`, and
@@ -16,14 +17,13 @@ changes at every change of identity or strength, and the old one is dead at once
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from sqlalchemy import and_, bindparam, or_, select, update
 from sqlalchemy.orm.util import identity_key
 
 from idp import ids
-from idp.clock import MINUTE, SECOND, Duration, Instant
+from idp.clock import SECOND, Duration, Instant
 from idp.errors import Refused
 from idp.events.actor import SYSTEM, Actor
 from idp.events.catalogue import (
@@ -34,7 +34,7 @@ from idp.events.catalogue import (
 )
 from idp.policy import assurance, timeouts
 from idp.policy.assurance import Authentication as Authentication
-from idp.sessions import challenge, endings, epoch, life, locks, offspring
+from idp.sessions import challenge, endings, epoch, life, locks, offspring, rotation
 from idp.sessions.device import Visit
 from idp.sessions.endings import EndReason
 from idp.sessions.model import Session
@@ -43,26 +43,8 @@ from idp.storage.unit_of_work import UnitOfWork
 
 # A touch is written only when the last one is this old: browsing costs no disk.
 TOUCH_EVERY: Duration = 30 * SECOND
-# The secret also changes from time to time. The last one is honoured until the new one was seen, so
-# that a lost answer signs nobody out, and a minute longer, because other tabs may still send it.
-# Whoever sends the old one gets no new one: a copied cookie must not outlive its owner's next visit.
-ROTATE_EVERY: Duration = 15 * MINUTE
-ROTATION_OVERLAP: Duration = MINUTE
 # Of a session's proofs; the oldest go first.
 PROOFS_KEPT = 20
-
-
-# The new secret was seen: the old one dies at `until`.
-CONFIRMED = (
-    update(Session)
-    .where(
-        Session.id == bindparam("session_id"),
-        Session.secret_generation == bindparam("generation"),
-        Session.previous_until > bindparam("until"),
-    )
-    .values(previous_until=bindparam("until"))
-)
-_CONFIRM = HotStatement(CONFIRMED)
 
 
 def resume(unit: UnitOfWork, secret: str | None) -> Session | None:
@@ -93,11 +75,7 @@ def resume(unit: UnitOfWork, secret: str | None) -> Session | None:
     if ran is not None:
         end(unit, [session.id], reason=endings.why_over(ran, session.expiry_reason), actor=SYSTEM)
         return None
-    until = unit.now + ROTATION_OVERLAP
-    if session.secret_hash == hashed and (session.previous_until or 0) > until:
-        seen = {"session_id": session.id, "generation": session.secret_generation, "until": until}
-        # Last of all: whoever had the session now might still want its person (`locks`).
-        unit.before_commit(partial(unit.run, _CONFIRM, seen))
+    rotation.confirm(unit, session, hashed)
     return session
 
 
@@ -141,18 +119,6 @@ def extend(unit: UnitOfWork, session: Session, actor: Actor) -> bool:
     return True
 
 
-def rotate_if_old(unit: UnitOfWork, session: Session, presented: str) -> str | None:
-    """A new secret when the present one is older than `ROTATE_EVERY`; None when it stays.
-
-    `presented` is the secret that was sent.
-    """
-    if ids.digest(presented) != session.secret_hash:
-        return None
-    if unit.now - session.secret_changed_at < ROTATE_EVERY:
-        return None
-    return _rotate(unit, session, previous_until=session.expires_at)
-
-
 def reauthenticate(
     unit: UnitOfWork, session: Session, proved: Sequence[Authentication], visit: Visit
 ) -> str:
@@ -161,7 +127,7 @@ def reauthenticate(
     Raises `Refused` (`session_changed`) when another tab was first, or the session is over by now.
     """
     # First, by the deadlines that it has: nothing may be written to a session that ran out meanwhile.
-    secret = _rotate(unit, session, previous_until=None)
+    secret = rotation.rotate(unit, session, previous_until=None)
     if secret is None:
         raise Refused(
             "session_changed", "This session was changed in another tab. Please try again.", 409
@@ -313,34 +279,6 @@ def _forget_read(unit: UnitOfWork, session_id: str) -> None:
     held = unit.orm.identity_map.get(identity_key(Session, session_id))
     if held is not None:
         unit.orm.expire(held)
-
-
-def _rotate(unit: UnitOfWork, session: Session, *, previous_until: Instant | None) -> str | None:
-    """Changes the secret; the old one is honoured until `previous_until` (None: dead at once), or
-    a minute after the new one was seen.
-
-    None when another request changed it first, or the session ended: nothing was changed then.
-    """
-    unit.flush()
-    secret = ids.new_secret()
-    changed = unit.orm.execute(
-        update(Session)
-        .where(
-            Session.id == session.id,
-            Session.secret_generation == session.secret_generation,
-            life.alive(unit.now),
-        )
-        .values(
-            previous_secret_hash=Session.secret_hash if previous_until is not None else None,
-            previous_until=previous_until,
-            secret_hash=ids.digest(secret),
-            secret_generation=Session.secret_generation + 1,
-            secret_changed_at=unit.now,
-        )
-        .returning(Session.id)
-        .execution_options(synchronize_session="fetch")
-    ).one_or_none()
-    return secret if changed is not None else None
 
 
 def level_of(recorded: Sequence[dict[str, Any]]) -> str:

@@ -16,14 +16,15 @@ ends there: a session is made by `consume`, in the transaction of whoever makes 
 device that asked, which proves itself by its device code or its browser's cookie.
 
 What becomes of an approval is decided in `idp.sessions.handoff` (browsers) and `idp.oauth.devices`
-(apps). Specs: RFC 8628, RFC 10027 (BCP 247).
+(apps). What is shown of a pairing is its stage (`pairing_stage`); how many may wait is `pairing_room`.
+Specs: RFC 8628, RFC 10027 (BCP 247).
 """
 
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, select, update
 
-from idp.clock import DAY, HOUR, MINUTE, Duration, Instant
+from idp.clock import DAY, Duration, Instant
 from idp.errors import Refused
 from idp.events.actor import Actor
 from idp.events.catalogue import (
@@ -36,20 +37,15 @@ from idp.events.catalogue import (
 from idp.sessions import pairing_details as details
 from idp.sessions import user_code
 from idp.sessions.model import Pairing, Session
-from idp.storage.store import Store
 from idp.storage.unit_of_work import UnitOfWork
 from idp.storage.vault import Vault
 from idp.users.throttle import network_of
 
 Kind = Literal["device", "sign_in", "move"]
+# The states from which there is another way yet.
+UNDECIDED = ("pending", "claimed", "approved")
 # How long a network that was reported stays out of this account's sight.
 BLOCKED: Duration = DAY
-# Kept after it ran out, so that whoever still asks is told "expired" and not "unknown".
-KEPT: Duration = HOUR
-# Anybody may ask, so what they leave behind is bounded (DS-08).
-WAITING_MAXIMUM = 50_000
-BATCH = 1_000
-_FULL = "pairings:full"
 
 NOT_THIS_CODE = (
     "This code is not known, has run out, or was opened before. "
@@ -210,7 +206,7 @@ def deny(unit: UnitOfWork, pairing: Pairing, session: Session, *, reason: str) -
         unit,
         pairing,
         "denied",
-        Pairing.state.in_(("pending", "claimed", "approved")),
+        Pairing.state.in_(UNDECIDED),
         Pairing.session_id == session.id,
         decided_at=unit.now,
     )
@@ -223,7 +219,7 @@ def deny(unit: UnitOfWork, pairing: Pairing, session: Session, *, reason: str) -
 
 def withdraw(unit: UnitOfWork, pairing: Pairing) -> None:
     """The browser that asks does not want any more; the caller knows that it is that browser."""
-    is_open = Pairing.state.in_(("pending", "claimed", "approved"))
+    is_open = Pairing.state.in_(UNDECIDED)
     if _become(unit, pairing, "denied", is_open, decided_at=unit.now):
         _record_denial(unit, pairing, "withdrawn")
 
@@ -267,37 +263,7 @@ def consume(unit: UnitOfWork, pairing: Pairing, **made: str) -> bool:
 
 def is_open(pairing: Pairing, now: Instant) -> bool:
     """Whether anything can still be decided about it."""
-    return now < pairing.expires_at and pairing.state in ("pending", "claimed", "approved")
-
-
-def watch_room(unit: UnitOfWork, store: Store) -> int:
-    """Says in the Store whether too many codes are waiting; gives how many. Run now and then."""
-    waiting = unit.connection.scalar(select(func.count()).select_from(Pairing)) or 0
-    if waiting >= WAITING_MAXIMUM:
-        store.set(_FULL, b"1", MINUTE)
-    else:
-        store.delete(_FULL)
-    return waiting
-
-
-def has_room(store: Store) -> bool:
-    """Whether another device may ask."""
-    return store.get(_FULL) is None
-
-
-def delete_expired(unit: UnitOfWork) -> int:
-    """Removes pairings nobody asks for any more; gives how many. Reports stay while they block."""
-    past = (
-        select(Pairing.id)
-        .where(
-            or_(
-                and_(Pairing.state != "reported", Pairing.expires_at <= unit.now - KEPT),
-                Pairing.expires_at <= unit.now - BLOCKED,
-            )
-        )
-        .limit(BATCH)
-    )
-    return unit.connection.execute(delete(Pairing).where(Pairing.id.in_(past))).rowcount
+    return now < pairing.expires_at and pairing.state in UNDECIDED
 
 
 def _become(

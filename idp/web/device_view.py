@@ -6,9 +6,10 @@ from idp.clock import Instant
 from idp.oauth import devices
 from idp.oauth.model import Client
 from idp.policy.proximity import Relation, Terms
-from idp.sessions import handoff, pairing, pairing_details
+from idp.sessions import handoff, pairing_details, pairing_stage
 from idp.sessions.device import Visit, describe
 from idp.sessions.model import Pairing
+from idp.sessions.pairing_stage import Stage
 from idp.sessions.place import Place
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.model import User
@@ -19,13 +20,12 @@ from idp.web.session_view import hue
 class Asking:
     """Another device, and how its request stands.
 
-    `stage` is decide, approved, consumed, denied, reported or expired. `terms` and `numbers` are for
-    browsers: what is asked for and given, and what to choose from.
+    `terms` and `numbers` are for browsers: what is asked for and given, and what to choose from.
     """
 
     id: str
     kind: str
-    stage: str
+    stage: Stage
     user_code: str
     app: str
     hue: int
@@ -56,7 +56,7 @@ def of(unit: UnitOfWork, asked: Pairing, person: User, here: Visit) -> Asking:
     return Asking(
         id=asked.id,
         kind=asked.kind,
-        stage=_stage(asked, unit.now),
+        stage=pairing_stage.of(asked, unit.now),
         user_code=details.user_code,
         app=client.name if client is not None else "",
         hue=hue(asked.client_id or ""),
@@ -73,9 +73,3 @@ def of(unit: UnitOfWork, asked: Pairing, person: User, here: Visit) -> Asking:
         numbers=() if is_app else handoff.choices(unit.vault, asked),
         ends_at=unit.now + (terms.lasting if terms is not None else 0),
     )
-
-
-def _stage(asked: Pairing, now: Instant) -> str:
-    if pairing.is_open(asked, now):
-        return "decide" if asked.state == "claimed" else asked.state
-    return "expired" if asked.state in ("claimed", "approved") else asked.state

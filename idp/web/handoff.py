@@ -9,10 +9,17 @@ shown. Works without JavaScript, with a button to look again.
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from idp.clock import SECOND, Instant
+from idp.clock import SECOND
 from idp.errors import Refused, Unavailable
 from idp.oauth import pushed
-from idp.sessions import approval, handoff, pairing, pairing_details
+from idp.sessions import (
+    approval,
+    handoff,
+    pairing,
+    pairing_details,
+    pairing_room,
+    pairing_stage,
+)
 from idp.sessions.model import Pairing
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import queries as users
@@ -52,7 +59,7 @@ def show(context: WebContext, request: PageRequest) -> Response:
     with context.work.read() as unit:
         asked = _own(unit, request)
         details = pairing_details.of(unit, asked)
-        stage = stage_of(asked, unit.now)
+        stage = pairing_stage.for_asker(asked, unit.now)
         person = users.by_id(unit, asked.user_id or "") if stage == "approved" else None
     return context.renderer.page(
         "handoff.html",
@@ -74,7 +81,7 @@ def tell(context: WebContext, request: PageRequest) -> Response:
     """GET /handoff/{id}/stage: for the page's script, which looks again when it changes."""
     with context.work.read() as unit:
         asked = _own(unit, request)
-        return JSONResponse({"stage": stage_of(asked, unit.now)})
+        return JSONResponse({"stage": pairing_stage.for_asker(asked, unit.now)})
 
 
 def go_on(context: WebContext, request: PageRequest) -> Response:
@@ -92,17 +99,6 @@ def go_on(context: WebContext, request: PageRequest) -> Response:
     return RedirectResponse(f"{PATH}/{asked.id}", 303)
 
 
-def stage_of(asked: Pairing, now: Instant) -> str:
-    """What the asking browser shows: pending, claimed, approved, consumed, denied, or expired."""
-    if asked.state == "reported":
-        return "denied"
-    if asked.state == "pending" and now < asked.created_at + handoff.WAITING:
-        return "pending"
-    if asked.state in ("pending", "claimed", "approved") and now >= asked.expires_at:
-        return "expired"
-    return asked.state
-
-
 def _finish(context: WebContext, request: PageRequest) -> Response:
     """ "Continue as …": the session that was approved, in this browser."""
     with context.work.read() as unit:
@@ -113,7 +109,7 @@ def _finish(context: WebContext, request: PageRequest) -> Response:
     try:
         with context.work.begin() as unit:
             asked = _own(unit, request)
-            if stage_of(asked, unit.now) != "approved":
+            if pairing_stage.for_asker(asked, unit.now) != "approved":
                 return RedirectResponse(f"{PATH}/{asked.id}", 303)
             signed_in = handoff.fetch(
                 unit, asked, request.visit, request.session_secret, request.remembered
@@ -147,7 +143,7 @@ def _own(unit: UnitOfWork, request: PageRequest) -> Pairing:
 def require_room(context: WebContext, request: PageRequest) -> None:
     """Anybody may ask, so how often is bounded, as for apps (DS-08)."""
     store, limits = context.provider.store, context.settings.throttle
-    if not pairing.has_room(store):
+    if not pairing_room.has_room(store):
         raise Unavailable("too many codes are waiting", retry_after=60)
     asked = store.increment(f"pairings:{network_of(request.visit.ip)}", limits.window * SECOND)
     if asked > limits.per_address_pairings:

@@ -14,11 +14,11 @@ from starlette.routing import Route
 
 from idp.clock import SECOND
 from idp.errors import Refused
-from idp.sessions import handoff, pairing, pairing_details, user_code
+from idp.sessions import handoff, pairing, pairing_details, pairing_stage, user_code
 from idp.sessions.model import Pairing
 from idp.storage.unit_of_work import UnitOfWork
 from idp.web import csrf, device, elevation, errors, scanned, typed_code
-from idp.web.handoff import require_room, stage_of
+from idp.web.handoff import require_room
 from idp.web.http import PageRequest, WebContext, route
 from idp.web.local_path import ACCOUNT
 from idp.web.typed_code import Problem
@@ -60,9 +60,10 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
     with context.work.read() as unit:
         asked = _own(unit, request, visitor)
         details = pairing_details.of(unit, asked)
-        stage = _stage(asked, unit)
+        stage = pairing_stage.of(asked, unit.now)
         left = max(asked.expires_at - unit.now, 0) // SECOND
-    if stage == "opened":
+    # What became of it once it was opened is told where it is answered.
+    if asked.browser_hash is not None or stage not in ("pending", "expired"):
         return RedirectResponse(f"{device.PATH}/{asked.id}", 303)
     return context.renderer.page(
         "move.html",
@@ -86,7 +87,8 @@ def tell(context: WebContext, request: PageRequest) -> Response:
     if visitor is None:
         raise _unknown()
     with context.work.read() as unit:
-        return JSONResponse({"stage": _stage(_own(unit, request, visitor), unit)})
+        asked = _own(unit, request, visitor)
+        return JSONResponse({"stage": pairing_stage.of(asked, unit.now)})
 
 
 def go_on(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
@@ -119,13 +121,6 @@ def open_code(context: WebContext, request: PageRequest) -> Response:
     if isinstance(outcome, Problem):
         return _code_page(context, request, typed_code.sent(request), outcome)
     return RedirectResponse(f"{scanned.WAITING}/{outcome}", 303)
-
-
-def _stage(asked: Pairing, unit: UnitOfWork) -> str:
-    """pending, expired, or opened: what became of it is told where it is answered."""
-    stage = stage_of(asked, unit.now)
-    is_untouched = stage == "pending" or (stage == "expired" and asked.browser_hash is None)
-    return stage if is_untouched else "opened"
 
 
 def _own(unit: UnitOfWork, request: PageRequest, visitor: Visitor) -> Pairing:

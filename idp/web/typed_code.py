@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from idp.errors import Refused
 from idp.events.catalogue import CodesGuessed
-from idp.sessions import pairing, user_code
+from idp.sessions import pairing, pairing_room, user_code
 from idp.sessions.model import Pairing
 from idp.sessions.pairing import Kind
 from idp.storage.unit_of_work import UnitOfWork
@@ -22,7 +22,7 @@ from idp.web.http import PageRequest, WebContext
 FIELD = "user_code"
 # Wrong codes of everybody in one window, from which on somebody may be guessing: with as many codes
 # waiting as there may be, one in a hundred such windows would hit one.
-ALARM = user_code.SPACE // (100 * pairing.WAITING_MAXIMUM)
+ALARM = user_code.SPACE // (100 * pairing_room.WAITING_MAXIMUM)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from idp.sessions import lifecycle, notices
+from idp.sessions import lifecycle, notices, rotation
 from idp.sessions.model import Session
 from idp.sessions.notices import NewSession
 from idp.storage.unit_of_work import UnitOfWork
@@ -159,7 +159,7 @@ def _visit(context: WebContext, request: PageRequest) -> Visitor | None:
             # Whoever has not proved themselves keeps nothing alive, and gets no new secret.
             return visitor
         lifecycle.touch(unit, visitor.session)
-        secret = lifecycle.rotate_if_old(unit, visitor.session, request.session_secret)
+        secret = rotation.rotate_if_old(unit, visitor.session, request.session_secret)
         told = tuple(notices.unseen(unit, visitor.session))
         return replace(visitor, new_secret=secret, notices=told)
 

@@ -9,7 +9,7 @@ from idp.clock import DAY, HOUR, MINUTE, SECOND
 from idp.oauth import clients, consent, devices
 from idp.oauth.model import Client
 from idp.policy.assurance import PAIRING, Authentication
-from idp.sessions import lifecycle, pairing
+from idp.sessions import lifecycle, pairing_room
 from idp.sessions.model import Pairing
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import queries, rules
@@ -64,7 +64,7 @@ def test_back_after_a_no_and_then_a_yes_is_still_a_no(scene: Scene, no: str) -> 
     assert scene.device.poll()[1]["error"] == "access_denied"
     scene.idp.clock.advance(DAY)
     with scene.idp.work.begin() as unit:
-        pairing.delete_expired(unit)
+        pairing_room.delete_expired(unit)
     assert scene.device.poll()[1]["error"] == "invalid_grant"
     assert scene.idp.count("authorizations") == 0
 

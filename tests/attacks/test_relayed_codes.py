@@ -10,7 +10,7 @@ import pytest
 
 from idp import ids
 from idp.clock import DAY, MINUTE, SECOND
-from idp.sessions import handoff, pairing
+from idp.sessions import handoff, pairing_room
 from idp.sessions.model import Pairing
 from idp.users.rules import set_rule
 from tests.harness import mmdb
@@ -319,7 +319,7 @@ def test_what_was_reported_keeps_that_network_out_for_a_day(idp: Idp, alice: Som
     assert scan(bob.browser, asker(idp, ip=ELSEWHERE).scanned).has("device-deny")
     idp.clock.advance(DAY + handoff.DECIDING)
     with idp.work.begin() as unit:
-        pairing.delete_expired(unit)
+        pairing_room.delete_expired(unit)
     assert idp.count("pairings") == 0
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from idp import ids
 from idp.clock import MINUTE
-from idp.sessions import pairing, user_code
+from idp.sessions import pairing, pairing_room, user_code
 from idp.storage.vault import Vault
 from idp.web.typed_code import ALARM
 from tests.attacks.scene import Scene, somebody
@@ -116,15 +116,15 @@ def test_an_address_may_ask_for_so_many_codes_and_no_more(scene: Scene) -> None:
 
 @pytest.mark.attack("DS-08")
 def test_the_table_of_codes_has_a_limit(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairing, "WAITING_MAXIMUM", 1)
+    monkeypatch.setattr(pairing_room, "WAITING_MAXIMUM", 1)
     store = scene.idp.app.provider.store
     with scene.idp.work.read() as unit:
-        assert pairing.watch_room(unit, store) == 1
+        assert pairing_room.watch_room(unit, store) == 1
     status, body = scene.device.post("/device_authorization", scope="openid")
     assert (status, body["error"]) == (503, "temporarily_unavailable")
-    monkeypatch.setattr(pairing, "WAITING_MAXIMUM", 2)
+    monkeypatch.setattr(pairing_room, "WAITING_MAXIMUM", 2)
     with scene.idp.work.read() as unit:
-        pairing.watch_room(unit, store)
+        pairing_room.watch_room(unit, store)
     scene.device.ask()
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from idp.clock import HOUR, MINUTE, SECOND, Duration
-from idp.sessions.lifecycle import ROTATE_EVERY, ROTATION_OVERLAP
+from idp.sessions.rotation import ROTATE_EVERY, ROTATION_OVERLAP
 from tests.harness.provider import Flow, Idp, Started
 from tests.harness.workbench import ManualClock
 

@@ -4,7 +4,7 @@ import pytest
 
 from idp.clock import MINUTE, SECOND
 from idp.oauth.grants.device_code import DEVICE_CODE
-from idp.sessions import pairing
+from idp.sessions import pairing_room
 from idp.users import queries, rules
 from tests.harness.device_app import DeviceApp, decide, device_app, open_code
 from tests.harness.enrolled import with_totp
@@ -100,7 +100,7 @@ def test_a_code_runs_out(idp: Idp, terminal: DeviceApp) -> None:
     assert terminal.poll()[1]["error"] == "expired_token"
     idp.clock.advance(61 * MINUTE)
     with idp.work.begin() as unit:
-        assert pairing.delete_expired(unit) == 1
+        assert pairing_room.delete_expired(unit) == 1
     assert terminal.poll()[1]["error"] == "invalid_grant"
 
 

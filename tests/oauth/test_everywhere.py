@@ -3,7 +3,7 @@
 from idp.clock import SECOND
 from idp.events.actor import SYSTEM
 from idp.policy.timeouts import ABSOLUTE_DEFAULT
-from idp.sessions import expiry, lifecycle
+from idp.sessions import expiry, lifecycle, rotation
 from idp.sessions.model import Session
 from idp.users import queries
 from idp.users.model import User
@@ -57,7 +57,7 @@ def test_a_change_of_roles_changes_the_secret_at_the_next_use(either_idp: Idp) -
     assert "idp_session=" in response.headers["set-cookie"]
     # The new one is seen, and a minute later the old one is nothing.
     assert "code=" in browser.get("/authorize", params=flow.parameters()).headers["location"]
-    idp.clock.advance(lifecycle.ROTATION_OVERLAP + 1)
+    idp.clock.advance(rotation.ROTATION_OVERLAP + 1)
     old = idp.signed_in_browser(started).get("/authorize", params=flow.parameters(prompt="none"))
     assert "error=login_required" in old.headers["location"]
 

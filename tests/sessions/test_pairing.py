@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from idp.clock import MINUTE
-from idp.sessions import handoff, pairing, pairing_details, user_code
+from idp.sessions import handoff, pairing, pairing_details, pairing_stage, user_code
 from idp.sessions.device import Visit
 from idp.sessions.model import Pairing, Session
 from idp.storage.unit_of_work import UnitOfWork
@@ -150,7 +150,7 @@ def test_only_a_code_that_waits_is_replaced(idp: Idp) -> None:
             assert (asked.code_hash != before) is (state == "pending")
     with idp.work.begin() as unit:
         asked = made(unit, own, kind="move", state="pending")
-    idp.clock.advance(handoff.WAITING)
+    idp.clock.advance(pairing_stage.WAITING)
     with idp.work.begin() as unit:
         assert not handoff.renew(unit, unit.orm.get_one(Pairing, asked.id))
 

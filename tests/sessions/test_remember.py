@@ -23,6 +23,7 @@ from idp.sessions import (
     remember,
     remember_cookie,
     remembering,
+    rotation,
     sign_in,
 )
 from idp.sessions.device import Visit
@@ -146,8 +147,8 @@ def test_a_new_secret_of_its_session_shows_that_the_answer_arrived(
         if change == "a proof":
             lifecycle.reauthenticate(unit, session, [prove.PASSWORD], Visit())
         else:
-            unit.now += lifecycle.ROTATE_EVERY
-            assert lifecycle.rotate_if_old(unit, session, entered.secret)
+            unit.now += rotation.ROTATE_EVERY
+            assert rotation.rotate_if_old(unit, session, entered.secret)
     assert state(idp, cookie) == "spent"
 
 
