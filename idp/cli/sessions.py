@@ -11,7 +11,7 @@ from idp.cli.terminal import AsJson, Confirmed, answer, confirm, fields, moment,
 from idp.cli.user import Name, found
 from idp.errors import Refused
 from idp.policy import management
-from idp.sessions import forgetting, lifecycle, queries, remembering
+from idp.sessions import epoch, forgetting, life, lifecycle, queries, remembering
 from idp.sessions.model import Session
 from idp.sessions.place import Place
 from idp.storage.unit_of_work import UnitOfWork
@@ -214,6 +214,7 @@ def _place(place: Place) -> str | None:
 
 def _described(unit: UnitOfWork, session: Session) -> dict[str, Any]:
     details = queries.details(unit, session)
+    end = life.end_of(session, epoch.present(unit), unit.now)
     return {
         "id": session.id,
         "user_id": session.user_id,
@@ -235,8 +236,8 @@ def _described(unit: UnitOfWork, session: Session) -> dict[str, Any]:
         "expires_at": moment(session.expires_at),
         "challenged_at": moment(session.challenged_at),
         "challenged_for": session.challenged_for,
-        "ended_at": moment(session.ended_at),
-        "end_reason": session.end_reason,
-        "ended_by": session.ended_by,
-        "ended_by_id": session.ended_by_id,
+        "ended_at": moment(end.at if end is not None else None),
+        "end_reason": end.reason if end is not None else None,
+        "ended_by": end.by if end is not None else None,
+        "ended_by_id": end.by_id if end is not None else None,
     }
