@@ -43,6 +43,15 @@ class InitialAccessRevoked(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrationReuseDetected(Event):
+    """A registration access token came back after it was replaced; only administrators change the app
+    now.
+    """
+
+    type: ClassVar[str] = "registration.reuse_detected"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RuleChanged(Event):
     """An administrator changed a rule."""
 

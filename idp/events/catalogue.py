@@ -19,6 +19,9 @@ from idp.events.administration import KeysRotated as KeysRotated
 from idp.events.administration import QueryChanged as QueryChanged
 from idp.events.administration import QueryRemoved as QueryRemoved
 from idp.events.administration import QuerySaved as QuerySaved
+from idp.events.administration import (
+    RegistrationReuseDetected as RegistrationReuseDetected,
+)
 from idp.events.administration import RuleChanged as RuleChanged
 from idp.events.administration import RulesApplied as RulesApplied
 from idp.events.event import COLUMNS as COLUMNS

@@ -148,8 +148,14 @@ def change(unit: UnitOfWork, client: Client, *, actor: Actor, **values: Any) -> 
     _check(unit, client)
     if changed:
         if actor.kind == "admin":
-            client.registration_hash = client.previous_registration_hash = None
+            forget_registration(client)
         unit.record(_changed(client, changed, actor))
+
+
+def forget_registration(client: Client) -> None:
+    """From now on only administrators change the app."""
+    client.registration_hash = client.previous_registration_hash = None
+    client.unseen_registration_token = None
 
 
 def by_id(unit: UnitOfWork, client_id: str) -> Client | None:

@@ -66,9 +66,12 @@ class Client(Base):
     # The initial access token an app registered itself with (RFC 7591); NULL: administrators did.
     registered_with: Mapped[str | None] = mapped_column(String(40))
     # SHA-256 of the tokens by which it manages its registration (RFC 7592): the newest, and the one
-    # before until the newest is seen. None left: only administrators change it.
+    # that it replaced, by which a copy is known. None left: only administrators change it.
     registration_hash: Mapped[str | None] = mapped_column(String(64))
     previous_registration_hash: Mapped[str | None] = mapped_column(String(64))
+    # The newest itself, sealed (context "registration:<id>"), until it is seen; and since when it is.
+    unseen_registration_token: Mapped[str | None] = mapped_column(Text)
+    registration_rotated_at: Mapped[Instant | None] = mapped_column(Microseconds)
 
 
 class InitialAccessToken(Base):

@@ -1,16 +1,15 @@
 """Apps that register themselves, and manage what they registered (RFC 7591, RFC 7592).
 
-Owns what such an app may say of itself, and the tokens it says it with. What metadata means is checked
-where that of every app is (`idp.oauth.clients`); here stand only the names and defaults of the
-specifications, and the bounds of the initial access token. What would get an app more than metadata
-(every other column of a client) is refused by name, and so is what we know and do not do: an app that
-asks for encrypted ID tokens must not believe that it has them. Names that nobody knows are ignored,
-as RFC 7591 section 2 demands, and are absent from the answer.
+Owns what such an app may say of itself; by which token it does is `registration_token`. What metadata
+means is checked where that of every app is (`idp.oauth.clients`); here stand only the names and
+defaults of the specifications, and the bounds of the initial access token. What would get an app more
+than metadata (every other column of a client) is refused by name, and so is what we know and do not do:
+an app that asks for encrypted ID tokens must not believe that it has them. Names that nobody knows are
+ignored, as RFC 7591 section 2 demands, and are absent from the answer.
 Specs: RFC 7591, RFC 7592, OpenID Connect Dynamic Client Registration 1.0 section 2, OpenID Connect
 RP-Initiated Logout 1.0 section 3.1, OpenID Connect Back-Channel Logout 1.0 section 2.2.
 """
 
-import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,13 +19,10 @@ from idp import ids
 from idp.clock import SECOND
 from idp.errors import Refused
 from idp.events.actor import Actor
-from idp.oauth import clients, initial_access
+from idp.oauth import clients, initial_access, registration_token
 from idp.oauth.model import Client, InitialAccessToken
-from idp.oauth.userinfo import BearerError
-from idp.storage.columns import LOCKED
 from idp.storage.unit_of_work import UnitOfWork
 
-PREFIX = "idp_reg_"
 # What may be said, and the column it becomes.
 _TEXTS = {
     "client_name": "name",
@@ -68,6 +64,7 @@ class Registration:
     """A registered app, with the secrets that its answer shows."""
 
     client: Client
+    # By which it is managed from now on.
     token: str
     secret: str | None = None
 
@@ -75,14 +72,14 @@ class Registration:
 def require_initial(unit: UnitOfWork, initial_token: str) -> None:
     """Refuses a token that is not good, before anybody is kept waiting; raises `BearerError`."""
     if not initial_access.is_known(unit, initial_token):
-        raise _invalid_token()
+        raise registration_token.invalid()
 
 
 def require(unit: UnitOfWork, client_id: str, token: str) -> None:
     """The same of a registration access token for this app."""
     client = unit.orm.get(Client, client_id)
-    if client is None or not _is_of(client, token):
-        raise _invalid_token()
+    if client is None or not registration_token.is_of(client, token):
+        raise registration_token.invalid()
 
 
 def register(unit: UnitOfWork, said: Mapping[str, Any], *, initial_token: str) -> Registration:
@@ -93,7 +90,7 @@ def register(unit: UnitOfWork, said: Mapping[str, Any], *, initial_token: str) -
     """
     leave = initial_access.spend(unit, initial_token)
     if leave is None:
-        raise _invalid_token()
+        raise registration_token.invalid()
     fixed = {name: said[name] for name in _FIXED if said.get(name) is not None}
     values = _values(said, leave, kind=fixed.get("application_type", "web"))
     client_id = ids.new("cli")
@@ -105,32 +102,52 @@ def register(unit: UnitOfWork, said: Mapping[str, Any], *, initial_token: str) -
         registered_with=leave.id,
         actor=Actor("client", client_id),
     )
-    return Registration(client, _next_token(client), secret)
+    return Registration(client, registration_token.first(client), secret)
 
 
-def read(unit: UnitOfWork, client_id: str, token: str) -> Registration:
-    """The registration as it stands (RFC 7592 section 2.1); raises `BearerError`."""
-    client = _authenticated(unit, client_id, token)
-    return Registration(client, token)
+def read(unit: UnitOfWork, client_id: str, token: str) -> Registration | None:
+    """The registration as it stands (RFC 7592 section 2.1).
+
+    Raises `BearerError`. None: the token is a copy, and that is to be remembered.
+    """
+    held = registration_token.held(unit, client_id, token)
+    if held is None:
+        return None
+    newest = registration_token.unseen(unit, held.client) if held.is_again else token
+    return Registration(held.client, newest)
 
 
-def replace(unit: UnitOfWork, client_id: str, token: str, said: Mapping[str, Any]) -> Registration:
+def replace(
+    unit: UnitOfWork, client_id: str, token: str, said: Mapping[str, Any]
+) -> Registration | None:
     """Replaces all that the app says of itself (RFC 7592 section 2.2); it gets a new token.
 
-    What it leaves out is as usual again. Raises `BearerError`, and `Refused`.
+    What it leaves out is as usual again. Raises `BearerError`, and `Refused`. None as for `read`.
     """
-    client = _authenticated(unit, client_id, token)
+    held = registration_token.held(unit, client_id, token)
+    if held is None:
+        return None
+    client = held.client
     _require_own(client, said)
     leave = unit.orm.get_one(InitialAccessToken, client.registered_with)
     values = _values(said, leave, kind=client.application_type)
     clients.change(unit, client, actor=Actor("client", client.id), **values)
-    return Registration(client, _next_token(client))
+    if held.is_again:
+        # The same once more: two who hold one token do not get two that go on side by side.
+        return Registration(client, registration_token.unseen(unit, client))
+    return Registration(client, registration_token.following(unit, client))
 
 
-def remove(unit: UnitOfWork, client_id: str, token: str) -> None:
-    """Deletes the app with every grant of it (RFC 7592 section 2.3); raises `BearerError`."""
-    client = _authenticated(unit, client_id, token)
-    clients.delete(unit, client, actor=Actor("client", client.id))
+def remove(unit: UnitOfWork, client_id: str, token: str) -> bool:
+    """Deletes the app with every grant of it (RFC 7592 section 2.3).
+
+    Raises `BearerError`. False: the token is a copy, and that is to be remembered.
+    """
+    held = registration_token.held(unit, client_id, token)
+    if held is None:
+        return False
+    clients.delete(unit, held.client, actor=Actor("client", held.client.id))
+    return True
 
 
 def metadata(client: Client) -> dict[str, Any]:
@@ -158,37 +175,6 @@ def answer(registered: Registration, issuer: str) -> dict[str, Any]:
     if registered.secret is not None:
         found |= {"client_secret": registered.secret, "client_secret_expires_at": 0}
     return found
-
-
-def _authenticated(unit: UnitOfWork, client_id: str, token: str) -> Client:
-    """The app of this id if this is its token; one that is not there is as unknown as another's.
-
-    The older of two tokens is good until the newer one was seen: an answer that was lost locks nobody
-    out, and a copy of the old one does not last.
-    """
-    client = unit.orm.get(Client, client_id, with_for_update=LOCKED)
-    if client is None or not _is_of(client, token):
-        raise _invalid_token()
-    if hmac.compare_digest(ids.digest(token), client.registration_hash or ""):
-        client.previous_registration_hash = None
-    return client
-
-
-def _is_of(client: Client, token: str) -> bool:
-    if client.registration_hash is None or client.disabled_at is not None:
-        return False
-    good = (client.registration_hash, client.previous_registration_hash or "")
-    return any(hmac.compare_digest(ids.digest(token), one) for one in good)
-
-
-def _next_token(client: Client) -> str:
-    token = PREFIX + ids.new_secret()
-    # One that was answered and never seen is worth nothing: the one before it stays.
-    client.previous_registration_hash = (
-        client.previous_registration_hash or client.registration_hash
-    )
-    client.registration_hash = ids.digest(token)
-    return token
 
 
 def _require_own(client: Client, said: Mapping[str, Any]) -> None:
@@ -300,7 +286,3 @@ def _name_from(redirect_uris: list[str]) -> str:
 
 def _invalid(sentence: str) -> Refused:
     return Refused("invalid_client_metadata", sentence)
-
-
-def _invalid_token() -> BearerError:
-    return BearerError(401, "invalid_token", "The token is not valid here.")

@@ -12,7 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from idp.errors import Refused
-from idp.oauth import registration
+from idp.oauth import registration, registration_token
+from idp.oauth.registration import Registration
 from idp.oauth.userinfo import BearerError, bearer_token
 from idp.web import json_api
 from idp.web.http import Handler, Kind, PageRequest, WebContext, route
@@ -54,8 +55,7 @@ def show(context: WebContext, request: PageRequest) -> Response:
     # It changes nothing but which of two tokens are good, as every page may change the session cookie.
     with context.work.begin() as unit:
         found = registration.read(unit, request.params["id"], token)
-        answer = registration.answer(found, context.settings.issuer)
-    return _json(answer)
+    return _managed(context, found)
 
 
 def change(context: WebContext, request: PageRequest) -> Response:
@@ -64,17 +64,24 @@ def change(context: WebContext, request: PageRequest) -> Response:
     said = json_api.object_of(request.body)
     with context.work.begin() as unit:
         made = registration.replace(unit, request.params["id"], token, said)
-        unit.flush()
-        answer = registration.answer(made, context.settings.issuer)
-    return _json(answer)
+    return _managed(context, made)
 
 
 def remove(context: WebContext, request: PageRequest) -> Response:
     """DELETE /register/{id}"""
     token = _token(context, request)
     with context.work.begin() as unit:
-        registration.remove(unit, request.params["id"], token)
+        is_removed = registration.remove(unit, request.params["id"], token)
+    if not is_removed:
+        raise registration_token.invalid()
     return Response(b"", 204)
+
+
+def _managed(context: WebContext, found: Registration | None) -> Response:
+    """The registration; a copy is refused once it is written down that it is one."""
+    if found is None:
+        raise registration_token.invalid()
+    return _json(registration.answer(found, context.settings.issuer))
 
 
 def _token(context: WebContext, request: PageRequest) -> str:

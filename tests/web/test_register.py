@@ -13,6 +13,7 @@ from idp.clock import DAY
 from idp.errors import Refused
 from idp.oauth import clients, initial_access, registration
 from idp.oauth.model import Client, InitialAccessToken
+from idp.oauth.registration_token import GRACE
 from tests.harness.provider import ADMIN, Flow, Idp, Registered, Templates, settings_for
 from tests.harness.workbench import ManualClock
 
@@ -309,15 +310,95 @@ def test_an_update_says_whose_it_is_and_nothing_that_is_ours_to_say(open_idp: Id
     assert manage(open_idp, "GET", app).json()["client_name"] == "Notes"
 
 
-def test_an_answer_that_was_lost_locks_nobody_out_and_a_copy_does_not_last(open_idp: Idp) -> None:
+REUSED = "registration.reuse_detected"
+
+
+def test_an_answer_that_was_lost_locks_nobody_out(registering: Idp, clock: ManualClock) -> None:
+    idp = registering
+    first = registered(idp)
+    lost = manage(idp, "PUT", first, again(first, client_name="Better")).json()
+    clock.advance(GRACE - 1)
+    # Whoever asks again with the old one is given the same new one, by either way.
+    for answer in (
+        manage(idp, "PUT", first, again(first, client_name="Best")),
+        manage(idp, "GET", first),
+    ):
+        assert answer.status_code == 200
+        new = answer.json()
+        assert new["registration_access_token"] == lost["registration_access_token"]
+    assert new["client_name"] == "Best"
+    assert manage(idp, "GET", new).status_code == 200
+    clock.advance(DAY)
+    assert manage(idp, "PUT", new, again(new)).status_code == 200
+    assert idp.events(REUSED) == []
+
+
+@pytest.mark.attack("RT-01")
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_a_copy_of_a_token_that_was_replaced_ends_both(registering: Idp, method: str) -> None:
+    idp = registering
+    first = registered(idp)
+    second = manage(idp, "PUT", first, again(first)).json()
+    assert manage(idp, "GET", second).status_code == 200
+    # Now that the newest was seen, the older one is a copy, whoever shows it.
+    body = again(first, client_name="Evil") if method == "PUT" else None
+    assert refusal(manage(idp, method, first, body)) == (401, "invalid_token")
+    for token in (first, second):
+        assert refusal(manage(idp, "GET", token)) == (401, "invalid_token")
+    (event,) = idp.events(REUSED)
+    assert event["client_id"] == first["client_id"]
+    with idp.work.read() as unit:
+        assert unit.orm.get_one(Client, first["client_id"]).name == "Notes"
+
+
+@pytest.mark.attack("RT-01")
+def test_a_stolen_token_does_not_replace_what_its_owner_was_given(open_idp: Idp) -> None:
+    """Each time it is shown it gives the owner's, so the two part ways at the owner's next use."""
+    idp = open_idp
+    stolen = registered(idp)
+    owners = manage(idp, "PUT", stolen, again(stolen)).json()
+    thiefs = manage(idp, "PUT", stolen, again(stolen)).json()
+    assert owners["registration_access_token"] == thiefs["registration_access_token"]
+    assert manage(idp, "GET", owners).status_code == 200
+    assert refusal(manage(idp, "PUT", stolen, again(stolen))) == (401, "invalid_token")
+    assert len(idp.events(REUSED)) == 1
+
+
+def test_the_time_for_a_lost_answer_passes(open_idp: Idp, clock: ManualClock) -> None:
     first = registered(open_idp)
-    manage(open_idp, "PUT", first, again(first))  # whose answer never came
-    third = manage(open_idp, "PUT", first, again(first)).json()
-    assert manage(open_idp, "GET", first).status_code == 200
-    assert manage(open_idp, "GET", third).status_code == 200
-    # Now that the newest was seen, the older one is over.
+    second = manage(open_idp, "PUT", first, again(first)).json()
+    clock.advance(GRACE)
+    assert refusal(manage(open_idp, "PUT", first, again(first))) == (401, "invalid_token")
+    assert refusal(manage(open_idp, "GET", second)) == (401, "invalid_token")
+    assert len(open_idp.events(REUSED)) == 1
+
+
+def test_of_two_that_were_replaced_the_older_is_unknown_and_ends_nothing(open_idp: Idp) -> None:
+    first = registered(open_idp)
+    second = manage(open_idp, "PUT", first, again(first)).json()
+    third = manage(open_idp, "PUT", second, again(second)).json()
     assert refusal(manage(open_idp, "GET", first)) == (401, "invalid_token")
-    assert refusal(manage(open_idp, "DELETE", first)) == (401, "invalid_token")
+    assert manage(open_idp, "GET", third).status_code == 200
+
+
+def test_a_token_that_was_replaced_before_an_upgrade_ends_nothing(open_idp: Idp) -> None:
+    first = registered(open_idp)
+    second = manage(open_idp, "PUT", first, again(first)).json()
+    open_idp.execute(
+        "UPDATE clients SET registration_rotated_at = NULL, unseen_registration_token = NULL"
+    )
+    assert refusal(manage(open_idp, "GET", first)) == (401, "invalid_token")
+    assert manage(open_idp, "GET", second).status_code == 200
+
+
+@pytest.mark.attack("RT-02")
+def test_a_token_shown_by_many_at_once_gives_one(registering: Idp) -> None:
+    idp = registering
+    first = registered(idp)
+    with ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(lambda _: manage(idp, "PUT", first, again(first)), range(6)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["registration_access_token"] for answer in answers}) == 1
 
 
 @pytest.mark.attack("AD-02")
