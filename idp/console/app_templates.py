@@ -52,7 +52,9 @@ TEMPLATES: tuple[Template, ...] = (
     Template("grafana", "apps", "address", callback="/login/generic_oauth", signed_out="/login",
              metadata={"scope": f"{_PEOPLE} roles"}),
     Template("nextcloud", "cloud", "address", callback="/apps/user_oidc/code",
-             backchannel="/apps/user_oidc/backchannel-logout/idp", metadata={"scope": _PEOPLE}),
+             backchannel="/apps/user_oidc/backchannel-logout/idp",
+             # It sends the secret in the form wherever a provider takes that from anybody.
+             metadata={"scope": _PEOPLE, "token_endpoint_auth_method": "client_secret_post"}),
     Template("oauth2-proxy", "shield", "address", callback="/oauth2/callback",
              metadata={"scope": _PEOPLE}),
     Template("spa", "desktop", "address", callback="/callback",

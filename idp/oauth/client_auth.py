@@ -93,7 +93,9 @@ def verify(
     if client is None or client.disabled_at is not None:
         raise _refused()
     if client.token_endpoint_auth_method != presented.method:
-        raise _refused()
+        # Half of all libraries choose another way than the app was registered with. Who knows the
+        # secret may know what is wrong.
+        raise _sent_otherwise(client) if _knows_secret(presented, client) else _refused()
     if presented.method == "none":
         return client, []
     if presented.method == "private_key_jwt":
@@ -101,12 +103,24 @@ def verify(
         if facts.assertion_used:
             raise _refused()
         return client, [_spend(presented, provider, now)]
+    if not _knows_secret(presented, client):
+        raise _refused()
+    return client, []
+
+
+def _knows_secret(presented: Presented, client: ClientFacts) -> bool:
     known = [one for one in (client.secret_hash, client.previous_secret_hash) if one]
     digests = [ids.digest(one) for one in presented.secrets]
     # A list, so that all are compared whatever the first one says.
-    if True not in [hmac.compare_digest(digest, one) for digest in digests for one in known]:
-        raise _refused()
-    return client, []
+    return True in [hmac.compare_digest(digest, one) for digest in digests for one in known]
+
+
+def _sent_otherwise(client: ClientFacts) -> InvalidClientError:
+    registered = client.token_endpoint_auth_method
+    return InvalidClientError(
+        f"The secret is right, but this client was registered to authenticate by {registered}.",
+        status_code=401,
+    )
 
 
 def _refused() -> InvalidClientError:

@@ -1,5 +1,6 @@
 """Apps on the administrators' pages: added, with what to paste; changed; given new secrets."""
 
+import json
 import re
 from html import unescape
 
@@ -12,6 +13,7 @@ from idp.oauth import clients
 from idp.oauth.model import Client
 from idp.policy import management
 from tests.console.conftest import Enter, send, text_of, token_of
+from tests.flows.apps import claims_of
 from tests.harness.provider import ADMIN, Flow, Idp, Registered
 from tests.harness.workbench import ManualClock
 
@@ -94,6 +96,32 @@ def test_every_kind_of_app_can_be_registered(idp: Idp, template: object) -> None
     with idp.work.begin() as unit:
         client, _ = clients.create(unit, actor=ADMIN, **made)
         assert client.id
+
+
+def test_nextcloud_signs_in_as_its_own_code_does(idp: Idp) -> None:
+    """Its user_oidc: the secret in the form, and name and address in the ID token by `claims`."""
+    (template,) = (one for one in TEMPLATES if one.key == "nextcloud")
+    made = template.made(
+        name="Cloud",
+        address="https://cloud.example",
+        callback="/apps/user_oidc/code",
+        backchannel="",
+    )
+    with idp.work.begin() as unit:
+        client, secret = clients.create(unit, **made, first_party=1, actor=ADMIN)
+        app = Registered(client.id, secret, client.redirect_uris[0])
+    started, flow = idp.session(idp.person("alice", claims={"name": "Alice"})), Flow(app)
+    names = dict.fromkeys(("email", "name", "quota", "groups"))
+    claims = json.dumps({"id_token": names, "userinfo": names})
+    asked = flow.parameters(scope="openid profile email", claims=claims)
+    form = {
+        "code": idp.authorize(idp.signed_in_browser(started), asked)["code"],
+        "redirect_uri": app.redirect_uri, "grant_type": "authorization_code",
+        "code_verifier": flow.verifier, "client_id": app.id, "client_secret": str(secret),
+    }  # fmt: skip
+    tokens = idp.browser().post("/token", data=form).json()
+    told = claims_of(tokens["id_token"])
+    assert (told["name"], told["email"]) == ("Alice", "alice@example.com")
 
 
 def test_what_cannot_be_registered_says_why_and_keeps_what_was_typed(

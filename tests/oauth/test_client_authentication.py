@@ -91,6 +91,16 @@ def test_the_secret_comes_in_the_form_where_that_was_registered(idp: Idp) -> Non
     assert status_of(idp, {"client_id": other.id, "client_secret": str(other.secret)}) == 401
 
 
+def test_who_knows_the_secret_and_sends_it_otherwise_is_told_so(idp: Idp) -> None:
+    """Nobody else: whoever guesses at secrets learns nothing of how they would be sent."""
+    app = idp.register()
+    for secret, told in ((str(app.secret), "by client_secret_basic."), ("x", "failed.")):
+        form = OWN | {"client_id": app.id, "client_secret": secret}
+        answer = idp.browser().post("/token", data=form)
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+        assert answer.json()["error_description"].endswith(told)
+
+
 def test_only_one_way_may_be_used_at_a_time(idp: Idp) -> None:
     app = idp.register()
     header = basic(app.id, str(app.secret))
