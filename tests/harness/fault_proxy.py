@@ -1,4 +1,4 @@
-"""A proxy between us and a server on a Unix socket, which makes the way there bad.
+"""A proxy between us and a server on a Unix socket or a port, which makes the way there bad.
 
 One event loop in a thread. `fault` may be changed at any time, and holds for what is sent from then on.
 """
@@ -18,7 +18,7 @@ DELAY = 2.0
 class FaultProxy:
     """Listens on a free port of loopback."""
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path | int) -> None:
         self.fault: Fault = "none"
         self.port = 0
         self._target = target
@@ -31,7 +31,7 @@ class FaultProxy:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def lead_to(self, target: Path) -> None:
+    def lead_to(self, target: Path | int) -> None:
         """From now on to another server; connections to the one before are cut."""
         asyncio.run_coroutine_threadsafe(self._turn(target), self._loop).result(5)
 
@@ -45,7 +45,7 @@ class FaultProxy:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
-    async def _turn(self, target: Path) -> None:
+    async def _turn(self, target: Path | int) -> None:
         self._target = target
         await self._cut()
 
@@ -62,7 +62,7 @@ class FaultProxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.CancelledError):
             try:
-                there, back = await asyncio.open_unix_connection(str(self._target))
+                there, back = await self._reached()
                 asking = asyncio.create_task(self._ask(reader, back))
                 try:
                     await self._answer(there, writer)
@@ -71,6 +71,11 @@ class FaultProxy:
                     back.close()
             finally:
                 writer.close()
+
+    async def _reached(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self._target, int):
+            return await asyncio.open_connection("127.0.0.1", self._target)
+        return await asyncio.open_unix_connection(str(self._target))
 
     async def _ask(self, reader: asyncio.StreamReader, there: asyncio.StreamWriter) -> None:
         while data := await reader.read(65_536):
@@ -90,7 +95,7 @@ class FaultProxy:
 
 
 @contextlib.contextmanager
-def bad_way_to(target: Path) -> Iterator[FaultProxy]:
+def bad_way_to(target: Path | int) -> Iterator[FaultProxy]:
     proxy = FaultProxy(target)
     try:
         yield proxy

@@ -12,6 +12,7 @@ from joserfc.jwk import ECKey
 from idp.oauth.client_auth import ASSERTION_TYPE
 from tests.bench import wire
 from tests.harness.deployment import Deployment, authorize_path
+from tests.harness.fault_proxy import bad_way_to
 from tests.harness.load_clients import burst, code_of, error_of, json_of
 from tests.harness.provider import PASSWORD
 from tests.races.conftest import LONGER
@@ -40,6 +41,28 @@ def test_of_fifty_parallel_redemptions_one_succeeds_and_the_replays_end_its_gran
         for type_ in ("token.issued", "token.reuse_detected", "authorization.ended"):
             assert deployment.count_events(type_) == round_
     say(f"code: n={ROUNDS}x{PARALLEL}, two successes 0, 5xx 0, surviving tokens 0")
+
+
+@pytest.mark.attack("AC-01")
+def test_a_code_whose_answer_was_cut_off_is_not_redeemed_again_and_its_grant_ends(
+    deployment: Deployment,
+) -> None:
+    """FT-11: a client that lost the answer begins anew; what it would have got is worth nothing."""
+    deployment.person("alice")
+    browser, app = deployment.signed_in("alice"), deployment.app("App")
+    code, flow = deployment.code(browser, app)
+    request = app.redeeming(flow, code)
+    with bad_way_to(deployment.port) as way:
+        way.fault = "cut"
+        assert burst([way.port], [request]).statuses == [0]
+    assert deployment.count_events("token.issued") == 1
+    made = burst(deployment.ports, [request] * PARALLEL)
+    assert {error_of(one) for one in made.answers} == {"invalid_grant"}
+    assert deployment.scalar("SELECT count(*) FROM authorizations WHERE ended_at IS NULL") == 0
+    for type_ in ("token.issued", "token.reuse_detected", "authorization.ended"):
+        assert deployment.count_events(type_) == 1
+    # The person is still signed in, so beginning anew is one redirect.
+    assert deployment.code(browser, app)[0] != code
 
 
 @pytest.mark.attack("AC-02")

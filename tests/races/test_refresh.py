@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 
 from tests.harness.deployment import Deployment, Grant
+from tests.harness.fault_proxy import bad_way_to
 from tests.harness.load_clients import Burst, burst, error_of, json_of
 from tests.races.conftest import LONGER, Deploy
 
@@ -74,6 +76,51 @@ def test_parallel_uses_of_a_token_whose_successor_was_used_end_the_family_once(
     assert not deployment.is_active(grant.app, token)
     assert deployment.count_events("token.reuse_detected") == 1
     assert deployment.count_events("authorization.ended") == 1
+
+
+@pytest.mark.attack("RT-02")
+@pytest.mark.attack("RT-03")
+def test_when_every_answer_is_cut_off_whoever_asks_again_gets_the_one_successor(
+    deployment: Deployment, say: Callable[[str], None]
+) -> None:
+    """FT-10: the winner's answer is lost with all others, after what it says was written."""
+    grant = _granted(deployment)
+    token = grant.refresh_token
+    for round_ in range(1, ROUNDS + 1):
+        assert _cut_off(deployment, [grant.app.refreshing(token)] * PARALLEL) == {0}
+        assert deployment.scalar("SELECT refresh_generation FROM authorizations") == round_ + 1
+        made = _refresh_at_once(deployment, grant, token)
+        assert Counter(made.statuses) == {200: PARALLEL}
+        successors = {str(json_of(answer)["refresh_token"]) for answer in made.answers}
+        assert len(successors) == 1
+        token = successors.pop()
+    assert deployment.count_events("token.refreshed") == ROUNDS
+    assert deployment.is_active(grant.app, token)
+    say(f"refresh, every answer cut: n={ROUNDS}x{PARALLEL}, signed out 0, forks 0")
+
+
+@pytest.mark.attack("RT-05")
+def test_without_grace_whoever_lost_an_answer_and_asks_again_ends_the_family(
+    deploy: Deploy,
+) -> None:
+    deployment = deploy(IDP_TOKENS__REFRESH_GRACE="0")
+    grant = _granted(deployment)
+    request = grant.app.refreshing(grant.refresh_token)
+    assert _cut_off(deployment, [request]) == {0}
+    assert deployment.count_events("token.refreshed") == 1
+    assert error_of(deployment.ask(request)) == "invalid_grant"
+    assert not deployment.is_active(grant.app, grant.access_token)
+    assert deployment.count_events("token.reuse_detected") == 1
+    assert deployment.count_events("authorization.ended") == 1
+
+
+def _cut_off(deployment: Deployment, requests: list[bytes]) -> set[int]:
+    """What their senders see when of every answer only half comes through: 0 for none."""
+    with ExitStack() as stack:
+        ways = [stack.enter_context(bad_way_to(port)) for port in deployment.ports]
+        for way in ways:
+            way.fault = "cut"
+        return set(burst([way.port for way in ways], requests).statuses)
 
 
 def _somebody(deployment: Deployment) -> str:
