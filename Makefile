@@ -68,6 +68,7 @@ system:
 	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
 	{ command -v rsyslogd || test -x /usr/sbin/rsyslogd; } >/dev/null || \
 		missing="$$missing rsyslog rsyslog-gnutls rsyslog-openssl"; \
+	command -v strace >/dev/null || missing="$$missing strace"; \
 	command -v oidc-agent >/dev/null || missing="$$missing oidc-agent-cli"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

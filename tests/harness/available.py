@@ -1,7 +1,7 @@
 """What this machine has of the things tests need beyond Python, and what to do without them.
 
-A pytest plugin: tests marked `browser`, `interop`, `redis`, `rsyslog` or `postgres` are skipped when
-what they need is not here, the end of the run says loudly how many and why, and where `CI` is set the
+A pytest plugin: tests marked `browser`, `interop`, `redis`, `rsyslog`, `strace` or `postgres` are
+skipped when what they need is not here, the end of the run says loudly how many and why, and where `CI` is set the
 run fails for it: there, a test that was not run is a test that nobody runs.
 """
 
@@ -52,6 +52,7 @@ def missing() -> dict[str, str]:
         "oidc_agent": None
         if shutil.which("oidc-agent")
         else "oidc-agent (apt-get install oidc-agent-cli)",
+        "strace": None if shutil.which("strace") else "strace (apt-get install strace)",
         "interop": None if npm_available() else "Node.js and `npm ci` in tests/interop",
         "redis": None
         if shutil.which("redis-server")

@@ -79,7 +79,6 @@ def test_parallel_uses_of_a_token_whose_successor_was_used_end_the_family_once(
 
 
 @pytest.mark.attack("RT-02")
-@pytest.mark.attack("RT-03")
 def test_when_every_answer_is_cut_off_whoever_asks_again_gets_the_one_successor(
     deployment: Deployment, say: Callable[[str], None]
 ) -> None:
