@@ -1,8 +1,8 @@
 """What this machine has of the things tests need beyond Python, and what to do without them.
 
 A pytest plugin: tests marked `browser`, `interop`, `redis`, `rsyslog`, `strace` or `postgres` are
-skipped when what they need is not here, the end of the run says loudly how many and why, and where `CI` is set the
-run fails for it: there, a test that was not run is a test that nobody runs.
+skipped when what they need is not here, the end of the run says loudly how many and why, and where `CI`
+is set the run fails for it: there, a test that was not run is a test that nobody runs.
 """
 
 import importlib.util
