@@ -172,7 +172,7 @@ def _unchallenged(moment: Moment) -> Step | None:
 
 
 def _young_enough(moment: Moment) -> Step | None:
-    if assurance.standing(moment.proofs, since=moment.demand.since) is None:
+    if assurance.wants_whole_sign_in(moment.proofs, moment.demand):
         return Step("login", "max_age", LoginRequiredError)
     return None
 

@@ -156,6 +156,12 @@ def meets(found: Sequence[Proof], demand: Demand) -> bool:
     return best is not None and reaches(best.acr, demand.acr)
 
 
+def wants_whole_sign_in(found: Sequence[Proof], demand: Demand) -> bool:
+    """Whether all proofs are too old for a demand: then somebody signs in anew, with every factor there
+    is, and one of them alone must not stand for it."""
+    return standing(found, since=demand.since) is None
+
+
 def offered(found: Sequence[Proof], demand: Demand, enrolled: Mapping[str, str]) -> tuple[str, ...]:
     """The methods by which somebody can come closer to meeting a demand, the best first.
 

@@ -5,6 +5,10 @@ on. So a relation is shown to the person who decides, and what is far needs more
 on the other screen is picked out of three, or typed, or nothing helps and a passkey must do. Of what
 network, country and distance ask for the strictest counts. One network is one place, whatever a file
 says of it.
+
+It is judged when the page of the answer is shown, when the answer comes, and when the browser comes
+for its session (`sessions.handoff`): each time by where both are then. Opening the code decides
+nothing; that somebody was near once is no proof that they are.
 Specs: RFC 10027 (BCP 247), establishing proximity, limited scope, request initiation verification.
 """
 

@@ -30,6 +30,7 @@ from idp.policy import proximity
 from idp.policy.assurance import Demand
 from idp.policy.limits import Full
 from idp.policy.proximity import Relation, Terms
+from idp.policy.selection import Subject
 from idp.sessions import approval as approvals
 from idp.sessions import (
     beginning,
@@ -39,6 +40,7 @@ from idp.sessions import (
     locks,
     pairing,
     pairing_details,
+    queries,
     remember,
     user_code,
 )
@@ -49,8 +51,9 @@ from idp.sessions.model import Pairing, Session
 from idp.sessions.origin import Origin
 from idp.sessions.pairing_details import Details
 from idp.sessions.pairing_stage import WAITING
+from idp.sessions.place import Place
 from idp.sessions.sign_in import SignedIn
-from idp.sessions.subject import arriving, visiting
+from idp.sessions.subject import subject, visiting
 from idp.storage.unit_of_work import UnitOfWork
 from idp.storage.vault import Vault
 from idp.users.model import User
@@ -198,9 +201,12 @@ def choices(vault: Vault, asked: Pairing) -> tuple[int, ...]:
 
 def meeting(unit: UnitOfWork, asked: Pairing, user: User, approver: Visit) -> Meeting:
     """How near the asking device is to the approving one, and what the rules ask and allow for it."""
-    asker, place = pairing_details.of(unit, asked).asker or Visit(), approver.place
-    there = visiting(asker, user.roles)
-    here = arriving(describe(approver), approver.ip, place, user.roles)
+    asker = pairing_details.of(unit, asked).asker or Visit()
+    return _meeting(unit, asker, visiting(approver, user.roles), approver.place)
+
+
+def _meeting(unit: UnitOfWork, asker: Visit, here: Subject, place: Place) -> Meeting:
+    there = visiting(asker, here.roles)
     found, apart = proximity.relation(there, here), distance.between(asker.place, place)
     terms = proximity.terms(
         in_force(unit, "handoff", there),
@@ -246,7 +252,12 @@ def fetch(
     locks.people_meeting(unit, [asked.user_id] if asked.user_id else [], current)
     present = lifecycle.resume(unit, current)
     approval = approvals.of(unit, asked)
-    # How near it was has been decided; what it may get, the rules of this moment say.
+    # Once more: what was shown as near when it asked may be anywhere when it comes.
+    here = subject(approval.session, approval.user.roles)
+    met = _meeting(unit, visit, here, queries.details(unit, approval.session).place)
+    if met.terms.ask == "refuse":
+        raise approvals.refused("too_far")
+    # What it may get, the rules of this moment say of where it asked.
     there = visiting(pairing_details.of(unit, asked).asker or Visit(), approval.user.roles)
     terms = proximity.terms(in_force(unit, "handoff", there), "same_network")
     wish = pairing_details.of(unit, asked).wish

@@ -101,8 +101,7 @@ def _aim(
         # Nobody is sent here who need not prove anything, as for a consent (`authorize._consented`).
         demand = replace(demand, acr=assurance.highest([demand.acr, assurance.PROVED]))
         proofs = assurance.proofs(visitor.session.authentications)
-        if assurance.standing(proofs, since=demand.since) is None:
-            # A whole sign-in is due, with every factor there is; one alone must not stand for it.
+        if assurance.wants_whole_sign_in(proofs, demand):
             return back_to_authorize(context, request, pending)
         return _Aim(demand, pending, "app", {"request": pending.id})
     if "pairing" in fields:
@@ -149,9 +148,10 @@ def _next(
     problem: Rejected | None = None,
 ) -> Response:
     """What comes next: another proof, or where this was for."""
-    proofs = assurance.proofs(visitor.session.authentications)
-    if assurance.meets(proofs, aim.demand) or (aim.hold and is_over(visitor.session, aim.hold)):
+    is_met = elevation.is_met(visitor.session, aim.demand)
+    if is_met or (aim.hold and is_over(visitor.session, aim.hold)):
         return _done(context, request, visitor, aim)
+    proofs = assurance.proofs(visitor.session.authentications)
     with context.work.read() as unit:
         able = step_up.able(unit, visitor.session)
     methods = assurance.offered(proofs, aim.demand, able)

@@ -115,6 +115,25 @@ def test_how_far_it_is_is_said_and_what_is_surely_far_is_not_let_in(
 
 
 @pytest.mark.attack("XD-08")
+@pytest.mark.parametrize("then, is_let_in", [(ELSEWHERE, True), (ABROAD, False), (FAR, False)])
+def test_who_seemed_near_when_they_asked_is_let_in_only_if_they_still_are_when_they_come(
+    idp: Idp, alice: Somebody, then: str, is_let_in: bool
+) -> None:
+    """Asked through a machine in her house or her town, and fetched from where they really are."""
+    near = asker(idp, ip=HOME)
+    let_in(alice.browser, near)
+    moved = idp.browser(ip=then)
+    moved.headers["User-Agent"] = LAPTOP
+    moved.cookies.update(near.browser.cookies)
+    page = Page(moved.get(near.path))
+    page.press(moved, "handoff-finish")
+    assert (near.stage == "consumed") is is_let_in
+    reasons = [one["reason"] for one in idp.events("pairing.denied")]
+    assert reasons == ([] if is_let_in else ["too_far"])
+    assert len(idp.events("session.created")) == (2 if is_let_in else 1)
+
+
+@pytest.mark.attack("XD-08")
 def test_what_the_page_does_not_offer_is_not_taken_either(idp: Idp, alice: Somebody) -> None:
     """She is talked into it, with tools: the number is right, the place is not."""
     abroad = asker(idp, ip=ABROAD)
