@@ -7,12 +7,14 @@ import typer
 
 from idp.admin import event_filter, event_search
 from idp.admin import events as exported
+from idp.admin.event_filter import EventFilter
 from idp.cli.opened import look, product
 from idp.cli.terminal import AsJson, answer, fields, moment, table
 from idp.cli.user import found
 from idp.errors import Refused
 from idp.events import log, queries
 from idp.events.model import EventRow
+from idp.storage.unit_of_work import UnitOfWork
 
 app = typer.Typer(no_args_is_help=True, help="The audit log: list, export, verify its chain.")
 
@@ -33,11 +35,8 @@ def list_(
         # A deleted user is no longer found by name, but their events are by id.
         if user is not None and not user.startswith("usr_"):
             user = found(unit, user).id
-        if before is not None and queries.at_position(unit, before) is None:
-            raise Refused("event_not_found", f"There is no event at position {before}.")
-        rows = queries.newest(
-            unit, user_id=user, session_id=session, of_type=type_, before=before, limit=limit
-        )
+        meant = EventFilter(type=type_, user=user, session=session)
+        rows = _newest(unit, meant, before=before, limit=limit)
     data = [_described(row) for row in rows]
     shown = ("position", "at", "type", "actor", "user_id", "session_id", "client_id", "reason")
     answer(
@@ -80,6 +79,24 @@ def verify(as_json: AsJson = False) -> None:
         raise Refused("chain_broken", f"The audit log was tampered with: {fault}.")
     data = {"ok": True, "rows": count}
     answer(data, fields(data), as_json=as_json)
+
+
+def _newest(
+    unit: UnitOfWork, meant: EventFilter, *, before: int | None, limit: int
+) -> list[EventRow]:
+    """Looks through the log step by step until there are enough."""
+    marked = queries.at_position(unit, before) if before is not None else None
+    if before is not None and marked is None:
+        raise Refused("event_not_found", f"There is no event at position {before}.")
+    mark = marked.id if marked is not None else None
+    rows: list[EventRow] = []
+    while len(rows) < limit:
+        found = event_search.page(unit, meant, before=mark, limit=limit - len(rows))
+        rows += found.rows
+        mark = found.next_mark
+        if mark is None:
+            break
+    return rows
 
 
 def _described(row: EventRow) -> dict[str, Any]:

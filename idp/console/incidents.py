@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from idp.clock import Instant
 from idp.console import names
-from idp.events.model import NOTABLE, EventRow
+from idp.events.model import IS_NOTABLE, EventRow
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.model import User
 
@@ -61,7 +61,7 @@ def listed(
         )
         .outerjoin(User, User.id == EventRow.user_id)
         .where(
-            EventRow.type.in_(NOTABLE),  # as the index says it, so that it is used
+            IS_NOTABLE,
             EventRow.type.in_(types),
             EventRow.at >= since,
             EventRow.at < until,

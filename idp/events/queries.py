@@ -2,7 +2,7 @@
 
 from sqlalchemy import select
 
-from idp.events.model import EventRow
+from idp.events.model import IS_SOUGHT, SOUGHT, EventRow
 from idp.storage.unit_of_work import UnitOfWork
 
 
@@ -11,26 +11,23 @@ def at_position(unit: UnitOfWork, position: int) -> EventRow | None:
     return unit.orm.scalar(select(EventRow).where(EventRow.position == position))
 
 
-def newest(
-    unit: UnitOfWork,
-    *,
-    user_id: str | None = None,
-    session_id: str | None = None,
-    of_type: str | None = None,
-    before: int | None = None,
-    limit: int = 50,
+def newest(unit: UnitOfWork, *, user_id: str, limit: int) -> list[EventRow]:
+    """The latest about a person, the newest first."""
+    about = select(EventRow).where(EventRow.user_id == user_id)
+    return list(unit.orm.scalars(about.order_by(EventRow.id.desc()).limit(limit)))
+
+
+def newest_of(
+    unit: UnitOfWork, type_: str, *, user_id: str, session_id: str | None = None, limit: int = 1
 ) -> list[EventRow]:
-    """Events, the newest first, of one user, session or type if given; written before the event at
-    position `before`.
+    """The latest of one of the types in `SOUGHT` about a person, or one session of theirs, the newest
+    first.
+
+    By an index, however long their log is; of other types there is none.
     """
-    wanted = select(EventRow).order_by(EventRow.id.desc()).limit(limit)
-    if user_id is not None:
-        wanted = wanted.where(EventRow.user_id == user_id)
+    if type_ not in SOUGHT:
+        raise ValueError(f"there is no index of {type_}")
+    about = select(EventRow).where(EventRow.user_id == user_id, EventRow.type == type_, IS_SOUGHT)
     if session_id is not None:
-        wanted = wanted.where(EventRow.session_id == session_id)
-    if of_type is not None:
-        wanted = wanted.where(EventRow.type == of_type)
-    if before is not None:
-        marked = select(EventRow.id).where(EventRow.position == before)
-        wanted = wanted.where(EventRow.id < marked.scalar_subquery())
-    return list(unit.orm.scalars(wanted))
+        about = about.where(EventRow.session_id == session_id)
+    return list(unit.orm.scalars(about.order_by(EventRow.id.desc()).limit(limit)))

@@ -219,7 +219,7 @@ def _undone_since(unit: UnitOfWork, ceremony: Ceremony) -> str | None:
         if one.credential is not None and not factors.is_taken(unit, user_id, one.credential):
             return "factor_removed"
     for type_ in _SECURING:
-        newest = events.newest(unit, user_id=user_id, of_type=type_, limit=1)
+        newest = events.newest_of(unit, type_, user_id=user_id)
         if newest and newest[0].at > ceremony.begun_at:
             return type_
     return None

@@ -77,7 +77,7 @@ def _was_removed(context: WebContext, visitor: Visitor, client_id: str | None) -
     if client_id is None:
         return False
     with context.work.read() as unit:
-        revoked = events.newest(unit, user_id=visitor.user.id, of_type="consent.revoked", limit=10)
+        revoked = events.newest_of(unit, "consent.revoked", user_id=visitor.user.id, limit=10)
         return any(
             row.client_id == client_id and row.at > unit.now - REMOVAL_SHOWN for row in revoked
         )

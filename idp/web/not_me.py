@@ -130,7 +130,9 @@ def _disown(unit: UnitOfWork, request: PageRequest, visitor: Visitor) -> str:
         )
     ).all()
     authorizations.end(unit, outlived, reason="signed_out", actor=by(visitor))
-    if not events.newest(unit, session_id=session.id, of_type="session.disowned", limit=1):
+    if not events.newest_of(
+        unit, "session.disowned", user_id=visitor.user.id, session_id=session.id
+    ):
         actor = by(visitor)
         unit.record(
             SessionDisowned(

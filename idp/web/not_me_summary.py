@@ -41,7 +41,7 @@ class Summary:
 def so_far(unit: UnitOfWork, user_id: str) -> Summary:
     """What was done in the run that is under way."""
     since = unit.now - REMEMBERED
-    told = events.newest(unit, user_id=user_id, of_type=AccountSecured.type, limit=1)
+    told = events.newest_of(unit, AccountSecured.type, user_id=user_id)
     rows = unit.connection.execute(
         select(EventRow.type, EventRow.reason, EventRow.at, EventRow.data)
         .where(

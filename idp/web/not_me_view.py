@@ -131,12 +131,12 @@ def state(
 def is_under_way(unit: UnitOfWork, user_id: str) -> bool:
     """Whether somebody disowned a session lately and is not through with all steps, so that other
     pages show the way back here."""
-    told = events.newest(unit, user_id=user_id, of_type="user.secured", limit=1)
+    told = events.newest_of(unit, "user.secured", user_id=user_id)
     return any(not told or row.id > told[0].id for row in _said(unit, user_id))
 
 
 def _said(unit: UnitOfWork, user_id: str) -> list[EventRow]:
-    rows = events.newest(unit, user_id=user_id, of_type="session.disowned", limit=_READ)
+    rows = events.newest_of(unit, "session.disowned", user_id=user_id, limit=_READ)
     return [row for row in rows if row.at > unit.now - REMEMBERED]
 
 
@@ -173,7 +173,7 @@ def _is_password_new(
         begun = min(row.at for row in said)
         newest = max((one.created_at for one in disowned), default=begun)
         return (user.password_changed_at or 0) >= max(begun, newest)
-    changes = events.newest(unit, user_id=user.id, of_type="credential.changed", limit=1)
+    changes = events.newest_of(unit, "credential.changed", user_id=user.id)
     return any(
         row.actor_id == visitor.session.id and row.at > unit.now - REMEMBERED for row in changes
     )

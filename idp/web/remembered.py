@@ -71,7 +71,7 @@ def browsers(unit: UnitOfWork, request: PageRequest, visitor: Visitor) -> list[B
 
 def copies(unit: UnitOfWork, user_id: str) -> list[Copy]:
     """Cookies that were found to be copied lately, the latest first."""
-    rows = events.newest(unit, user_id=user_id, of_type="remember.reuse_detected", limit=10)
+    rows = events.newest_of(unit, "remember.reuse_detected", user_id=user_id, limit=10)
     return [Copy(row.at, row.data["browser"]) for row in rows if row.at > unit.now - COPIES_SHOWN]
 
 

@@ -205,7 +205,7 @@ def reuses(unit: UnitOfWork, user_id: str) -> list[Reuse]:
     """Copied tokens that were refused lately, the latest first."""
     rows = [
         row
-        for row in events.newest(unit, user_id=user_id, of_type="token.reuse_detected", limit=10)
+        for row in events.newest_of(unit, "token.reuse_detected", user_id=user_id, limit=10)
         if row.at > unit.now - REUSE_SHOWN
     ]
     names = _client_names(unit, {row.client_id for row in rows})
