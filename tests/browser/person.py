@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
-from tests.harness.browser import Watch
+from tests.harness.browser import PATIENCE, Watch
 from tests.harness.servers import PASSWORD, Product
 
 
@@ -30,7 +30,7 @@ class Person:
         self.world = world
         self.context = context
         self.complaints: list[str] = []
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE)
         context.on("page", lambda page: Watch(page, self.complaints))
 
     def open(self, url: str) -> Page:
@@ -140,7 +140,7 @@ def is_signed_in(page: Page, name: str = "Alice Martin") -> None:
     expect(page.locator("#signed-in-as")).to_have_text(f"Signed in as {name}")
 
 
-def has_noticed(page: Page, *, within: int = 5_000) -> None:
+def has_noticed(page: Page, *, within: int = PATIENCE) -> None:
     """Sees that an app's open page says, within so many milliseconds, that it was signed out."""
     expect(page.locator("#signed-out-notice")).to_be_visible(timeout=within)
 

@@ -25,7 +25,7 @@ PHONE = (
 # A clock that is hours wrong is no reason to warn too early, or too late.
 WRONG_CLOCK = "{ const right = Date.now; Date.now = () => right() + 3 * 3600 * 1000; }"
 # Every few seconds the provider looks at what it heard nothing of.
-NOTICED = 20_000
+NOTICED = 30_000
 
 
 def account(person: Person, username: str = "alice") -> Page:

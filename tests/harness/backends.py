@@ -1,17 +1,17 @@
 """Fixtures of the parts below the application; a folder's `conftest.py` imports what it uses."""
 
-import atexit
-import contextlib
 import functools
+import secrets
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from idp.storage.unit_of_work import Work
 from idp.work.outbound import Outbound
 from tests.harness import postgres
+from tests.harness.postgres_copies import Copies
 from tests.harness.receivers import Receivers, listening
 from tests.harness.workbench import ManualClock, make_work
 
@@ -24,18 +24,21 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'test.db'}"
     else:
-        with postgres.new_database(template=_template()) as url:
+        with postgres_with_tables() as url:
             yield url
 
 
+def postgres_with_tables() -> AbstractContextManager[str]:
+    """The URL of a PostgreSQL database with all tables and no rows, until the block ends."""
+    return _copies().one()
+
+
 @functools.cache
-def _template() -> str:
-    """The name of a PostgreSQL database with all tables, to be copied; gone when we end."""
-    kept = contextlib.ExitStack()
-    url = kept.enter_context(postgres.new_database())
-    atexit.register(kept.close)
-    make_work(url, ManualClock()).database.close()
-    return str(sa.make_url(url).database)
+def _copies() -> Copies:
+    name = f"idp_tables_{secrets.token_hex(4)}"
+    postgres.administer(f"CREATE DATABASE {name}")
+    make_work(postgres.url_of(name), ManualClock()).database.close()
+    return Copies(name)
 
 
 @pytest.fixture

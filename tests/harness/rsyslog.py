@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from tests.harness.available import SYSTEM_PATH
+from tests.harness.server_process import reserved_port
 
 # TCP without TLS by either of its inputs, and TLS by either of its libraries.
 Input = Literal["imtcp", "imptcp", "gtls", "ossl"]
@@ -45,30 +46,28 @@ def running(folder: Path, kind: Input, *, certificate: Path | None = None) -> It
     """
     program = shutil.which("rsyslogd", path=SYSTEM_PATH)
     assert program is not None
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    made = Rsyslog(folder, port, folder / "taken.log")
-    configuration = folder / "rsyslog.conf"
-    configuration.write_text(_configuration(made, kind, certificate))
-    with (folder / "rsyslog.out").open("ab") as output:
-        process = subprocess.Popen(
-            [program, "-n", "-f", str(configuration), "-i", str(folder / "pid")],
-            stdout=output,
-            stderr=output,
-            cwd=folder,
-        )
-    try:
-        _wait_for(port, process, folder / "rsyslog.out")
-        yield made
-    finally:
-        process.send_signal(signal.SIGTERM)
+    with reserved_port() as port:
+        made = Rsyslog(folder, port, folder / "taken.log")
+        configuration = folder / "rsyslog.conf"
+        configuration.write_text(_configuration(made, kind, certificate))
+        with (folder / "rsyslog.out").open("ab") as output:
+            process = subprocess.Popen(
+                [program, "-n", "-f", str(configuration), "-i", str(folder / "pid")],
+                stdout=output,
+                stderr=output,
+                cwd=folder,
+            )
         try:
-            process.wait(READY_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise
+            _wait_for(port, process, folder / "rsyslog.out")
+            yield made
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(READY_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise
 
 
 def _configuration(made: Rsyslog, kind: Input, certificate: Path | None) -> str:

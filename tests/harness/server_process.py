@@ -26,7 +26,7 @@ from tests.harness.workbench import SECRET
 CHECKOUT = Path(__file__).resolve().parents[2]
 # Below the range from which the system takes the near ends of connections: while our server is
 # dead, no connection of somebody's may sit on its port.
-PORTS = range(18_700, 18_800)
+PORTS = range(18_700, 19_200)
 LOCKS = Path(tempfile.gettempdir())
 PATIENCE = 60.0
 

@@ -1,7 +1,6 @@
 """The whole product as people run it: provider, two apps and the API, each a process of its own."""
 
 import json
-import socket
 import sqlite3
 import urllib.error
 import urllib.parse
@@ -15,6 +14,7 @@ from typing import Any
 
 from idp.demo.install import Demo, Ports, install
 from idp.demo.processes import running
+from tests.harness.server_process import reserved_port
 
 PASSWORD = "correct horse battery"
 
@@ -71,16 +71,9 @@ class Product:
 
 @contextmanager
 def product(folder: Path, *, extra: Mapping[str, str] | None = None) -> Iterator[Product]:
-    """Installs a demo into `folder` and runs it on free ports until the block ends."""
-    demo = install(folder, free_ports(), password=PASSWORD)
-    with running(demo, extra=extra):
-        yield Product(demo)
-
-
-def free_ports() -> Ports:
-    """Four ports that were free a moment ago."""
+    """Installs a demo into `folder` and runs it on ports of ours until the block ends."""
     with ExitStack() as stack:
-        taken = [stack.enter_context(socket.socket()) for _ in range(4)]
-        for one in taken:
-            one.bind(("127.0.0.1", 0))
-        return Ports(*(one.getsockname()[1] for one in taken))
+        ports = Ports(*(stack.enter_context(reserved_port()) for _ in range(4)))
+        demo = install(folder, ports, password=PASSWORD)
+        stack.enter_context(running(demo, extra=extra))
+        yield Product(demo)

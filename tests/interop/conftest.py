@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.harness.server_process import reserved_port
 from tests.interop import processes, provider, registrations
 
 CONTROL_TOKEN = "control-initial-access-0123456789"
@@ -42,30 +43,30 @@ class Stage:
 @pytest.fixture(scope="session")
 def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("ours")
-    port, app_port = processes.free_port(), processes.free_port()
-    wanted = registrations.clients(app_port)
-    registered = provider.prepare(folder, port, people=["alice"], registrations=wanted)
-    token = provider.initial_access(folder, port)
-    with processes.ours(folder, port, IDP_REGISTRATION="true"):
-        yield Stage("idp", provider.issuer(port), app_port, _told(wanted, registered), token)
+    with reserved_port() as port, reserved_port() as app_port:
+        wanted = registrations.clients(app_port)
+        registered = provider.prepare(folder, port, people=["alice"], registrations=wanted)
+        token = provider.initial_access(folder, port)
+        with processes.ours(folder, port, IDP_REGISTRATION="true"):
+            yield Stage("idp", provider.issuer(port), app_port, _told(wanted, registered), token)
 
 
 @pytest.fixture(scope="session")
 def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("control")
-    port, app_port = processes.free_port(), processes.free_port()
-    wanted = registrations.clients(app_port)
-    registered = {one["client_id"]: one for one in registrations.for_control(wanted)}
-    configuration = {
-        "port": port,
-        "api": registrations.API,
-        "interactions": "development",
-        "clients": list(registered.values()),
-        "initial_access_token": CONTROL_TOKEN,
-    }
-    with processes.control(folder, configuration):
-        told = _told(wanted, registered)
-        yield Stage("control", provider.issuer(port), app_port, told, CONTROL_TOKEN)
+    with reserved_port() as port, reserved_port() as app_port:
+        wanted = registrations.clients(app_port)
+        registered = {one["client_id"]: one for one in registrations.for_control(wanted)}
+        configuration = {
+            "port": port,
+            "api": registrations.API,
+            "interactions": "development",
+            "clients": list(registered.values()),
+            "initial_access_token": CONTROL_TOKEN,
+        }
+        with processes.control(folder, configuration):
+            told = _told(wanted, registered)
+            yield Stage("control", provider.issuer(port), app_port, told, CONTROL_TOKEN)
 
 
 def _told(

@@ -14,14 +14,7 @@ from typing import Any
 from tests.interop import provider
 
 FOLDER = Path(__file__).parent
-READY_SECONDS = 30
-
-
-def free_port() -> int:
-    """A port nobody listens at now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+READY_SECONDS = 60
 
 
 @contextmanager

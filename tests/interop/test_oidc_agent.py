@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.server_process import reserved_port
 from tests.interop import processes, provider, registrations
 from tests.interop.person import Person
 
@@ -82,8 +83,15 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
     made.close()
 
 
-def test_oidc_agent_signs_in_refreshes_and_is_signed_out(agent: Agent, tmp_path: Path) -> None:
-    port = processes.free_port()
+@pytest.fixture
+def port() -> Iterator[int]:
+    with reserved_port() as reserved:
+        yield reserved
+
+
+def test_oidc_agent_signs_in_refreshes_and_is_signed_out(
+    agent: Agent, tmp_path: Path, port: int
+) -> None:
     metadata = {
         **registrations.clients(port)["device"],
         "token_endpoint_auth_method": "client_secret_basic",

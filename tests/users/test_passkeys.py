@@ -19,7 +19,7 @@ from idp.users.credentials import Passkey
 from idp.users.model import User
 from idp.users.passkeys import Suspended, Verified
 from tests.harness.authenticator import BE, BS, ED, UP, UV, Authenticator, base64url
-from tests.harness.postgres import new_database
+from tests.harness.backends import postgres_with_tables
 from tests.harness.workbench import SECRET, ManualClock, make_work
 
 CHALLENGE = bytes(range(32))
@@ -33,7 +33,7 @@ def work(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> 
         yield made
         made.database.close()
         return
-    with new_database() as url:
+    with postgres_with_tables() as url:
         made = make_work(url, clock)
         yield made
         made.database.close()

@@ -13,7 +13,7 @@ from idp.storage.unit_of_work import Work
 from idp.users import throttle
 from idp.users.model import Throttle
 from idp.users.throttle import Refusal, Reservation
-from tests.harness.postgres import new_database
+from tests.harness.backends import postgres_with_tables
 from tests.harness.workbench import ManualClock, make_work
 
 WINDOW = 900 * SECOND
@@ -35,7 +35,7 @@ def work(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> 
         yield made
         made.database.close()
         return
-    with new_database() as url:
+    with postgres_with_tables() as url:
         made = make_work(url, clock, throttle=LIMITS)
         yield made
         made.database.close()

@@ -11,9 +11,9 @@ import uvicorn
 from playwright.sync_api import Browser, Page, expect
 
 from idp.clock import SystemClock
-from tests.harness.browser import Watch, chromium
+from tests.harness.browser import PATIENCE, Watch, chromium
 from tests.harness.provider import PASSWORD, Flow, Idp, Registered, Templates, settings_for
-from tests.harness.servers import free_ports
+from tests.harness.server_process import reserved_port
 from tests.web.conftest import PHONE
 
 pytestmark = pytest.mark.browser
@@ -26,9 +26,14 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def served(tmp_path: Path, templates: Templates) -> Iterator[Idp]:
+def port() -> Iterator[int]:
+    with reserved_port() as reserved:
+        yield reserved
+
+
+@pytest.fixture
+def served(tmp_path: Path, templates: Templates, port: int) -> Iterator[Idp]:
     """A provider that a browser can reach."""
-    port = free_ports().provider
     settings = settings_for(templates.sqlite(tmp_path / "idp.db"))
     settings = settings.model_copy(update={"url": f"http://localhost:{port}"})
     idp = Idp(settings, SystemClock())  # type: ignore[arg-type]
@@ -75,7 +80,7 @@ def elsewhere() -> Iterator[str]:
 
 def opened(browser: Browser, url: str, complaints: list[str]) -> Page:
     page = browser.new_context().new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(PATIENCE)
     Watch(page, complaints)
     page.goto(url)
     return page
