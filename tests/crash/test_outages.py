@@ -17,12 +17,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.conftest import Say, started
+from tests.crash.conftest import MORTAL, Say, started
 from tests.crash.requests import READS, Requests, slowest_read, status_of
 from tests.harness.deployment import Deployment, prepare
 from tests.harness.postgres_outage import own_postgres
 from tests.harness.provider import Templates
 from tests.harness.server_process import Forking, until
+
+# A log whose pages are all in the database begins anew in the room it has, on a full disk as well.
+NO_CHECKPOINTS = MORTAL | {"no_checkpoints": True}
 
 
 @pytest.mark.crash
@@ -53,7 +56,8 @@ def test_a_full_disk_answers_503_to_every_change_and_recovers_without_a_restart(
 ) -> None:
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(_small_disk(tmp_path)) if full == "disk" else tmp_path
-        on = stack.enter_context(started(templates.sqlite(folder / "idp.db"), tmp_path, forking))
+        url = templates.sqlite(folder / "idp.db")
+        on = stack.enter_context(started(url, tmp_path, forking, doom=NO_CHECKPOINTS))
         requests = Requests(on)
         filling = _filled(folder) if full == "disk" else _no_file_may_grow(on.server.pid)
         with filling:
