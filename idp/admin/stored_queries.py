@@ -59,7 +59,7 @@ def save(unit: UnitOfWork, *, name: str, kind: QueryKind, text: str, actor: Acto
         id=ids.new("qry"),
         name=_name(name),
         kind=kind,
-        text=_WRITTEN[kind](text),
+        text=_readable(kind, text),
         changed_at=unit.now,
         changed_by=_who(actor),
     )
@@ -72,7 +72,7 @@ def save(unit: UnitOfWork, *, name: str, kind: QueryKind, text: str, actor: Acto
 def change(unit: UnitOfWork, query: StoredQuery, *, name: str, text: str, actor: Actor) -> None:
     """Gives it another name or text; raises `Refused` like `save`."""
     before = _said(query)
-    query.name, query.text = _name(name), _WRITTEN[query.kind](text)
+    query.name, query.text = _name(name), _readable(query.kind, text)
     after = _said(query)
     if after == before:
         return
@@ -105,11 +105,17 @@ def not_found() -> Refused:
     return Refused("query_not_found", "There is no such query.", 404)
 
 
-_WRITTEN: Mapping[str, Callable[[str], str]] = {
-    "sessions": lambda text: session_filter.parse(text).text,
-    "events": lambda text: event_filter.of_values({}, text).text,
-    **dict.fromkeys(REPORTS, lambda text: report_span.of_values({}, text).text),
+_READERS: Mapping[QueryKind, Callable[[str], object]] = {
+    "sessions": session_filter.parse,
+    "events": lambda text: event_filter.of_values({}, text),
+    **dict.fromkeys(REPORTS, lambda text: report_span.of_values({}, text)),
 }
+
+
+def _readable(kind: QueryKind, text: str) -> str:
+    """The text as it was typed, after it was read; raises `Refused`."""
+    _READERS[kind](text)
+    return " ".join(text.split())
 
 
 def _name(name: str) -> str:

@@ -17,7 +17,7 @@ from idp.admin.analytics import Picture
 from idp.admin.report_span import Span
 from idp.admin.stored_queries import REPORTS
 from idp.clock import to_rfc3339
-from idp.console import charts, incidents, rooms, sheets
+from idp.console import charts, incidents, names, rooms, sheets
 from idp.console.home import sign_ins, spread
 from idp.console.incidents import Incident
 from idp.console.people import query
@@ -53,6 +53,7 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         found = incidents.listed(
             unit, kind, since=span.since, until=span.until, rights=rooms.rights(visitor)
         )
+        apps = names.of_apps(unit, [label for label, _ in seen.apps])
     form = request.query.get("format", "page")
     name = f"{kind}-{span.first}-{span.last}"
     if form == "csv":
@@ -74,6 +75,7 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         key=rooms.new_key(),
         seen=seen,
         found=found,
+        apps=apps,
         is_cut=len(found) == incidents.MOST,
         sign_ins=sign_ins(seen),
         lasted=spread(seen),

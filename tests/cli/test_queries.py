@@ -7,7 +7,7 @@ __all__ = ["environment", "idp_cli", "ready"]
 
 def test_a_query_is_saved_listed_changed_and_removed(ready: Terminal) -> None:
     made = ready.ok("queries", "save", "Phones", "sessions", "device:phone", "country:FR")
-    assert made["query"] == "country:FR device:phone"
+    assert made["query"] == "device:phone country:FR"
     assert made["changed_by"] == "cli"
     week = ready.ok("queries", "save", "Week", "usage", "days:7")
     assert ready.ok("queries", "list") == [made, week]

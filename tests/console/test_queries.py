@@ -69,7 +69,8 @@ def test_who_may_only_look_has_no_form_and_who_may_not_ask_no_row(enter: Enter) 
     assert "user:anna" in page
     for form in ("/new", "/change", "/remove"):
         assert f'{form}"' not in page
-    assert "What is saved" in reader.get("/admin/sessions").text
+    assert f'href="{PATH}"' in reader.get("/admin/sessions").text
+    assert "Save this search" not in reader.get("/admin/sessions").text
     query_id, tag = only(root.get(PATH).text)
     assert send(reader, NEW, name="x", kind="sessions", q="")[0] == 404
     assert send(reader, f"{PATH}/{query_id}/remove", reason="x", tag=tag)[0] == 404
