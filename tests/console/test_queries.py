@@ -2,7 +2,9 @@
 
 import re
 
+from idp.console import feed
 from idp.events import log
+from idp.events.catalogue import SessionDisowned
 from tests.console.conftest import Enter, send, text_of
 from tests.harness.provider import Idp
 
@@ -88,6 +90,8 @@ def test_the_name_of_a_person_is_for_whoever_may_read_users(idp: Idp, enter: Ent
     anna = idp.person("anna-of-accounts")
     session = idp.session(anna).session.id
     idp.end(session)
+    with idp.work.begin() as unit:
+        unit.record(SessionDisowned(actor="user", user_id=anna.id, session_id=session))
     rights = ("events:read", "sessions:read", "queries:read", "rules:read")
     clerk = enter(*rights, username="clerk")
     reader = enter(*rights, "users:read", username="reader")
@@ -95,10 +99,20 @@ def test_the_name_of_a_person_is_for_whoever_may_read_users(idp: Idp, enter: Ent
     (number,) = [
         one["position"] for one in idp.events("session.ended") if one["session_id"] == session
     ]
-    for path in ("/admin/events", f"/admin/events/{number}", "/admin"):
+    for path in (
+        "/admin/events",
+        f"/admin/events/{number}",
+        "/admin",
+        "/admin/reports/incidents",
+        "/admin/reports/incidents?format=csv",
+    ):
         assert "anna-of-accounts" in reader.get(path).text, path
         page = clerk.get(path).text
         assert "anna-of-accounts" not in page, path
         assert anna.id in page, path
+    with idp.work.read() as unit:
+        happened = next(one for one in feed.latest(unit, limit=20) if one.user_id == anna.id)
+    assert b"anna-of-accounts" in happened.told(0, frozenset({"events:read", "users:read"}))
+    assert b"anna-of-accounts" not in happened.told(0, frozenset({"events:read"}))
     assert "root" in text_of(reader.get(PATH).text.partition("<main")[2])
     assert "root" not in text_of(clerk.get(PATH).text.partition("<main")[2])
