@@ -54,6 +54,7 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
             unit, kind, since=span.since, until=span.until, rights=rooms.rights(visitor)
         )
         apps = names.of_apps(unit, [label for label, _ in seen.apps])
+        people = names.of_people(unit, rooms.rights(visitor), [one.actor_id for one in found])
     form = request.query.get("format", "page")
     name = f"{kind}-{span.first}-{span.last}"
     if form == "csv":
@@ -76,6 +77,7 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         seen=seen,
         found=found,
         apps=apps,
+        people=people,
         is_cut=len(found) == incidents.MOST,
         sign_ins=sign_ins(seen),
         lasted=spread(seen),

@@ -158,7 +158,15 @@ def test_charts_have_tables_and_every_page_fits_in_light_and_dark(
     page.set_viewport_size(DESKTOP)
     page.goto(f"{world.issuer}/admin/users?q=alice")
     page.locator("tbody a").first.click()
-    for path in (None, "/admin/events", "/admin/webhooks", "/admin/rules/new?kind=networks"):
+    for path in (
+        None,
+        "/admin/events",
+        "/admin/webhooks",
+        "/admin/rules/new?kind=networks",
+        "/admin/queries",
+        "/admin/keys",
+        "/admin/reports/compliance",
+    ):
         if path is not None:
             page.set_viewport_size(DESKTOP)
             page.goto(f"{world.issuer}{path}")
