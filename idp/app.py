@@ -55,7 +55,7 @@ from idp.oauth.keys import Keyring
 from idp.oauth.provider import Answer, Provider
 from idp.sessions import aftermath, expiry, forgetting, pairing_room, review
 from idp.sessions.atlas import Atlas
-from idp.settings import Settings, load
+from idp.settings import Settings, SettingsError, load
 from idp.storage import migrations
 from idp.storage.database import Database
 from idp.storage.embedded import EmbeddedStore
@@ -85,7 +85,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class NotReady(Exception):  # noqa: N818
+class NotReady(SettingsError):  # noqa: N818
     """The server cannot start; the message says what to do."""
 
 

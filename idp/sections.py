@@ -3,7 +3,6 @@
 What they have to do with each other, and where values come from, is `idp.settings`.
 """
 
-import ipaddress
 import re
 from typing import Self
 from urllib.parse import urlsplit
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from idp.hosts import is_loopback_host
+from idp.listed import Listed, Networks
 
 MAIL_SCHEMES = ("smtp", "smtps", "smtp+plain")
 SYSLOG_SCHEMES = ("tcp+tls", "tcp", "udp")
@@ -110,7 +110,7 @@ class PasskeySettings(Section):
     """WebAuthn: which site passkeys belong to."""
 
     rp_id: str = Field("", description="domain passkeys belong to; empty: the host of IDP_URL")
-    origins: tuple[str, ...] = Field(
+    origins: Listed = Field(
         (), description="further origins that may use them (served at /.well-known/webauthn)"
     )
 
@@ -201,18 +201,12 @@ class ManagementSettings(Section):
 class OutboundSettings(Section):
     """The one HTTP client that calls apps. Private and loopback networks are refused by default."""
 
-    allow_networks: tuple[str, ...] = Field(
+    allow_networks: Networks = Field(
         (), description="CIDR blocks that may be called although they are private"
     )
     allow_http: bool = Field(False, description="plain http to the networks above")
     timeout: float = Field(5.0, gt=0, le=30, description="seconds for one whole call")
     concurrency: int = Field(64, ge=1, le=1_000, description="calls under way at once")
-
-    @model_validator(mode="after")
-    def _networks_are_cidr(self) -> Self:
-        for network in self.allow_networks:
-            ipaddress.ip_network(network)
-        return self
 
 
 class SyslogSettings(Section):

@@ -7,10 +7,10 @@ that says how to fix them. The sections are `idp.sections`. What administrators 
 are Rules (`idp.policy`).
 """
 
-import ipaddress
 import os
 import re
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -25,6 +25,7 @@ from pydantic_settings import (
 )
 
 from idp.hosts import is_loopback_host
+from idp.listed import Networks, Secrets
 from idp.sections import (
     AssuranceSettings,
     GeoSettings,
@@ -73,7 +74,7 @@ class Settings(BaseSettings):
     secret_key: SecretStr = Field(
         SecretStr(""), description="at least 32 random characters; encrypts and signs what we keep"
     )
-    previous_secret_keys: tuple[SecretStr, ...] = Field(
+    previous_secret_keys: Secrets = Field(
         (), description="older secret keys, still read, never written with"
     )
     database_url: str = Field(
@@ -84,7 +85,7 @@ class Settings(BaseSettings):
         description="`redis://…`, `rediss://…`, `redis+sentinel://host,host/primary` or "
         "`redis+cluster://host,host`; empty: each node keeps its own cache",
     )
-    trusted_proxies: tuple[str, ...] = Field(
+    trusted_proxies: Networks = Field(
         (), description="CIDR blocks whose X-Forwarded-For is believed"
     )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="log level")
@@ -152,8 +153,9 @@ class Settings(BaseSettings):
             )
         for key in (self.secret_key, *self.previous_secret_keys):
             if len(key.get_secret_value()) < MINIMUM_SECRET_LENGTH:
+                which = "SECRET_KEY" if key is self.secret_key else "PREVIOUS_SECRET_KEYS: each"
                 raise ValueError(
-                    "IDP_SECRET_KEY must have at least 32 characters; make one with: "
+                    f"IDP_{which} must have at least 32 characters; make one with: "
                     "python -c 'import secrets; print(secrets.token_urlsafe(48))'"
                 )
         rp_id = self.passkeys.rp_id
@@ -168,11 +170,11 @@ class Settings(BaseSettings):
                     f"IDP_PASSKEYS__ORIGINS: {origin!r} must be an origin such as "
                     "https://example.com, without a path"
                 )
-        for network in self.trusted_proxies:
-            ipaddress.ip_network(network)
         scheme = self.database_url.split(":", 1)[0]
         if scheme not in ("sqlite", "postgresql+psycopg"):
             raise ValueError("IDP_DATABASE_URL must begin with sqlite:/// or postgresql+psycopg://")
+        if scheme != "sqlite" and find_spec("psycopg") is None:
+            raise ValueError("IDP_DATABASE_URL needs psycopg; run: pip install 'idp[postgres]'")
         folder = Path(self.database_url.removeprefix("sqlite:///")).parent
         if scheme == "sqlite" and not folder.is_dir():
             raise ValueError(f"IDP_DATABASE_URL: there is no folder {folder}; make it first")
@@ -214,8 +216,6 @@ def _known_environment_names() -> set[str]:
     names = set(_FOREIGN_KEYS) | set(_SECRET_FILES)
     for key, _ in describe():
         names.add(key)
-    for field in Settings.model_fields:
-        names.add(f"IDP_{field.upper()}")
     return names
 
 

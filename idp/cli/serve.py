@@ -37,6 +37,7 @@ def serve(
     )
     logs.set_up(settings)
     _prepare(settings, upgrade=upgrade)
+    serving.require_ports(settings)
     served = create_app(settings)
     address = {"issuer": settings.issuer, "host": settings.host, "port": settings.port}
     link = _set_up_link(served.work)

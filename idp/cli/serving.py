@@ -6,7 +6,9 @@ between nodes sends nobody any more; then it takes no more connections and lets 
 """
 
 import asyncio
+import errno
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +20,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from idp.app import App
-from idp.settings import Settings
+from idp.settings import Settings, SettingsError
 
 # Requests that are under way may finish for so long after the signal to stop.
 GRACE_SECONDS = 10
@@ -56,6 +58,34 @@ class _Beside(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def require_ports(settings: Settings) -> None:
+    """Refuses addresses that cannot be listened on, before anything is made for this start: a new link
+    for the first administrator takes the place of the one that a running node printed."""
+    _require(settings.host, settings.port, "IDP_{}")
+    if settings.management.port:
+        _require(settings.management.host, settings.management.port, "IDP_MANAGEMENT__{}")
+
+
+def _require(host: str, port: int, setting: str) -> None:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in found:
+            with socket.socket(family, kind, protocol) as tried:
+                # As the server does: what remains of closed connections is in nobody's way.
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                tried.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            said = (
+                f"{setting.format('PORT')}: somebody listens at {host}:{port} already; stop them, "
+            )
+            raise SettingsError(said + "or choose another port") from None
+        what = setting.format("PORT" if error.errno == errno.EACCES else "HOST")
+        raise SettingsError(f"{what}: cannot listen at {host}:{port} ({error.strerror})") from None
 
 
 def run(app: App, settings: Settings) -> None:

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from idp import settings as deployment
 from idp.__main__ import main
 from idp.clock import DAY
 from idp.policy import effective
@@ -166,6 +168,76 @@ def test_settings_that_cannot_be_used_are_refused_with_how_to_fix_them(
     environment.setenv("IDP_NONSENSE", "1")
     for command in (("config", "check"), ("user", "list"), ("serve",), ("db", "current")):
         assert "IDP_NONSENSE is not a setting" in idp_cli.refused(*command)
+
+
+@pytest.mark.parametrize(
+    ("said", "networks"),
+    [
+        ("10.0.0.0/8", ["10.0.0.0/8"]),
+        ("10.0.0.0/8, ::1", ["10.0.0.0/8", "::1"]),
+        ('["10.0.0.0/8"]', ["10.0.0.0/8"]),
+        ("", []),
+    ],
+)
+def test_a_list_is_written_with_commas_or_as_json(
+    idp_cli: Terminal, environment: pytest.MonkeyPatch, said: str, networks: list[str]
+) -> None:
+    environment.setenv("IDP_TRUSTED_PROXIES", said)
+    environment.setenv("IDP_OUTBOUND__ALLOW_NETWORKS", said)
+    shown = idp_cli.ok("config", "show")
+    assert shown["IDP_TRUSTED_PROXIES"] == networks
+    assert shown["IDP_OUTBOUND__ALLOW_NETWORKS"] == networks
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("IDP_TRUSTED_PROXIES", "nginx", "IDP_TRUSTED_PROXIES: 'nginx' .* written like 10.0.0.0/8"),
+        ("IDP_TRUSTED_PROXIES", "10.0.0.1/8", "IDP_TRUSTED_PROXIES: .* has host bits set"),
+        ("IDP_OUTBOUND__ALLOW_NETWORKS", "[10", "ALLOW_NETWORKS: is no JSON array; items with"),
+        ("IDP_PREVIOUS_SECRET_KEYS", "hunter2", "^IDP_PREVIOUS_SECRET_KEYS: each must have at lea"),
+        ("IDP_TOKENS", "x", "IDP_TOKENS is not a setting"),
+    ],
+)
+def test_a_list_that_is_none_is_refused_with_a_sentence(
+    idp_cli: Terminal, environment: pytest.MonkeyPatch, name: str, value: str, sentence: str
+) -> None:
+    environment.setenv(name, value)
+    said = idp_cli.refused("config", "check")
+    assert re.search(sentence, said)
+    assert "hunter2" not in said, "an older key is as secret as a newer one"
+
+
+def test_postgresql_without_its_driver_says_what_to_install(
+    idp_cli: Terminal, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("IDP_DATABASE_URL", "postgresql+psycopg://idp@db/idp")
+    environment.setattr(deployment, "find_spec", lambda _: None)
+    assert "pip install 'idp[postgres]'" in idp_cli.refused("db", "upgrade")
+    (finding,) = idp_cli("doctor", "--json").json["findings"]
+    assert finding["state"] == "failed"
+
+
+def test_an_address_that_is_taken_is_said_and_costs_the_first_administrator_nothing(
+    idp_cli: Terminal, environment: pytest.MonkeyPatch
+) -> None:
+    idp_cli.ok("db", "upgrade")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        environment.setenv("IDP_PORT", str(port))
+        assert f"somebody listens at 127.0.0.1:{port} already" in idp_cli.refused("serve")
+        environment.setenv("IDP_PORT", "0")
+        environment.setenv("IDP_MANAGEMENT__PORT", str(port))
+        assert "IDP_MANAGEMENT__PORT: somebody" in idp_cli.refused("serve")
+    assert idp_cli.ok("events", "list") == [], "a new link would take the place of the one in use"
+
+
+def test_an_address_of_redis_that_is_none_is_said(
+    idp_cli: Terminal, environment: pytest.MonkeyPatch
+) -> None:
+    idp_cli.ok("db", "upgrade")
+    environment.setenv("IDP_REDIS_URL", "nonsense")
+    assert "IDP_REDIS_URL" in idp_cli.refused("serve")
 
 
 def test_the_settings_in_force_are_shown_without_their_secrets(
