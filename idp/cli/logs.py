@@ -56,5 +56,6 @@ def set_up(settings: Settings) -> None:
     )
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     # They say what they are asked, with addresses and their queries in it.
-    for chatty in ("httpx2", "httpcore2", "asyncio"):
+    # And alembic names each of its parts.
+    for chatty in ("httpx2", "httpcore2", "asyncio", "alembic.runtime.plugins"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -67,6 +67,7 @@ def _summary(demo: Demo) -> str:
     Your page    {demo.settings.issuer}/account/sessions
     Everybody's  {demo.settings.issuer}/admin   (as {ADMINISTRATOR}, in another browser)
     The API      {urls["API"]}/whoami
+    Mail         {demo.settings.issuer}/dev/mail   (what would have been sent by mail)
 
     Sign in as   {", ".join(people)}; {ADMINISTRATOR} is the administrator
     Password     {demo.facts["people"][0]["password"]}

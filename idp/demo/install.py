@@ -6,7 +6,7 @@ asked to change (ports, password) is changed.
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,9 +98,13 @@ def install(folder: Path, ports: Ports, *, password: str | None = None) -> Demo:
         migrations.upgrade(work.database)
         prepare(work)
         with work.begin() as unit:
-            known = [_keep_person(unit, username, claims) for username, claims in PEOPLE.items()]
-            if password != password_before or not all(known):
-                _set_passwords(unit, password)
+            known = [
+                username
+                for username, claims in PEOPLE.items()
+                if _keep_person(unit, username, claims, password)
+            ]
+            if password != password_before:
+                _set_passwords(unit, known, password)
             registered = {
                 client_id: _keep_client(unit, client_id, wanted, secrets_before.get(client_id))
                 for client_id, wanted in _wanted_clients(ports).items()
@@ -178,7 +182,7 @@ def _web_app(name: str, url: str, api: str) -> dict[str, Any]:
     }
 
 
-def _keep_person(unit: UnitOfWork, username: str, claims: Mapping[str, str]) -> bool:
+def _keep_person(unit: UnitOfWork, username: str, claims: Mapping[str, str], password: str) -> bool:
     """Makes a person who is not there yet; gives whether they were."""
     if users.by_identifier(unit, username) is not None:
         return True
@@ -186,15 +190,17 @@ def _keep_person(unit: UnitOfWork, username: str, claims: Mapping[str, str]) -> 
         unit,
         username=username,
         email=f"{username}@example.com",
+        # Not set afterwards: everybody would have a letter that their password was changed.
+        password_hash=PasswordHasher(unit.settings.password).hash(password),
         roles=[management.ADMINISTRATOR] if username == ADMINISTRATOR else [],
         claims={**claims, "name": f"{claims['given_name']} {claims['family_name']}"},
     )
     return False
 
 
-def _set_passwords(unit: UnitOfWork, password: str) -> None:
+def _set_passwords(unit: UnitOfWork, usernames: Iterable[str], password: str) -> None:
     hasher = PasswordHasher(unit.settings.password)
-    for username in PEOPLE:
+    for username in usernames:
         person = users.by_identifier(unit, username)
         assert person is not None
         users.set_password(unit, person, hasher.hash(password), SYSTEM)

@@ -28,6 +28,8 @@ DISPLAYS = frozenset({"page", "popup", "touch", "wap"})
 STATE_MAXIMUM = 4_096
 NONCE_MAXIMUM = 1_024
 SCOPE_MAXIMUM = 2_048
+# Characters of a refused address that go to the log.
+_SHOWN = 200
 # RFC 6749 appendix A.4: printable ASCII without quote and backslash, single spaces between.
 _SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+( +[\x21\x23-\x5B\x5D-\x7E]+)*")
 _STATE = re.compile(r"[\x20-\x7E]+")
@@ -53,12 +55,16 @@ class Requested:
 
 
 class PageError(Exception):
-    """A request that must not be redirected: client or redirect URI is not proven (RU-16)."""
+    """A request that must not be redirected: client or redirect URI is not proven (RU-16).
 
-    def __init__(self, code: str, sentence: str) -> None:
+    `detail` is for the log alone.
+    """
+
+    def __init__(self, code: str, sentence: str, *, detail: str | None = None) -> None:
         super().__init__(sentence)
         self.code = code
         self.sentence = sentence
+        self.detail = detail
 
 
 def validate(
@@ -81,7 +87,10 @@ def validate(
         raise PageError("invalid_request", "The app did not say where to return to.")
     if not redirect_uri_matches(redirect_uri, client):
         raise PageError(
-            "invalid_redirect_uri", "The app asked to return to an address it has not registered."
+            "invalid_redirect_uri",
+            "The app asked to return to an address it has not registered.",
+            # The page is for people and names no address; whoever connects the app looks for it here.
+            detail=f"{client.id} asked to return to {redirect_uri[:_SHOWN]!r}",
         )
     try:
         return _validate_rest(values, repeated, client, redirect_uri, provider)

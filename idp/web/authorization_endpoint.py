@@ -78,6 +78,8 @@ class AuthorizationEndpoint:
         except TooLarge:
             answer = self._error_page(PageError("too_large", "The request is too large."), {})
         except PageError as error:
+            if error.detail is not None:
+                log.info("authorize refused: %s", error.detail)
             answer = self._error_page(error, {})
         except OAuth2Error:
             answer = self._error_page(

@@ -30,6 +30,15 @@ def test_everything_a_script_needs_stands_in_one_file(tmp_path: Path) -> None:
     assert [app["name"] for app in told["apps"]] == ["App One", "App Two", "API"]
 
 
+def test_nobody_is_written_to_before_anything_happened(tmp_path: Path) -> None:
+    install(tmp_path / "demo", PORTS)
+    database = Database(f"sqlite:///{tmp_path / 'demo' / 'idp.db'}")
+    with database.read() as connection:
+        owed = connection.exec_driver_sql("SELECT count(*) FROM deliveries").scalar()
+    database.close()
+    assert owed == 0
+
+
 def test_secrets_are_readable_by_their_owner_alone(tmp_path: Path) -> None:
     demo = install(tmp_path / "demo", PORTS)
     for name in ("demo.json", "secret_key"):

@@ -1,5 +1,9 @@
 """The code flow and what its tokens are worth, on both databases."""
 
+import logging
+
+import pytest
+
 from tests.harness.provider import Flow, Idp
 
 
@@ -60,3 +64,20 @@ def test_prompt_none_answers_login_required_without_a_page(either_idp: Idp) -> N
     assert answer["error"] == "login_required"
     assert answer["state"] == flow.state
     assert answer["iss"] == idp.settings.issuer
+
+
+def test_an_address_that_is_not_registered_is_named_in_the_log_and_on_no_page(
+    idp: Idp, caplog: pytest.LogCaptureFixture
+) -> None:
+    flow = Flow(idp.register())
+    asked = "https://evil.example/cb\nINFO all is well " + "x" * 3_000
+    with caplog.at_level(logging.INFO):
+        page = idp.browser().get("/authorize", params=flow.parameters(redirect_uri=asked))
+    assert page.status_code == 400
+    assert "evil.example" not in page.text
+    (line,) = [one.message for one in caplog.records if "asked to return to" in one.message]
+    assert flow.client.id in line
+    assert "'https://evil.example/cb\\nINFO" in line, (
+        "a line that somebody made up is not one of ours"
+    )
+    assert len(line) < 400

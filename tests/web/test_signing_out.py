@@ -47,7 +47,7 @@ def test_one_session_ends_at_once_and_the_page_says_what_happened(
     assert location.startswith("/account/sessions?done=")
     page = Page(alice.browser.get(location))
     assert page.element("receipts").attributes["role"] == "status"
-    assert "Signed out. Its tokens are dead. 1 app is being told." in page.text
+    assert "Signed out. Its apps have no access any more. 1 app is being told." in page.text
     assert "Payroll takes no sign-out messages; it stops when it next asks us" in page.text
     assert not alice.is_running(other.id)
     assert alice.is_running(alice.id)
@@ -69,7 +69,7 @@ def test_an_app_that_cannot_be_told_is_named(idp: Idp, alice: Somebody, app: Reg
     location = end(alice, other.id)
     settle(idp, given_up=(app.id,))
     page = Page(alice.browser.get(location))
-    assert "Notes could not be told; its tokens are dead all the same" in page.text
+    assert "Notes could not be told; it has no access any more all the same" in page.text
     assert "was told." not in page.text
     assert "Notes could not be told" in alice.sessions("?tab=ended").text
 
