@@ -12,6 +12,7 @@ reached is in `postgresql`.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -115,12 +116,22 @@ class Database:
                     raise
                 self._hot.append(hot)
                 return row
-            with self._querying.connect() as connection:
-                cursor = connection.connection.cursor()
-                cursor.execute(sql, values)
-                row = cursor.fetchone()
-                cursor.close()
-                return row
+            began = time.monotonic()
+            try:
+                return self._row(sql, values)
+            except Exception as error:
+                if not _is_outage(error) or time.monotonic() - began > postgresql.FRESH_SECONDS:
+                    raise
+                # The server had gone since the connection was used last; a read may be asked again.
+                return self._row(sql, values)
+
+    def _row(self, sql: str, values: Any) -> Row | None:
+        with self._querying.connect() as connection:
+            cursor = connection.connection.cursor()
+            cursor.execute(sql, values)
+            row: Row | None = cursor.fetchone()
+            cursor.close()
+            return row
 
     def try_apply(self, writes: "Sequence[Write]", *, wait: float = 5.0) -> bool | None:
         """Carries out one request's hot writes in one durable transaction.
@@ -272,7 +283,8 @@ def _apply(connection: Any, database: Database, batch: Sequence[Sequence[Write]]
     try:
         if database.is_sqlite:
             cursor.execute("BEGIN IMMEDIATE")
-        outcomes = [_apply_one(cursor, database, writes) for writes in batch]
+        apply = _apply_one if len(batch) > 1 else _carry_out
+        outcomes = [apply(cursor, database, writes) for writes in batch]
         if any(outcomes):
             connection.commit()
         else:
@@ -286,15 +298,21 @@ def _apply(connection: Any, database: Database, batch: Sequence[Sequence[Write]]
 
 
 def _apply_one(cursor: Any, database: Database, writes: Sequence[Write]) -> bool:
-    """One request's writes, inside a savepoint: what it loses, it takes back alone."""
+    """One request's writes of several, inside a savepoint: what it loses, it takes back alone."""
     cursor.execute("SAVEPOINT one")
+    is_done = _carry_out(cursor, database, writes)
+    if not is_done:
+        cursor.execute("ROLLBACK TO SAVEPOINT one")
+    cursor.execute("RELEASE SAVEPOINT one")
+    return is_done
+
+
+def _carry_out(cursor: Any, database: Database, writes: Sequence[Write]) -> bool:
+    """Runs the writes until one loses its race; then the caller takes back those before it."""
     for write in writes:
         cursor.execute(*write.statement.bound(database, write.parameters))
         if write.statement.must_change and cursor.rowcount != 1:
-            cursor.execute("ROLLBACK TO SAVEPOINT one")
-            cursor.execute("RELEASE SAVEPOINT one")
             return False
-    cursor.execute("RELEASE SAVEPOINT one")
     return True
 
 

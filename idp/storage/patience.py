@@ -4,6 +4,7 @@ Only imported where psycopg is installed. `statement_timeout` is the server's pr
 and kept also when the server, or the way to it, is frozen.
 """
 
+import time
 from typing import Any
 
 from psycopg import Connection, OperationalError
@@ -16,13 +17,17 @@ class PatientConnection(Connection[Any]):
 
     # Seconds for one trip to the server; None while nobody has said how many.
     patience: float | None = None
+    # When it was last answered, by the monotonic clock.
+    answered_at = 0.0
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         """What the call gives; raises `OperationalError` when it takes longer than `patience`."""
         try:
-            return super().wait(gen, interval, self.patience if timeout is None else timeout)
+            found = super().wait(gen, interval, self.patience if timeout is None else timeout)
         except OperationalError:
             # What the server refused is over there. What it is still at was given up by us.
             if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
                 self.pgconn.finish()
             raise
+        self.answered_at = time.monotonic()
+        return found

@@ -20,6 +20,10 @@ ANSWER_SECONDS = 9.5
 # Asking whether a connection still stands, and making one, are small things.
 PING_SECONDS = 2.0
 CONNECT_SECONDS = 2
+# A connection that was answered so lately is not asked whether it stands, which would be a trip more
+# for every statement. If its server goes away in that time, what was under way meets that: 503, or the
+# same read again. From the first that broke on all are asked.
+FRESH_SECONDS = 1.0
 # After nobody answered in that time, whoever asks is refused at once for so long.
 LEFT_ALONE_SECONDS = 1.0
 
@@ -104,7 +108,7 @@ def _watch(engine: Engine) -> None:
 
     from idp.storage.patience import PatientConnection
 
-    left_alone_until = 0.0
+    left_alone_until = broke_at = 0.0
     ping = engine.dialect.do_ping
 
     @event.listens_for(engine, "do_connect")
@@ -124,7 +128,15 @@ def _watch(engine: Engine) -> None:
         connection.execute(_ON_DISK)
         connection.commit()
 
+    @event.listens_for(engine, "invalidate")
+    def _broke(_connection: object, _record: object, _error: object) -> None:
+        nonlocal broke_at
+        broke_at = time.monotonic()
+
     def ping_soon(dbapi_connection: Any) -> bool:
+        trusted_from = max(broke_at, time.monotonic() - FRESH_SECONDS)
+        if dbapi_connection.answered_at > trusted_from and not dbapi_connection.closed:
+            return True
         dbapi_connection.patience = PING_SECONDS
         try:
             return ping(dbapi_connection)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import socket
 import sqlite3
 import threading
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import bindparam, func, insert, select, text, update
@@ -285,6 +287,66 @@ def test_a_lost_connection_is_an_outage_and_the_next_call_works(postgres_work: W
     with pytest.raises(Unavailable):
         cut_off()
     assert database.query(BY_ID, {"user_id": user}) is not None
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(("fresh", "trips"), [(60.0, [1, 4]), (0.0, [2, 5])])
+def test_a_connection_that_was_answered_a_moment_ago_is_not_asked_whether_it_stands(
+    postgres_work: Work,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fresh: float,
+    trips: list[int],
+) -> None:
+    """A read is one trip to the server; a hot write is BEGIN, the statements, and COMMIT."""
+    monkeypatch.setattr(postgresql, "FRESH_SECONDS", fresh)
+    user = add_user(postgres_work)
+    address = postgres_work.database.url.render_as_string(hide_password=False)
+    database, found = Database(address, pool_size=1), []
+    added = {"key": "k", "window_ends_at": 1, "count": 0}
+    with (tmp_path / "said").open("w") as said:
+        with database.read() as connection:
+            driver: Any = connection.connection.dbapi_connection
+            driver.pgconn.trace(said.fileno())
+        for act in (
+            lambda: database.query(BY_ID, {"user_id": user}),
+            lambda: database.try_apply([Write(ADD, added), counted_up(was=0)]),
+        ):
+            before = asked(tmp_path / "said")
+            assert act()
+            found.append(asked(tmp_path / "said") - before)
+    database.close()
+    assert found == trips
+
+
+def asked(trace: Path) -> int:
+    """How often the server was waited for, as libpq notes what it sends."""
+    return len(re.findall(r"\tF\t\d+\t(Query|Sync)\b", trace.read_text()))
+
+
+@pytest.mark.postgres
+def test_when_every_connection_is_lost_a_read_is_asked_again_and_the_others_are_asked_first(
+    postgres_work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql, "FRESH_SECONDS", 60.0)
+    database, user = postgres_work.database, add_user(postgres_work)
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(database.read()).execute(select(User.id))
+    address = database.url.render_as_string(hide_password=False)
+    other = Database(address, pool_size=1)
+    with other.read() as connection:
+        connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+    other.close()
+    assert database.query(BY_ID, {"user_id": user}) is not None
+    for _ in range(4):
+        with database.write() as connection:
+            connection.execute(update(User).values(status="disabled"))
 
 
 @pytest.mark.postgres
