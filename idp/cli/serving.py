@@ -7,8 +7,8 @@ between nodes sends nobody any more; then it takes no more connections and lets 
 
 import asyncio
 import errno
+import os
 import signal
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -70,14 +70,7 @@ def require_ports(settings: Settings) -> None:
 
 def _require(host: str, port: int, setting: str) -> None:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, protocol, _, address in found:
-            with socket.socket(family, kind, protocol) as tried:
-                # As the server does: what remains of closed connections is in nobody's way.
-                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                tried.bind(address)
+        asyncio.run(_bind(host, port))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             said = (
@@ -85,7 +78,15 @@ def _require(host: str, port: int, setting: str) -> None:
             )
             raise SettingsError(said + "or choose another port") from None
         what = setting.format("PORT" if error.errno == errno.EACCES else "HOST")
-        raise SettingsError(f"{what}: cannot listen at {host}:{port} ({error.strerror})") from None
+        # Of a name that leads nowhere the number is below zero, and the system has no words for it.
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise SettingsError(f"{what}: cannot listen at {host}:{port} ({why})") from None
+
+
+async def _bind(host: str, port: int) -> None:
+    """Takes the address as the server will, and lets it go again; nobody is listened to."""
+    loop = asyncio.get_running_loop()
+    (await loop.create_server(asyncio.Protocol, host, port, start_serving=False)).close()
 
 
 def run(app: App, settings: Settings) -> None:
