@@ -84,17 +84,25 @@ class Watched:
 
 
 @contextlib.contextmanager
-def watched() -> Iterator[Watched]:
+def followed() -> Iterator[tuple[RedisServer, RedisServer]]:
+    """A primary, and a replica that has all that it has."""
     with contextlib.ExitStack() as stack:
         at_once = ("--repl-diskless-sync-delay", "0")
-        ports = [stack.enter_context(reserved_port()) for _ in range(3)]
+        ports = [stack.enter_context(reserved_port()) for _ in range(2)]
         primary = stack.enter_context(running(*at_once, port=ports[0]))
         replica = stack.enter_context(
             running("--replicaof", f"127.0.0.1 {primary.port}", port=ports[1])
         )
         until(lambda: "master_link_status:up" in replica.told("INFO replication"))
         until(lambda: "state=online" in primary.told("INFO replication"))
-        sentinel = Sentinel(primary.folder / "sentinel", ports[2])
+        yield primary, replica
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[Watched]:
+    with contextlib.ExitStack() as stack:
+        primary, replica = stack.enter_context(followed())
+        sentinel = Sentinel(primary.folder / "sentinel", stack.enter_context(reserved_port()))
         sentinel.folder.mkdir()
         (sentinel.folder / "sentinel.conf").write_text(
             f"port {sentinel.port}\ndir {sentinel.folder}\nunixsocket {sentinel.socket_path}\n"

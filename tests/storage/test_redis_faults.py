@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from idp.clock import SECOND
+from idp.events.actor import SYSTEM
+from idp.sessions import lifecycle
 from idp.storage import redis as of_redis
 from idp.storage.redis import PREFIX, RedisStore
 from idp.storage.redis_address import parse
@@ -208,3 +210,46 @@ def test_a_fail_over_by_sentinel_is_followed(node: Make, clock: ManualClock) -> 
             return b"message" in heard
 
         until(is_heard)
+
+
+def sign_in(idp: Idp, name: str, password: str) -> int:
+    browser = idp.browser()
+    page = Page(browser.get("/account/sign-in"))
+    return page.press(browser, "login-submit", username=name, password=password).status_code
+
+
+def test_what_a_promoted_replica_never_heard_of_ends_nobodys_session_and_revives_nothing(
+    tmp_path: Path, templates: Templates, clock: ManualClock
+) -> None:
+    """The tail of the primary is lost: sign-outs and wrong passwords, of which SQL knows."""
+    with redis_sets.followed() as (primary, replica), bad_way_to(primary.socket_path) as way:
+        url = templates.sqlite(tmp_path / "idp.db")
+        settings = settings_for(url, redis_url=way.url, throttle={"per_account": 3})
+        one, other = Idp(settings, clock), Idp(settings, clock)
+        alice, app = one.person("alice"), one.register()
+        one.person("bob")
+        kept, ended = one.session(alice), one.session(alice)
+        living, revoked = (one.grant(app, started) for started in (kept, ended))
+        reader = other.signed_in_browser(kept)
+        assert ended.session.id in reader.get("/account/sessions").text
+        until(lambda: replica.count_keys() == primary.count_keys() and any(replica.count_keys()))
+        # From here on it hears nothing more.
+        replica.told("REPLICAOF NO ONE")
+        assert [sign_in(one, "bob", f"wrong {number}") for number in range(3)] == [403, 403, 403]
+        with one.work.begin() as unit:
+            lifecycle.end(unit, [ended.session.id], reason="signed_out", actor=SYSTEM)
+        reader.get("/account/sessions")
+        primary.kill()
+        way.lead_to(replica.socket_path)
+        clock.advance(2 * SECOND)
+        until(one.app.provider.store.is_reachable)
+        for node in (one, other):
+            assert sign_in(node, "bob", PASSWORD) == 429, "the wrong passwords are still counted"
+            assert not node.is_active(app, revoked["access_token"])
+            assert node.refresh(app, revoked["refresh_token"])[0] == 400
+            assert node.is_active(app, living["access_token"])
+            page = node.signed_in_browser(kept).get("/account/sessions")
+            assert page.status_code == 200
+            assert f"/account/sessions/{ended.session.id}/end" not in page.text
+        one.close()
+        other.close()
