@@ -43,9 +43,7 @@ def main() -> None:
         work = application.assemble(settings_for(postgres.url))
         crowd.gather(work, chosen.sessions)
         migrations.downgrade(work.database, chosen.since)
-        say(
-            f"{chosen.sessions} sessions, from {chosen.since}; what is locked against writing, or all use"
-        )
+        say(f"{chosen.sessions} sessions, from {chosen.since}; locked against writing, or any use")
         for revision in migrations.revisions():
             if revision > chosen.since:
                 milliseconds, locked = _upgraded(work.database, revision)
