@@ -9,7 +9,7 @@ from typing import Literal
 from sqlalchemy import Connection, text
 
 # Each is a number that the database knows; they only have to differ.
-_LOCKS = {"schema": 0x1D9_5E55, "webhooks": 0x1D9_5E56}
+_LOCKS = {"schema": 0x1D9_5E55, "indexes": 0x1D9_5E57, "webhooks": 0x1D9_5E56}
 
 
 def one_at_a_time(connection: Connection, what: Literal["schema", "webhooks"]) -> None:
@@ -17,3 +17,9 @@ def one_at_a_time(connection: Connection, what: Literal["schema", "webhooks"]) -
     # SQLite has one writer anyway.
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCKS[what]})
+
+
+def try_alone(connection: Connection, what: Literal["indexes"]) -> bool:
+    """Whether nobody else is at it, and nobody will be while this connection of PostgreSQL stands."""
+    taken = text("SELECT pg_try_advisory_lock(:lock)")
+    return bool(connection.scalar(taken, {"lock": _LOCKS[what]}))

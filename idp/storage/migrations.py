@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, inspect, text
 
 from idp.errors import Unavailable
-from idp.storage import postgresql
+from idp.storage import ahead, postgresql
 from idp.storage.database import Database
 from idp.storage.exclusive import one_at_a_time
 
@@ -41,6 +41,8 @@ def upgrade(database: Database, revision: str = "head") -> str | None:
     """Brings the schema to `revision`; gives the revision before."""
     from alembic import command
 
+    if not database.is_sqlite:
+        ahead.make(database, _ahead(database, revision))
     return _restructured(database, lambda config: command.upgrade(config, revision))
 
 
@@ -115,6 +117,18 @@ def finish(database: Database) -> None:
     """A backup was put back, and all that lived in it has ended."""
     with database.write() as connection:
         connection.execute(text(f"DROP TABLE IF EXISTS {UNFINISHED}"))
+
+
+def _ahead(database: Database, revision: str) -> "list[ahead.Ahead]":
+    """The indexes that the next revisions want made before; of an empty database none."""
+    from alembic.script import ScriptDirectory
+
+    with database.read() as connection:
+        at = current(connection)
+    if at is None or at not in revisions():
+        return []
+    scripts = ScriptDirectory(str(folder("migrations"))).iterate_revisions(revision, at)
+    return [one for script in scripts for one in getattr(script.module, "AHEAD", ())]
 
 
 def _restructured(database: Database, change: "Callable[[Config], None]") -> str | None:

@@ -80,11 +80,12 @@ def failover_risk(connection: Connection) -> str | None:
 
 
 def take_time(connection: Connection) -> None:
-    """In this transaction statements are waited for as long as they take."""
+    """Statements are waited for as long as they take: in this transaction, or on this connection."""
     driver: Any = connection.connection.dbapi_connection
     # Until it is taken from the pool again, which asks whether it still stands.
     driver.patience = None
-    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    scope = "SESSION" if driver.autocommit else "LOCAL"
+    connection.exec_driver_sql(f"SET {scope} statement_timeout = 0")
 
 
 def queue_for_nothing(connection: Connection) -> None:

@@ -12,20 +12,23 @@ down_revision = "0020"
 branch_labels = None
 depends_on = None
 
-_IS_SOUGHT = sa.text(
+_IS_SOUGHT = (
     "type IN ('consent.revoked', 'credential.changed', 'device.forgotten', "
     "'remember.reuse_detected', 'session.disowned', 'token.reuse_detected', 'user.secured', "
     "'user.signed_out_everywhere')"
 )
+_COLUMNS = ["user_id", "type", "id"]
+AHEAD = (("ix_events_sought", "events", _COLUMNS, _IS_SOUGHT),)
 
 
 def upgrade() -> None:
     op.create_index(
         "ix_events_sought",
         "events",
-        ["user_id", "type", "id"],
-        sqlite_where=_IS_SOUGHT,
-        postgresql_where=_IS_SOUGHT,
+        _COLUMNS,
+        sqlite_where=sa.text(_IS_SOUGHT),
+        postgresql_where=sa.text(_IS_SOUGHT),
+        if_not_exists=True,
     )
 
 

@@ -3,6 +3,7 @@
 `UPGRADE_KILLS=40` for more.
 """
 
+import ast
 import os
 import random
 import signal
@@ -19,7 +20,7 @@ import sqlalchemy as sa
 
 from idp import app as application
 from idp.errors import Unavailable
-from idp.storage import migrations
+from idp.storage import ahead, migrations
 from idp.storage.database import Database
 from tests.harness import crowd
 from tests.harness.provider import Templates, settings_for
@@ -28,6 +29,7 @@ from tests.harness.server_process import CHECKOUT
 KILLS = int(os.environ.get("UPGRADE_KILLS", "2"))
 # A revision from which the next ones alter tables with rows in them.
 OLDER = "0015"
+INDEX: ahead.Ahead = ("ix_events_sought", "events", ("user_id", "type", "id"), "type = 'x'")
 # A statement of that upgrade behind which not many are left; it may have more by now.
 LAST = 28
 TABLES = ("users", "sessions", "authorizations")
@@ -136,3 +138,93 @@ def test_an_upgrade_that_meets_a_table_in_use_for_long_is_refused_and_changes_no
         with database.read() as connection:
             assert migrations.current(connection) == OLDER
         database.close()
+
+
+@pytest.mark.postgres
+def test_an_index_is_made_ahead_while_others_write_and_what_died_in_its_middle_is_made_anew(
+    templates: Templates,
+) -> None:
+    name, table, columns, _ = INDEX
+    with templates.postgres() as url, ThreadPoolExecutor(1) as pool:
+        database = Database(url)
+        with database.write() as connection:
+            connection.exec_driver_sql(f"DROP INDEX {name}")
+        alone = database.writing.execution_options(isolation_level="AUTOCOMMIT")
+        changing = sa.text("UPDATE events SET at = at WHERE FALSE")
+        with database.writing.connect() as slow, alone.connect() as dying:
+            slow.execute(changing)
+            # It waits for whoever was writing when it began, and is given up.
+            dying.exec_driver_sql("SET statement_timeout = 200")
+            with pytest.raises(sa.exc.OperationalError):
+                dying.exec_driver_sql(f"CREATE INDEX CONCURRENTLY {name} ON {table} (id)")
+            assert not is_valid(database, name)
+            making = pool.submit(ahead.make, database, [INDEX])
+            with database.write() as connection:
+                connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
+                connection.execute(changing)
+            assert not making.done()
+            slow.commit()
+        making.result(60)
+        assert is_valid(database, name)
+        with database.read() as connection:
+            (made,) = [
+                one for one in sa.inspect(connection).get_indexes(table) if one["name"] == name
+            ]
+        assert made["column_names"] == list(columns)
+        database.close()
+
+
+def is_valid(database: Database, index: str) -> bool:
+    with database.read() as connection:
+        return bool(
+            connection.scalar(
+                sa.text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)"),
+                {"name": index},
+            )
+        )
+
+
+# Before it, revisions made indexes in their transactions.
+RULE_SINCE = "0021"
+
+
+def test_a_revision_makes_indexes_ahead_on_tables_that_have_rows() -> None:
+    """Inside its transaction everybody who writes to the table waits until the index is made."""
+    wrong = []
+    for script in sorted((migrations.folder("migrations") / "versions").glob("[0-9]*.py")):
+        if script.name >= RULE_SINCE:
+            wrong += [f"{script.name}: {one}" for one in made_under_a_lock(script.read_text())]
+    assert wrong == []
+
+
+def test_an_index_that_is_made_under_a_lock_is_found() -> None:
+    index = 'op.create_index("ix", "events", ["id"]%s)\n'
+    assert made_under_a_lock(index % "") == ["ix"]
+    assert made_under_a_lock('AHEAD = (("ix", "events", ["id"], ""),)\n' + index % "") == ["ix"]
+    at_last = index % ", if_not_exists=True"
+    assert made_under_a_lock('AHEAD = (("ix", "events", ["id"], ""),)\n' + at_last) == []
+    assert made_under_a_lock('op.create_table("events")\n' + index % "") == []
+
+
+def made_under_a_lock(source: str) -> list[str]:
+    """The indexes that a revision makes, going up, on tables of older ones, and not ahead."""
+    tree = ast.parse(source)
+    tree.body = [one for one in tree.body if getattr(one, "name", "") != "downgrade"]
+    found: dict[str, list[ast.Call]] = {"create_table": [], "create_index": []}
+    before: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            found.get(node.func.attr, []).append(node)
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "AHEAD":
+            entries = node.value.elts if isinstance(node.value, ast.Tuple) else []
+            before |= {ast.unparse(one.elts[0]) for one in entries if isinstance(one, ast.Tuple)}
+    own = {ast.unparse(call.args[0]) for call in found["create_table"]}
+    return [
+        ast.unparse(call.args[0]).strip("'")
+        for call in found["create_index"]
+        if ast.unparse(call.args[1]) not in own
+        and not (
+            ast.unparse(call.args[0]) in before
+            and any(one.arg == "if_not_exists" for one in call.keywords)
+        )
+    ]
