@@ -33,7 +33,8 @@ LOCK_MS = 200
 _IN_USE = ("55P03", "40P01")
 
 _REPLICATION = text(
-    "SELECT current_setting('synchronous_standby_names'), (SELECT count(*) FROM pg_stat_replication)"
+    "SELECT current_setting('synchronous_standby_names', true),"
+    " (SELECT count(*) FROM pg_stat_replication)"
 )
 # "200" on a revocation means on disk (N3). `remote_apply` and the like, which promise more, stay.
 _ON_DISK = (
