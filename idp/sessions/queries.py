@@ -8,7 +8,7 @@ import orjson
 from sqlalchemy import func, select
 
 from idp.clock import DAY, Instant
-from idp.sessions import epoch, life, place
+from idp.sessions import life, place
 from idp.sessions.model import Session
 from idp.sessions.place import Place
 from idp.storage.unit_of_work import UnitOfWork
@@ -127,7 +127,10 @@ def one_of(unit: UnitOfWork, user_id: str, session_id: str) -> Session | None:
 
 
 def was_here_before(unit: UnitOfWork, session: Session) -> bool:
-    """Whether its person had a session in the same browser before; of a shared one nobody knows."""
+    """Whether its person had a session in the same browser before; of a shared one nobody knows.
+
+    Those that were over are marked by then, each with the reason it has: its beginning saw to it.
+    """
     if session.device_hash is None:
         return False
     found = unit.orm.scalar(
@@ -136,9 +139,7 @@ def was_here_before(unit: UnitOfWork, session: Session) -> bool:
             Session.device_hash == session.device_hash,
             Session.user_id == session.user_id,
             Session.id != session.id,
-            # With its epoch it was ended as by an administrator, marked or not.
-            (Session.end_reason.is_(None) & epoch.is_current())
-            | Session.end_reason.not_in(TURNED_OUT),
+            Session.end_reason.is_(None) | Session.end_reason.not_in(TURNED_OUT),
         )
         .limit(1)
     )

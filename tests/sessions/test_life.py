@@ -17,7 +17,6 @@ from idp.sessions import (
     life,
     lifecycle,
     prove,
-    queries,
     remembering,
     simulation,
 )
@@ -164,17 +163,3 @@ def test_a_grant_whose_session_ran_out_is_measured_by_nothing_although_nobody_ma
         )
     with idp.work.read() as unit:
         assert unit.connection.exec_driver_sql("SELECT acr FROM authorizations").scalar() == "0"
-
-
-def test_a_browser_that_everybody_s_end_turned_out_is_not_known_for_having_been_in(
-    either_idp: Idp,
-) -> None:
-    idp = either_idp
-    user = idp.person()
-    for _ in range(2):
-        with idp.work.begin() as unit:
-            fresh = unit.orm.get_one(User, user.id)
-            started = beginning.start(unit, fresh, [prove.PASSWORD], HERE)
-            assert isinstance(started, Started)
-            assert not queries.was_here_before(unit, started.row(unit))
-        by_epoch(idp)
