@@ -16,18 +16,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
-from sqlalchemy import and_, bindparam, null, or_, select
+from sqlalchemy import bindparam, select
 
 from idp.errors import Refused, Unavailable
 from idp.events import queries as events
 from idp.events.catalogue import LoginFailed, LoginThrottled
 from idp.policy.assurance import Authentication
 from idp.sessions import ceremony as ceremonies
-from idp.sessions import locks
+from idp.sessions import epoch, locks
 from idp.sessions.ceremony import Ceremony
 from idp.sessions.device import Visit
 from idp.sessions.model import Session
-from idp.sessions.queries import TURNED_OUT
+from idp.sessions.queries import left_in_peace
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork, Work
 from idp.users import factors, names, passkeys, person, recovery_codes, throttle, totp
@@ -218,6 +218,10 @@ def _undone_since(unit: UnitOfWork, ceremony: Ceremony) -> str | None:
     for one in ceremony.proved:
         if one.credential is not None and not factors.is_taken(unit, user_id, one.credential):
             return "factor_removed"
+    # Held: the session that this leads to would be of the next one.
+    epoch.hold(unit)
+    if epoch.present(unit).began_at > ceremony.begun_at:
+        return "everybody_signed_out"
     for type_ in _SECURING:
         newest = events.newest_of(unit, type_, user_id=user_id)
         if newest and newest[0].at > ceremony.begun_at:
@@ -237,10 +241,7 @@ _FROM_DEVICE = HotStatement(
     .where(
         Session.device_hash == bindparam("device"),
         Session.user_id == bindparam("person"),
-        or_(
-            Session.end_reason == null(),
-            and_(*(Session.end_reason != why for why in TURNED_OUT)),
-        ),
+        left_in_peace(),
     )
     .limit(1)
 )

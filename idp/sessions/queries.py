@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, func, null, or_, select
 
 from idp.clock import DAY, Instant
-from idp.sessions import life, place
+from idp.sessions import epoch, life, place
 from idp.sessions.model import Session
 from idp.sessions.place import Place
 from idp.storage.unit_of_work import UnitOfWork
@@ -126,11 +126,16 @@ def one_of(unit: UnitOfWork, user_id: str, session_id: str) -> Session | None:
     )
 
 
-def was_here_before(unit: UnitOfWork, session: Session) -> bool:
-    """Whether its person had a session in the same browser before; of a shared one nobody knows.
+def left_in_peace() -> ColumnElement[bool]:
+    """SQL for "nobody turned out its browser by ending it", which its epoch did, marked or not."""
+    return or_(
+        and_(Session.end_reason == null(), epoch.is_current()),
+        and_(*(Session.end_reason != why for why in TURNED_OUT)),
+    )
 
-    Those that were over are marked by then, each with the reason it has: its beginning saw to it.
-    """
+
+def was_here_before(unit: UnitOfWork, session: Session) -> bool:
+    """Whether its person had a session in the same browser before; of a shared one nobody knows."""
     if session.device_hash is None:
         return False
     found = unit.orm.scalar(
@@ -139,7 +144,7 @@ def was_here_before(unit: UnitOfWork, session: Session) -> bool:
             Session.device_hash == session.device_hash,
             Session.user_id == session.user_id,
             Session.id != session.id,
-            Session.end_reason.is_(None) | Session.end_reason.not_in(TURNED_OUT),
+            left_in_peace(),
         )
         .limit(1)
     )

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from idp import ids
 from idp.admin import session_schemas
 from idp.clock import HOUR, MINUTE, SECOND
 from idp.errors import Refused
@@ -18,15 +19,18 @@ from idp.sessions import (
     lifecycle,
     prove,
     remembering,
+    sign_in,
     simulation,
 )
 from idp.sessions.beginning import Started
+from idp.sessions.device import Visit
 from idp.sessions.model import Session
+from idp.sessions.sign_in import Entry
 from idp.sessions.state import session_of, states_of
-from idp.users import links
+from idp.users import links, rules
 from idp.users.model import User
 from idp.web import session_over
-from tests.harness.provider import ADMIN, BY_PASSWORD, Idp
+from tests.harness.provider import ADMIN, BY_PASSWORD, PASSWORD, Idp
 from tests.oauth.test_offline_access import OFFLINE
 from tests.sessions.test_epoch import everybody, marked, order, unmarked
 from tests.sessions.test_remember import HERE, enter, stays
@@ -163,3 +167,49 @@ def test_a_grant_whose_session_ran_out_is_measured_by_nothing_although_nobody_ma
         )
     with idp.work.read() as unit:
         assert unit.connection.exec_driver_sql("SELECT acr FROM authorizations").scalar() == "0"
+
+
+@pytest.mark.attack("BF-01")
+def test_a_browser_that_everybody_s_end_turned_out_has_no_tries_of_its_own(either_idp: Idp) -> None:
+    """It may be the thief's: marked or not, it is as unknown as any other."""
+    idp = either_idp
+    user = idp.person()
+    with idp.work.begin() as unit:
+        fresh = unit.orm.get_one(User, user.id)
+        assert isinstance(beginning.start(unit, fresh, [prove.PASSWORD], HERE), Started)
+
+    def comes(visit: Visit, password: str) -> int:
+        entry = Entry(visit, None)
+        found = sign_in.with_password(
+            idp.work, idp.hasher, name="alice", password=password, entry=entry
+        )
+        return found.status if isinstance(found, sign_in.Rejected) else 200
+
+    for _ in range(idp.settings.throttle.per_account):
+        comes(Visit(ip="198.51.100.1", device_hash=ids.digest("elsewhere")), "wrong")
+    assert comes(HERE, PASSWORD) == 200
+    by_epoch(idp)
+    assert comes(HERE, PASSWORD) == 429
+
+
+@pytest.mark.attack("RT-07")
+def test_what_was_proved_before_everybody_was_signed_out_begins_no_session_afterwards(
+    either_idp: Idp,
+) -> None:
+    """Somebody at a limit is asked who makes room, and answers after that moment."""
+    idp = either_idp
+    with idp.work.begin() as unit:
+        rules.set_rule(unit, "limits", {}, {"maximum": 1, "at_limit": "ask"}, ADMIN)
+    idp.session(idp.person())
+    entry = Entry(HERE, None)
+    asked = sign_in.with_password(
+        idp.work, idp.hasher, name="alice", password=PASSWORD, entry=entry
+    )
+    assert isinstance(asked, sign_in.AtLimit)
+    idp.clock.advance(SECOND)
+    by_epoch(idp)
+    outcome = sign_in.with_choice(
+        idp.work, ceremony=asked.ceremony, giving_way=[], entry=entry, trust=None
+    )
+    assert isinstance(outcome, sign_in.Rejected)
+    assert [one["reason"] for one in idp.events("login.failed")] == ["everybody_signed_out"]
