@@ -13,6 +13,7 @@ from idp.admin import (
     initial_access,
     keys,
     queries,
+    reports,
     roles,
     roles_held,
     rules,
@@ -39,6 +40,7 @@ _MODULES = (
     rules_in_force,
     events,
     webhooks,
+    reports,
     queries,
     keys,
 )

@@ -134,7 +134,7 @@ def test_a_report_is_the_same_as_page_csv_and_json(idp: Idp, enter: Enter) -> No
     assert "sign_in_failed,,wrong_password,3" in table.text
     assert 'filename="incidents-' in table.headers["content-disposition"]
     said = json.loads(browser.get("/admin/reports/incidents?format=json").text)
-    assert said["sign_in_failed"] == {"wrong_password": 3}
+    assert said["figures"]["sign_in_failed"] == {"wrong_password": 3}
     assert [one["type"] for one in said["events"]] == ["token.reuse_detected"]
 
 

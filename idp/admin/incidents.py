@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from idp.clock import Instant
-from idp.console import names
 from idp.events.model import IS_NOTABLE, EventRow
 from idp.storage.unit_of_work import UnitOfWork
-from idp.users.model import User
 
 # What a report lists at most; its counts are of all.
 MOST = 500
@@ -35,17 +33,15 @@ class Incident:
 
     at: Instant
     type: str
-    who: str | None
+    user_id: str | None
     actor: str
     actor_id: str | None
     ip: str | None
     reason: str | None
 
 
-def listed(
-    unit: UnitOfWork, kind: str, *, since: Instant, until: Instant, rights: frozenset[str]
-) -> list[Incident]:
-    """The events of a report in a span, the newest first, at most `MOST`, for who has `rights`."""
+def listed(unit: UnitOfWork, kind: str, *, since: Instant, until: Instant) -> list[Incident]:
+    """The events of a report in a span, the newest first, at most `MOST`."""
     types = _OF_REPORT[kind]
     if not types:
         return []
@@ -53,13 +49,12 @@ def listed(
         select(
             EventRow.at,
             EventRow.type,
-            User.username if names.are_shown(rights) else EventRow.user_id,
+            EventRow.user_id,
             EventRow.actor,
             EventRow.actor_id,
             EventRow.ip,
             EventRow.reason,
         )
-        .outerjoin(User, User.id == EventRow.user_id)
         .where(
             IS_NOTABLE,
             EventRow.type.in_(types),
