@@ -10,7 +10,7 @@ Every answer looks at a bounded number of rows, however many sessions there are 
 They are walked in an index that holds what filters look at, so that the table itself is read only for
 those that are shown. SQLite must be told which index to take: it believes that any with equality is
 better. Counting looks at every session that runs once, or, by app, at each that the app is in: to ask
-of every session whether the app is in it takes ten times as long.
+of every session whether the app is in it takes several times as long.
 """
 
 from collections.abc import Sequence
