@@ -68,10 +68,14 @@ def headers_of(scope: Scope) -> dict[str, str]:
 
     So two `Authorization` headers are none, whichever of them somebody before us has looked at.
     """
-    found: dict[str, str] = {}
-    for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        found[name] = f"{found[name]}, {value}" if name in found else value
+    pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        # Joined at once: one header a thousand times must not cost a thousand copies.
+        together: dict[str, list[str]] = {}
+        for name, value in pairs:
+            together.setdefault(name, []).append(value)
+        found = {name: ", ".join(values) for name, values in together.items()}
     return found
 
 
