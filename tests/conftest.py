@@ -11,7 +11,12 @@ from tests.harness.provider import Idp, Templates, settings_for
 from tests.harness.workbench import ManualClock
 
 compiled.keep()
-pytest_plugins = ("tests.harness.available", "tests.harness.figures", "tests.harness.names")
+pytest_plugins = (
+    "tests.harness.available",
+    "tests.harness.figures",
+    "tests.harness.names",
+    "tests.harness.order",
+)
 
 # How long an example takes says how busy the machine is, and nothing about the code.
 hypothesis.settings.register_profile(

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from jinja2 import Environment, nodes
 
+from tests.harness import order
+
 PACKAGE = Path(__file__).resolve().parent.parent / "idp"
 # From the top down; a layer imports only itself and what is below. Those on one line are one layer.
 LAYERS = (
@@ -210,3 +212,7 @@ def test_only_what_stands_in_a_template_is_html_by_being_translated() -> None:
         for line in not_constant(template.read_text())
     ]
     assert found == []
+
+
+def test_what_is_run_first_is_there() -> None:
+    assert [one for one in order.LONG if not (order.ROOT / one).exists()] == []
