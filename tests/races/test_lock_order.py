@@ -16,7 +16,7 @@ import pytest
 from idp.clock import MINUTE
 from idp.events.actor import SYSTEM
 from idp.events.catalogue import SessionEnded, SessionStarted
-from idp.sessions import expiry, lifecycle, locks, prove, remembering, review, sign_in
+from idp.sessions import expiry, lifecycle, locks, prove, remembering, review, rotation, sign_in
 from idp.sessions.model import Session
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import rules
@@ -146,10 +146,10 @@ def test_a_browser_that_shows_its_new_secret_and_somebody_who_ends_all(idp: Idp)
     """That it was seen is written down last: until then nobody's session is held."""
     user = idp.person("alice")
     started = idp.session(user)
-    idp.clock.advance(lifecycle.ROTATE_EVERY)
+    idp.clock.advance(rotation.ROTATE_EVERY)
     with idp.work.begin() as unit:
         session = unit.orm.get_one(Session, started.session.id)
-        secret = lifecycle.rotate_if_old(unit, session, started.secret)
+        secret = rotation.rotate_if_old(unit, session, started.secret)
     resumed, never = Event(), Event()
 
     def from_the_browser() -> list[str]:
