@@ -8,7 +8,6 @@ rows stay in here, and in the sealed cursors of lists: what an event is called o
 in the chain.
 """
 
-from array import array
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -105,6 +104,9 @@ def every(work: Work, meant: EventFilter, *, after: int = 0) -> Iterator[list[An
             until = min(until, position_before(unit, meant.at.before + 3 * SKEW))
     wanted = select(*COLUMNS).where(*_by_looking(meant)).order_by(EventRow.position)
     for positions in _stretches(work, meant, after, until):
+        if positions is None:
+            yield []
+            continue
         with work.read() as unit:
             rows = unit.connection.execute(wanted.where(positions)).all()
         yield [row for row in rows if meant.ip is None or _is_in(meant.ip, row.ip)]
@@ -112,15 +114,17 @@ def every(work: Work, meant: EventFilter, *, after: int = 0) -> Iterator[list[An
 
 def _stretches(
     work: Work, meant: EventFilter, after: int, until: int
-) -> Iterator[ColumnElement[bool]]:
-    """Positions that are read in one step each: of one person or session, or all there are."""
+) -> Iterator[ColumnElement[bool] | None]:
+    """Positions that are read in one step each: of one person or session, or all there are. None is a
+    step that only looked for them.
+    """
     owners = _owners(meant)
     if not owners:
         for start in range(after + 1, until + 1, STEP):
             yield EventRow.position.between(start, min(start + STEP - 1, until))
         return
-    # What somebody did is found by row, and goes out by position: 8 bytes for each of their events.
-    theirs = array("q")
+    # What is somebody's is found by row, and goes out by position: some 40 bytes for each of theirs.
+    theirs: list[int] = []
     walked: int | None = 0
     while walked is not None:
         with work.read() as unit:
@@ -132,9 +136,10 @@ def _stretches(
             ).all()
         theirs.extend(row.position for row in rows if after < (row.position or 0) <= until)
         walked = rows[-1].id if len(rows) == WALKED else None
-    in_order = array("q", sorted(theirs))
-    for start in range(0, len(in_order), STEP):
-        yield EventRow.position.in_(in_order[start : start + STEP].tolist())
+        yield None
+    theirs.sort()
+    for start in range(0, len(theirs), STEP):
+        yield EventRow.position.in_(theirs[start : start + STEP])
 
 
 def _within(

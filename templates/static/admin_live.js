@@ -108,10 +108,14 @@ async function refresh() {
       if (now) renew(part, now);
     }
     document.dispatchEvent(new CustomEvent("content-changed"));
-    // What is not sealed yet has no address: it will have one in a moment.
-    if (document.querySelector("[data-unsettled]")) setTimeout(look, SETTLED);
+    awaitSeals();
   }
   soon();
+}
+
+// What is not sealed yet has no address: it will have one in a moment.
+function awaitSeals() {
+  if (document.querySelector("[data-unsettled]")) setTimeout(look, SETTLED);
 }
 
 async function page() {
@@ -177,5 +181,6 @@ if (pause) {
     soon();
   });
 }
+awaitSeals();
 if (navigator.locks) navigator.locks.request("administrators", listen);
 else listen();

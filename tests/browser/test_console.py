@@ -43,6 +43,15 @@ def administrator(people: People, world: Product) -> Page:
     return page
 
 
+def test_an_event_gets_its_address_when_it_is_sealed(people: People, world: Product) -> None:
+    page = administrator(people, world)
+    page.goto(f"{world.issuer}/admin/events")
+    # Signing in to look was an event, which may not be sealed yet.
+    expect(page.locator("[data-unsettled]")).to_have_count(0, timeout=PATIENCE)
+    page.locator("#events").get_by_role("link", name="Signed in").first.click()
+    expect(page.get_by_role("heading", name="Signed in")).to_be_visible()
+
+
 def tab_to(page: Page, selector: str) -> None:
     """Goes on with the Tab key until something has the focus."""
     for _ in range(120):

@@ -335,8 +335,8 @@ def test_an_answer_that_was_lost_locks_nobody_out(registering: Idp, clock: Manua
 
 @pytest.mark.attack("RT-01")
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-def test_a_copy_of_a_token_that_was_replaced_ends_both(registering: Idp, method: str) -> None:
-    idp = registering
+def test_a_copy_of_a_token_that_was_replaced_ends_both(open_idp: Idp, method: str) -> None:
+    idp = open_idp
     first = registered(idp)
     second = manage(idp, "PUT", first, again(first)).json()
     assert manage(idp, "GET", second).status_code == 200
