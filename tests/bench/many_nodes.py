@@ -103,7 +103,10 @@ def main() -> None:
     for (name, nodes), rounds in sorted(seen.items()):
         rate, ours, theirs = (median(values) for values in zip(*rounds, strict=True))
         say(f"{name:16} {nodes:5} {rate:9.0f} {ours:14.0f} {theirs:19.0f}")
+        most = f"{1e6 / ours:.0f} a second of nodes, {1e6 / theirs:.0f} of PostgreSQL"
+        say(f"{'':16} {'':5} a processor of its own does {most}")
     say(f"processors: {psutil.cpu_count()}, shared by nodes, PostgreSQL and the load")
+    say("nodes add up until PostgreSQL's processors are busy")
 
 
 def say(line: str) -> None:

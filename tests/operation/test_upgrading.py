@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Semaphore
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -104,8 +105,8 @@ def test_an_upgrade_that_meets_a_table_in_use_keeps_nobody_waiting_and_tries_aga
 ) -> None:
     """Else everybody who comes after it waits behind it, for one slow report."""
     attempts = Semaphore(0)
-    monkeypatch.setattr(migrations, "BETWEEN_ATTEMPTS", 0.0)
-    monkeypatch.setattr(migrations.time, "sleep", lambda _: attempts.release())
+    between = SimpleNamespace(sleep=lambda _: attempts.release())
+    monkeypatch.setattr(migrations, "time", between)
     with templates.postgres() as url, ThreadPoolExecutor(1) as pool:
         database = Database(url)
         migrations.downgrade(database, OLDER)
