@@ -32,7 +32,11 @@ def create(file: File, as_json: AsJson = False) -> None:
     """Write a backup while the product runs. It needs IDP_SECRET_KEY to be of use: keep that apart."""
     with product() as work:
         made_at = to_rfc3339(work.clock.now())
-        manifest = backup.create(work.database, file, made_at=made_at, vault=work.vault)
+        try:
+            manifest = backup.create(work.database, file, made_at=made_at, vault=work.vault)
+        except OSError as error:
+            said = f"{file} cannot be written: {error.strerror or error}."
+            raise Refused("backup", said) from None
     answer({"file": str(file), **asdict(manifest)}, fields(asdict(manifest)), as_json=as_json)
 
 

@@ -232,6 +232,14 @@ def test_an_address_that_is_taken_is_said_and_costs_the_first_administrator_noth
     assert idp_cli.ok("events", "list") == [], "a new link would take the place of the one in use"
 
 
+def test_a_backup_that_cannot_be_written_is_said(idp_cli: Terminal, tmp_path: Path) -> None:
+    idp_cli.ok("db", "upgrade")
+    nowhere = tmp_path / "nowhere" / "copy"
+    assert f"{nowhere} cannot be written: No such file" in idp_cli.refused(
+        "backup", "create", str(nowhere)
+    )
+
+
 def test_an_address_of_redis_that_is_none_is_said(
     idp_cli: Terminal, environment: pytest.MonkeyPatch
 ) -> None:

@@ -247,7 +247,7 @@ def test_a_connected_app_is_revoked_after_a_question(
     response = question.press(alice.browser, "revoke-confirm")
     page = Page(alice.browser.get(response.headers["location"]))
     assert "Access removed." in page.text
-    assert "You have not allowed any app yet." in page.text
+    assert "No app had to ask you yet." in page.text
     status, _ = idp.token(
         stranger, grant_type="refresh_token", refresh_token=tokens["refresh_token"]
     )
