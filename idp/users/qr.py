@@ -1,14 +1,18 @@
-"""QR codes as SVG to stand in a page."""
+"""QR codes as SVG to stand in a page.
 
-import qrcode
-from qrcode.constants import ERROR_CORRECT_M
-from qrcode.image.svg import SvgPathImage
+The library comes with the first code that is drawn: with Pillow, which it loads and we do not need, it
+is 5 MB of every process.
+"""
 
 _BORDER = 4  # white modules around the code, which scanners need (ISO/IEC 18004)
 
 
 def drawn(text: str, *, title: str) -> str:
     """The code of a text, called `title`: black on white in dark mode too, for the scanners."""
+    import qrcode
+    from qrcode.constants import ERROR_CORRECT_M
+    from qrcode.image.svg import SvgPathImage
+
     code = qrcode.QRCode(error_correction=ERROR_CORRECT_M, border=_BORDER, box_size=10)
     code.add_data(text)
     image = code.make_image(image_factory=SvgPathImage)
