@@ -185,6 +185,15 @@ def test_hot_writes_happen_all_or_none(database: Database, throttle: str) -> Non
     assert (count(database), count(database, "new")) == (1, 7)
 
 
+def test_of_requests_that_share_a_commit_one_that_loses_takes_back_its_own_writes_alone(
+    database: Database, throttle: str
+) -> None:
+    another = Write(ADD, {"key": "another", "window_ends_at": 1, "count": 0})
+    batch = [[another, counted_up(was=99)], [counted_up(was=0)]]
+    assert database.try_apply_all(batch) == [False, True]
+    assert (count(database, "another"), count(database, throttle)) == (None, 1)
+
+
 def test_a_hot_write_that_breaks_changes_nothing_and_the_next_one_works(
     database: Database, throttle: str
 ) -> None:
