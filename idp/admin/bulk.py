@@ -62,7 +62,7 @@ def matching(meant: SessionFilter) -> SessionFilter:
         raise Refused("invalid_filter", "Only sessions that run can be ended.", 400)
     if meant.is_empty:
         raise Refused(
-            "empty_filter", 'An empty filter ends nothing. Say {"all": true} for everybody.', 400
+            "empty_filter", "An empty filter ends nothing. Whoever means everybody says 'all'.", 400
         )
     return meant
 

@@ -18,6 +18,8 @@ _OF_REPORT: dict[str, tuple[str, ...]] = {
     "incidents": (
         "token.reuse_detected",
         "remember.reuse_detected",
+        "registration.reuse_detected",
+        "pairing.reported",
         "factor.suspended",
         "session.disowned",
         "logout.given_up",

@@ -1,6 +1,7 @@
 """`idp events`: the audit log."""
 
 import sys
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -35,8 +36,8 @@ def list_(
         # A deleted user is no longer found by name, but their events are by id.
         if user is not None and not user.startswith("usr_"):
             user = found(unit, user).id
-        meant = EventFilter(type=type_, user=user, session=session)
-        rows = _newest(unit, meant, before=before, limit=limit)
+        meant = event_filter.of_values({"type": type_} if type_ is not None else {})
+        rows = _newest(unit, replace(meant, user=user, session=session), before=before, limit=limit)
     data = [_described(row) for row in rows]
     shown = ("position", "at", "type", "actor", "user_id", "session_id", "client_id", "reason")
     answer(

@@ -16,6 +16,8 @@ NOTABLE = (
     "keys.rotated",
     "logout.given_up",
     "mail.given_up",
+    "pairing.reported",
+    "registration.reuse_detected",
     "remember.reuse_detected",
     "rule.changed",
     "session.disowned",
@@ -60,7 +62,7 @@ class EventRow(Base):
             sqlite_where=text("position IS NOT NULL"),
             postgresql_where=text("position IS NOT NULL"),
         ),
-        Index("ix_events_notable", "at", sqlite_where=IS_NOTABLE, postgresql_where=IS_NOTABLE),
+        Index("ix_events_reported", "at", sqlite_where=IS_NOTABLE, postgresql_where=IS_NOTABLE),
         Index(
             "ix_events_sought",
             "user_id",

@@ -170,8 +170,10 @@ def _read(value: Mapping[str, Any]) -> Hours | str:
     if zone is None:
         return "'timezone' is not known; it is written like Europe/Paris."
     opens, closes = _minutes(value["from"]), _minutes(value["to"])
-    if opens is None or closes is None or opens == 24 * 60 or opens == closes:
-        return "'from' and 'to' are two times of day, written like 08:00."
+    if opens is None or opens == 24 * 60:
+        return "'from' is a time of day, written like 08:00."
+    if closes is None or closes == opens:
+        return "'to' is another time of day, written like 18:00; 24:00 is the end of it."
     days = _days(value.get("days", DAYS_DEFAULT))
     if days is None:
         return "'days' are written like mon-fri, or mon,wed,sat."

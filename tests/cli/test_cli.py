@@ -734,6 +734,9 @@ def test_the_audit_log_is_listed_and_its_chain_verified(ready: Terminal, idp: Id
     ]
     assert len(ready.ok("events", "list", "--session", session)) == 1
     assert len(ready.ok("events", "list", "--user", "anna", "--type", "user.created")) == 1
+    wrong = ready("events", "list", "--type", "nonsense")
+    assert (wrong.code, wrong.out) == (1, "")
+    assert "session.ended" in wrong.err, "it says what one looks like"
     assert ready.ok("events", "list", "--limit", "1")[0]["position"] is None
     log.seal(idp.work)
     newest = ready.ok("events", "list", "--limit", "1")[0]["position"]

@@ -8,7 +8,8 @@ from idp.admin import tally
 from idp.clock import HOUR, MINUTE
 from idp.console import charts
 from idp.events import log
-from idp.events.catalogue import LoginFailed, ReuseDetected
+from idp.events.administration import RegistrationReuseDetected
+from idp.events.catalogue import LoginFailed, PairingReported, ReuseDetected
 from idp.notify import webhooks
 from idp.policy import management
 from idp.users import rules
@@ -136,6 +137,17 @@ def test_a_report_is_the_same_as_page_csv_and_json(idp: Idp, enter: Enter) -> No
     said = json.loads(browser.get("/admin/reports/incidents?format=json").text)
     assert said["figures"]["sign_in_failed"] == {"wrong_password": 3}
     assert [one["type"] for one in said["events"]] == ["token.reuse_detected"]
+
+
+def test_whatever_was_copied_or_reported_is_an_incident(idp: Idp, enter: Enter) -> None:
+    browser = enter()
+    with idp.work.begin() as unit:
+        unit.record(RegistrationReuseDetected(client_id="cli_1"))
+        unit.record(PairingReported(pairing="par_1", kind="handoff"))
+    happen(idp)
+    said = json.loads(browser.get("/admin/reports/incidents?format=json").text)
+    types = {"token.reuse_detected", "registration.reuse_detected", "pairing.reported"}
+    assert {one["type"] for one in said["events"]} == types
 
 
 def test_a_cell_is_no_formula(idp: Idp, enter: Enter) -> None:
