@@ -140,18 +140,20 @@ def _basic(header: str) -> Presented:
         raise _refused()
     # RFC 6749 section 2.3.1: both halves are form-encoded before they are joined. Many clients do not,
     # which shows in a secret that was made elsewhere and has a "+" or "%" in it.
-    secrets = tuple(dict.fromkeys((_unquoted(secret), secret)))
-    return Presented("client_secret_basic", _unquoted(client_id), secrets=secrets)
+    name, decoded_secret = _unquoted(client_id), _unquoted(secret)
+    if name is None:
+        raise _refused()
+    secrets = (secret,) if decoded_secret is None else (decoded_secret, secret)
+    return Presented("client_secret_basic", name, secrets=tuple(dict.fromkeys(secrets)))
 
 
-def _unquoted(text: str) -> str:
+def _unquoted(text: str) -> str | None:
+    """What was form-encoded; None when nothing was, because no text comes of it."""
     try:
         found = unquote_plus(text, errors="strict")
     except UnicodeDecodeError:
-        raise _refused() from None
-    if "\x00" in found:
-        raise _refused()
-    return found
+        return None
+    return found if "\x00" not in found else None
 
 
 def _assertion(form: Mapping[str, str]) -> Presented:

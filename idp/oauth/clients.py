@@ -253,8 +253,6 @@ def problem_with_redirect_uri(uri: str, *, application_type: str = "web") -> str
         return "A redirect URI has no user name."
     if ".." in parts.path or "%2e" in parts.path.lower() or ";" in parts.path:
         return "The path of a redirect URI has no dot segments and no parameters."
-    if ANSWERED & {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}:
-        return f"The query of a redirect URI has none of: {', '.join(sorted(ANSWERED))}."
     if parts.scheme == "https" and host:
         return None
     if parts.scheme == "http" and host and is_loopback_host(host):
@@ -265,6 +263,14 @@ def problem_with_redirect_uri(uri: str, *, application_type: str = "web") -> str
         "A redirect URI uses https; http only on loopback; native apps may use a scheme of their "
         "own in reverse domain notation, such as com.example.app."
     )
+
+
+def problem_with_query(redirect_uri: str) -> str | None:
+    """An answer's parameters must not be there twice."""
+    query = redirect_uri.partition("?")[2]
+    if ANSWERED & {name for name, _ in parse_qsl(query, keep_blank_values=True)}:
+        return f"The query of a redirect URI has none of: {', '.join(sorted(ANSWERED))}."
+    return None
 
 
 def _check(unit: UnitOfWork, client: Client) -> None:
@@ -308,6 +314,7 @@ def _problems(client: Client) -> list[str | None]:
         _problem_with_keys(client.jwks),
         _too_many(client),
         *(problem_with_redirect_uri(uri, application_type=kind) for uri in client.redirect_uris),
+        *(problem_with_query(uri) for uri in client.redirect_uris),
         *(
             problem_with_redirect_uri(uri, application_type=kind)
             for uri in client.post_logout_redirect_uris

@@ -229,6 +229,7 @@ def _require_within(values: Mapping[str, Any], leave: InitialAccessToken, kind: 
     """Refuses what goes beyond the initial access token, redirect URIs by an error of their own."""
     for uri in values["redirect_uris"]:
         problem = clients.problem_with_redirect_uri(uri, application_type=kind)
+        problem = problem or clients.problem_with_query(uri)
         if problem is None and not initial_access.allows_address(leave, uri):
             problem = "The initial access token does not allow redirect URIs at this host."
         if problem is not None:

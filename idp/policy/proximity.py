@@ -7,7 +7,8 @@ network, country and distance ask for the strictest counts. One network is one p
 says of it.
 
 It is judged when the page of the answer is shown, when the answer comes, and when the browser comes
-for its session (`sessions.handoff`): each time by where both are then. Opening the code decides
+for its session (`sessions.handoff`), when only "refuse" still counts: each time by where the browser is
+then, and the approving session as its row has it, a minute old at most. Opening the code decides
 nothing; that somebody was near once is no proof that they are.
 Specs: RFC 10027 (BCP 247), establishing proximity, limited scope, request initiation verification.
 """

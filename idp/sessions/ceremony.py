@@ -43,6 +43,8 @@ class Ceremony:
     proved: tuple[Authentication, ...] = ()
     # Of the user when their password was right: a change of it ends every ceremony under way.
     password_changed_at: Instant | None = None
+    # In which epoch all was proved (`sessions.epoch`), where a session may begin without more.
+    epoch: int | None = None
 
     @property
     def begun_at(self) -> Instant:
@@ -85,6 +87,7 @@ def seal(ceremony: Ceremony, vault: Vault) -> str:
         "session": ceremony.session_id,
         "proved": [[one.method, one.amr, one.acr, one.credential] for one in ceremony.proved],
         "password": ceremony.password_changed_at,
+        "epoch": ceremony.epoch,
     }
     return vault.seal_text(orjson.dumps(values).decode(), _CONTEXT)
 
@@ -111,6 +114,7 @@ def opened(
             for method, amr, acr, credential in values["proved"]
         ),
         password_changed_at=values["password"],
+        epoch=values.get("epoch"),
     )
     if ceremony.purpose != purpose or ceremony.browser_hash != browser_hash:
         return None

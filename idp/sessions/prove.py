@@ -220,7 +220,7 @@ def _undone_since(unit: UnitOfWork, ceremony: Ceremony) -> str | None:
             return "factor_removed"
     # Held: the session that this leads to would be of the next one.
     epoch.hold(unit)
-    if epoch.present(unit).began_at > ceremony.begun_at:
+    if epoch.present(unit).number != ceremony.epoch:
         return "everybody_signed_out"
     for type_ in _SECURING:
         newest = events.newest_of(unit, type_, user_id=user_id)

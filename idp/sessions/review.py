@@ -10,13 +10,13 @@ changes nothing, because every write is conditional on being nearer.
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Select, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, String, case, literal, select, tuple_, update
 
 from idp.clock import Duration, Instant
 from idp.events.catalogue import RuleChanged, RulesApplied, UserChanged
 from idp.policy import deadlines, timeouts
 from idp.policy.selection import Book
-from idp.sessions import epoch, life, locks
+from idp.sessions import endings, epoch, life, locks
 from idp.sessions.model import Review, Session
 from idp.sessions.subject import subject
 from idp.storage.unit_of_work import UnitOfWork
@@ -103,6 +103,14 @@ def _running() -> Select[Any]:
     return joined.where(life.unmarked(), epoch.is_current())
 
 
+def _reason(reason: str | None) -> ColumnElement[str | None]:
+    """Why it will end; what ends for a new password ends for that, and takes offline access along."""
+    return case(
+        (Session.expiry_reason == endings.ENDS_SOON, endings.ENDS_SOON),
+        else_=literal(reason, String),
+    )
+
+
 def _apply(unit: UnitOfWork, rows: Iterable[Any]) -> int:
     """Moves deadlines nearer where the rules say so; gives of how many sessions."""
     book, count = rules.book(unit), 0
@@ -122,7 +130,7 @@ def _apply(unit: UnitOfWork, rows: Iterable[Any]) -> int:
                 update(Session)
                 .where(Session.id == row.id, life.unmarked())
                 .where(Session.expires_at > end[0])
-                .values(expires_at=end[0], expiry_reason=end[1])
+                .values(expires_at=end[0], expiry_reason=_reason(end[1]))
             )
         count += idle is not None or end is not None
     return count

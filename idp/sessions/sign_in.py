@@ -24,6 +24,7 @@ from idp.sessions import (
     admission,
     beginning,
     endings,
+    epoch,
     lifecycle,
     marks,
     movement,
@@ -361,4 +362,9 @@ def _proved_all(
     begun = ceremonies.begin(
         unit.now, purpose="choose", browser_hash=entry.visit.device_hash or "", user_id=user.id
     )
-    return replace(begun, proved=tuple(proved), password_changed_at=user.password_changed_at)
+    return replace(
+        begun,
+        proved=tuple(proved),
+        password_changed_at=user.password_changed_at,
+        epoch=epoch.present(unit).number,
+    )

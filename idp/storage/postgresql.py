@@ -83,7 +83,7 @@ def failover_risk(connection: Connection) -> str | None:
 def take_time(connection: Connection) -> None:
     """Statements are waited for as long as they take: in this transaction, or on this connection."""
     driver: Any = connection.connection.dbapi_connection
-    # Until it is taken from the pool again, which asks whether it still stands.
+    # Until it is taken from the pool again.
     driver.patience = None
     scope = "SESSION" if driver.autocommit else "LOCAL"
     connection.exec_driver_sql(f"SET {scope} statement_timeout = 0")
@@ -138,6 +138,7 @@ def _watch(engine: Engine) -> None:
     def ping_soon(dbapi_connection: Any) -> bool:
         trusted_from = max(broke_at, time.monotonic() - FRESH_SECONDS)
         if dbapi_connection.answered_at > trusted_from and not dbapi_connection.closed:
+            dbapi_connection.patience = ANSWER_SECONDS
             return True
         dbapi_connection.patience = PING_SECONDS
         try:

@@ -166,7 +166,9 @@ def void_after(unit: UnitOfWork, event: Event) -> None:
     """Subscriber to whatever secures an account: no link that was sent before is worth anything.
 
     A new password, another address, signing out everywhere, "this wasn't me", another status. Also
-    one that would change the address: whoever asked for it may have been the thief.
+    one that would change the address: whoever asked for it may have been the thief. Of everybody's end
+    the moment counts by the clocks of the nodes: a link of the very second may outlive it, and leads to
+    no session that was.
     """
     if isinstance(event, UserChanged) and "status" not in event.changed:
         return

@@ -103,10 +103,13 @@ def test_hostile_credentials_are_refused_and_cost_little(door: Door) -> None:
 def test_what_is_larger_than_a_form_is_not_read(door: Door) -> None:
     """MF-17: beyond 64 KiB of body nothing is decoded."""
     for size in (64 * 1024, 1_000_000):
-        seconds, response = cost(lambda size=size: door.send("A" * size))
-        assert response.status_code == 413
-        require_refusal(door, response, str(size))
-        assert seconds < 2 * MOST_SECONDS
+        costs = []
+        for _ in range(3):
+            seconds, response = cost(lambda size=size: door.send("A" * size))
+            assert response.status_code == 413
+            require_refusal(door, response, str(size))
+            costs.append(seconds)
+        assert min(costs) < 2 * MOST_SECONDS
 
 
 @pytest.mark.attack("MF-16")
@@ -144,9 +147,13 @@ def test_a_ceremony_that_is_not_ours_or_over_is_refused(door: Door, idp: Idp, ho
         "huge": sealed + "A" * 5_000,
         "none": "",
     }[how]
-    seconds, response = cost(lambda: door.send(credential, ceremony=wrong))
-    require_refusal(door, response, how)
-    assert seconds < 2 * MOST_SECONDS
+    costs = []
+    # The lowest of three: the first may compile a page, and the collector of garbage may come by.
+    for _ in range(3):
+        seconds, response = cost(lambda: door.send(credential, ceremony=wrong))
+        require_refusal(door, response, how)
+        costs.append(seconds)
+    assert min(costs) < 2 * MOST_SECONDS
 
 
 def test_a_nul_in_any_field_is_refused(door: Door) -> None:

@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 from sqlalchemy import event, insert
 
-from idp.console import incidents
+from idp.admin import incidents
 from idp.events import log, queries
 from idp.events.catalogue import SessionDisowned, TokenRefreshed
 from idp.events.model import EventRow
-from idp.policy import management
 from tests.harness.provider import Idp
 
 GRAIN = 10
@@ -81,9 +80,7 @@ def test_the_latest_of_a_kind_is_found_without_a_walk_through_the_log(either_idp
 def test_a_report_reads_what_it_lists_alone(idp: Idp) -> None:
     def report() -> None:
         with idp.work.read() as unit:
-            incidents.listed(
-                unit, "incidents", since=0, until=idp.clock.now(), rights=management.ALL
-            )
+            incidents.listed(unit, "incidents", since=0, until=idp.clock.now())
 
     refreshed(idp, "usr_1", FEW)
     few = steps_of(idp, report)

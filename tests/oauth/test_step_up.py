@@ -351,8 +351,9 @@ def test_level_methods_and_moment_are_told_wherever_a_token_is(
         assert said(claims_of(tokens["id_token"])) == expected
         if access_token_format == "jwt":
             assert said(claims_of(tokens["access_token"])) == expected
-        for name in ("access_token", "refresh_token"):
-            _, body = idp.post("/introspect", observer, token=tokens[name])
+        # A refresh token is shown to its own app alone.
+        for name, asking in (("access_token", observer), ("refresh_token", app)):
+            _, body = idp.post("/introspect", asking, token=tokens[name])
             assert said(body) == expected, name
         status, person = idp.userinfo(tokens["access_token"])
         assert status == 200

@@ -34,6 +34,7 @@ from tests.harness.provider import ADMIN, BY_PASSWORD, PASSWORD, Idp
 from tests.oauth.test_offline_access import OFFLINE
 from tests.sessions.test_epoch import everybody, marked, order, unmarked
 from tests.sessions.test_remember import HERE, enter, stays
+from tests.sessions.test_review import worked
 
 
 def by_epoch(idp: Idp) -> None:
@@ -150,6 +151,23 @@ def test_no_access_outlives_a_session_that_was_left_a_while_for_a_new_password(
     assert not idp.is_active(app, token)
 
 
+@pytest.mark.attack("LO-01")
+def test_a_rule_that_ends_it_sooner_changes_nothing_about_that(either_idp: Idp) -> None:
+    idp = either_idp
+    app, user = idp.register(), idp.person()
+    token = idp.grant(app, idp.session(user), scope=OFFLINE)["refresh_token"]
+    with idp.work.begin() as unit:
+        at = unit.now + 10 * MINUTE
+        expiry.end_soon(unit, user.id, keeping=None, at=at, actor=Actor("user", "ses_own"))
+        rules.set_rule(unit, "timeouts", {}, {"absolute": 300, "idle": 300}, ADMIN)
+    assert worked(idp) == 1
+    idp.clock.advance(6 * MINUTE)
+    with idp.work.begin() as unit:
+        expiry.end_expired(unit)
+    assert not idp.is_active(app, token)
+    assert [one["reason"] for one in idp.events("session.ended")] == ["password_changed"]
+
+
 def test_a_grant_whose_session_ran_out_is_measured_by_nothing_although_nobody_marked_it(
     either_idp: Idp,
 ) -> None:
@@ -193,10 +211,11 @@ def test_a_browser_that_everybody_s_end_turned_out_has_no_tries_of_its_own(eithe
 
 
 @pytest.mark.attack("RT-07")
+@pytest.mark.parametrize("its_clock", ["ours", "one behind"])
 def test_what_was_proved_before_everybody_was_signed_out_begins_no_session_afterwards(
-    either_idp: Idp,
+    either_idp: Idp, its_clock: str
 ) -> None:
-    """Somebody at a limit is asked who makes room, and answers after that moment."""
+    """Somebody at a limit is asked who makes room, and answers after that moment, whenever it was."""
     idp = either_idp
     with idp.work.begin() as unit:
         rules.set_rule(unit, "limits", {}, {"maximum": 1, "at_limit": "ask"}, ADMIN)
@@ -208,6 +227,8 @@ def test_what_was_proved_before_everybody_was_signed_out_begins_no_session_after
     assert isinstance(asked, sign_in.AtLimit)
     idp.clock.advance(SECOND)
     by_epoch(idp)
+    if its_clock == "one behind":
+        idp.execute("UPDATE session_epochs SET began_at = 1")
     outcome = sign_in.with_choice(
         idp.work, ceremony=asked.ceremony, giving_way=[], entry=entry, trust=None
     )
