@@ -20,6 +20,7 @@ from idp.errors import Refused
 from idp.events.actor import Actor
 from idp.events.catalogue import QueryChanged, QueryRemoved, QuerySaved
 from idp.policy.management import Scope
+from idp.storage.exclusive import one_at_a_time
 from idp.storage.unit_of_work import UnitOfWork
 
 # As many as can be read through.
@@ -53,6 +54,7 @@ def save(unit: UnitOfWork, *, name: str, kind: QueryKind, text: str, actor: Acto
     Raises `Refused`: `invalid_filter`, `invalid_span`, `invalid_name` (400), `name_taken`,
     `too_many_queries` (409).
     """
+    one_at_a_time(unit.connection, "queries")
     if (unit.connection.scalar(select(func.count()).select_from(StoredQuery)) or 0) >= MOST:
         raise Refused("too_many_queries", f"At most {MOST} queries are kept.", 409)
     query = StoredQuery(

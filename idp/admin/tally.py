@@ -26,6 +26,8 @@ BATCH = 1_000
 INCIDENTS = (
     "token.reuse_detected",
     "remember.reuse_detected",
+    "registration.reuse_detected",
+    "pairing.reported",
     "login.throttled",
     "factor.suspended",
     "session.disowned",

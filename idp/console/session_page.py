@@ -65,8 +65,8 @@ def _page(
         ).get(session.ended_by_id or "")
         apps = names.of_apps(unit, [one.client_id for one in session.timeline])
         outcome = None
-        row = unit.orm.get_one(Session, session_id)
-        if life.is_marked(row):
+        row = unit.orm.get(Session, session_id)
+        if row is not None and life.is_marked(row):
             told = receipts.apps_told(unit, [session_id])
             outcome = Outcome(row.ended_at or unit.now, (session_id,), told, ())
     held = person.permissions if person is not None else []

@@ -9,10 +9,15 @@ from typing import Literal
 from sqlalchemy import Connection, text
 
 # Each is a number that the database knows; they only have to differ.
-_LOCKS = {"schema": 0x1D9_5E55, "indexes": 0x1D9_5E57, "webhooks": 0x1D9_5E56}
+_LOCKS = {
+    "schema": 0x1D9_5E55,
+    "webhooks": 0x1D9_5E56,
+    "indexes": 0x1D9_5E57,
+    "queries": 0x1D9_5E58,
+}
 
 
-def one_at_a_time(connection: Connection, what: Literal["schema", "webhooks"]) -> None:
+def one_at_a_time(connection: Connection, what: Literal["schema", "webhooks", "queries"]) -> None:
     """Waits until nobody else is at it, and keeps others waiting until the end of this transaction."""
     # SQLite has one writer anyway.
     if connection.dialect.name == "postgresql":

@@ -148,6 +148,7 @@ def test_whatever_was_copied_or_reported_is_an_incident(idp: Idp, enter: Enter) 
     said = json.loads(browser.get("/admin/reports/incidents?format=json").text)
     types = {"token.reuse_detected", "registration.reuse_detected", "pairing.reported"}
     assert {one["type"] for one in said["events"]} == types
+    assert set(said["figures"]["incident"]) >= types, "and each is counted"
 
 
 def test_a_cell_is_no_formula(idp: Idp, enter: Enter) -> None:
