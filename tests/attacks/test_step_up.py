@@ -18,7 +18,7 @@ import idp as product
 from idp import ids
 from idp.clock import MINUTE, SECOND
 from idp.sessions import ceremony as ceremonies
-from idp.sessions import sign_in, step_up
+from idp.sessions import epoch, sign_in, step_up
 from idp.sessions.ceremony import Ceremony
 from idp.sessions.device import Visit
 from idp.sessions.model import Session
@@ -282,7 +282,9 @@ def in_by_passkey_after_the_password(world: World) -> Any:
 
 def in_by_choice(world: World) -> Any:
     """After every proof, at a limit of sessions."""
-    proved = replace(world.half, purpose="choose", key=ids.new_secret())
+    with world.idp.work.read() as unit:
+        number = epoch.present(unit).number
+    proved = replace(world.half, purpose="choose", key=ids.new_secret(), epoch=number)
     return sign_in.with_choice(
         world.idp.work, ceremony=proved, giving_way=[], entry=Entry(HERE, None), trust="device"
     )
