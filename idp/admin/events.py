@@ -112,12 +112,16 @@ def list_events(call: Call, query: EventQuery) -> EventPage:
     )
 
 
+def position_of(text: str) -> int | None:
+    """The position that a text names, if it is one."""
+    is_one = text.isascii() and text.isdigit() and len(text) <= DIGITS_MAXIMUM
+    return int(text) if is_one else None
+
+
 def get_event(call: Call, _: None) -> Event:
     """Show one event, by its `position`."""
-    text = call.params["position"]
-    row = None
-    if text.isascii() and text.isdigit() and len(text) <= DIGITS_MAXIMUM:
-        row = queries.at_position(call.unit, int(text))
+    position = position_of(call.params["position"])
+    row = queries.at_position(call.unit, position) if position is not None else None
     if row is None:
         raise Refused("event_not_found", "There is no such event.", 404)
     return Event(**described(row))

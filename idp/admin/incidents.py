@@ -13,7 +13,7 @@ from idp.storage.unit_of_work import UnitOfWork
 
 # What a report lists at most; its counts are of all.
 MOST = 500
-_OF_REPORT: dict[str, tuple[str, ...]] = {
+OF_REPORT: dict[str, tuple[str, ...]] = {
     "usage": (),
     "incidents": (
         "token.reuse_detected",
@@ -44,7 +44,7 @@ class Incident:
 
 def listed(unit: UnitOfWork, kind: str, *, since: Instant, until: Instant) -> list[Incident]:
     """The events of a report in a span, the newest first, at most `MOST`."""
-    types = _OF_REPORT[kind]
+    types = OF_REPORT[kind]
     if not types:
         return []
     rows = unit.connection.execute(

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from idp.admin import incidents
 from idp.admin.model import LABEL_MAXIMUM, Tally
 from idp.clock import DAY, HOUR, SECOND, Instant
 from idp.events.model import EventRow
@@ -22,18 +23,9 @@ from idp.sessions.model import Session
 from idp.storage.unit_of_work import UnitOfWork
 
 BATCH = 1_000
-# Events that administrators want to hear of as incidents, by their type.
-INCIDENTS = (
-    "token.reuse_detected",
-    "remember.reuse_detected",
-    "registration.reuse_detected",
-    "pairing.reported",
-    "login.throttled",
-    "factor.suspended",
-    "session.disowned",
-    "logout.given_up",
-    "mail.given_up",
-)
+# Events that administrators want to hear of as incidents, by their type: what their report lists one by
+# one, and what would be too many for that.
+INCIDENTS = (*incidents.OF_REPORT["incidents"], "login.throttled")
 _MARK = "mark"
 
 

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from idp.admin import webhooks
 from idp.admin.answering import dumped, tag_of
-from idp.admin.events import DIGITS_MAXIMUM
+from idp.admin.events import position_of
 from idp.admin.schemas import Because, Model
 from idp.clock import DAY
 from idp.console import rooms
@@ -178,9 +178,9 @@ def _replay(request: PageRequest) -> Model:
     wanted: dict[str, object] = {"reason": form.get("reason", "").strip()}
     after = form.get("after", "").strip()
     if after:
-        if not (after.isascii() and after.isdigit() and len(after) <= DIGITS_MAXIMUM):
+        wanted["after"] = position = position_of(after)
+        if position is None:
             raise Refused("invalid_field", "An event is named by its position, a number.", 400)
-        wanted["after"] = int(after)
     if form.get("since", "").strip():
         wanted["since"] = form["since"].strip()
     return rooms.taken(webhooks.Replay, wanted)

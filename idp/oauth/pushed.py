@@ -10,13 +10,14 @@ from typing import Any
 from urllib.parse import urlencode
 
 import orjson
-from sqlalchemy import bindparam, func, insert, null, select, update
+from sqlalchemy import bindparam, insert, null, select, update
 
 from idp import ids
-from idp.clock import MINUTE, SECOND, Instant
+from idp.clock import SECOND, Instant
 from idp.oauth.facts import OF_PENDING, ClientFacts, PendingFacts, pending_facts
 from idp.oauth.model import PendingRequest
 from idp.oauth.provider import Provider
+from idp.storage import waiting_room
 from idp.storage.database import HotStatement, Write
 from idp.storage.store import Store
 from idp.storage.unit_of_work import UnitOfWork, Work
@@ -164,17 +165,12 @@ def watch_room(unit: UnitOfWork, store: Store) -> int:
     Anybody can begin a sign-in, so what they may leave behind is bounded (DS-08): at the limit new
     ones are answered 503 until old ones have expired.
     """
-    waiting = unit.connection.scalar(select(func.count()).select_from(PendingRequest)) or 0
-    if waiting >= WAITING_MAXIMUM:
-        store.set(_FULL, b"1", MINUTE)
-    else:
-        store.delete(_FULL)
-    return waiting
+    return waiting_room.watch(unit, store, PendingRequest, full=_FULL, maximum=WAITING_MAXIMUM)
 
 
 def has_room(store: Store) -> bool:
     """Whether another request may be stored."""
-    return store.get(_FULL) is None
+    return waiting_room.has_room(store, full=_FULL)
 
 
 def delete_expired(unit: UnitOfWork, *, batch: int = BATCH) -> int:

@@ -236,7 +236,12 @@ def reason_of(session: Endable, now: Instant) -> str | None:
     return why_over(ran, session.expiry_reason) if ran is not None else None
 
 
+def deadline(session: Endable) -> Instant:
+    """When time ends a session that nothing else ends."""
+    return min(session.idle_at, session.expires_at)
+
+
 def ended_at(session: Endable) -> Instant:
     """When a session that is over ended: at the deadline it met, which may be noticed later."""
-    deadline = min(session.idle_at, session.expires_at)
-    return deadline if session.ended_at is None else min(deadline, session.ended_at)
+    met = deadline(session)
+    return met if session.ended_at is None else min(met, session.ended_at)

@@ -91,13 +91,9 @@ def end_of(session: Session, present: Epoch, now: Instant) -> End | None:
     if session.epoch < present.number:
         return End(present.began_at, epoch.REASON, present.actor, present.actor_id)
     reason = endings.reason_of(session, now)
-    return End(_deadline(session), reason, "system", None) if reason is not None else None
+    return End(endings.deadline(session), reason, "system", None) if reason is not None else None
 
 
 def met_at(session: Session, end: End) -> Instant:
     """When it ended for its person: at the deadline it met, which may be noticed later."""
-    return min(end.at, _deadline(session))
-
-
-def _deadline(session: Session) -> Instant:
-    return min(session.idle_at, session.expires_at)
+    return min(end.at, endings.deadline(session))

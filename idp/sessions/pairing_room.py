@@ -3,11 +3,12 @@
 How often somebody may ask is asked where they do (`web.handoff`, `oauth.device_authorization`).
 """
 
-from sqlalchemy import and_, delete, func, or_, select
+from sqlalchemy import and_, delete, or_, select
 
-from idp.clock import HOUR, MINUTE, Duration
+from idp.clock import HOUR, Duration
 from idp.sessions.model import Pairing
 from idp.sessions.pairing import BLOCKED
+from idp.storage import waiting_room
 from idp.storage.store import Store
 from idp.storage.unit_of_work import UnitOfWork
 
@@ -20,17 +21,12 @@ _FULL = "pairings:full"
 
 def watch_room(unit: UnitOfWork, store: Store) -> int:
     """Says in the Store whether too many codes are waiting; gives how many. Run now and then."""
-    waiting = unit.connection.scalar(select(func.count()).select_from(Pairing)) or 0
-    if waiting >= WAITING_MAXIMUM:
-        store.set(_FULL, b"1", MINUTE)
-    else:
-        store.delete(_FULL)
-    return waiting
+    return waiting_room.watch(unit, store, Pairing, full=_FULL, maximum=WAITING_MAXIMUM)
 
 
 def has_room(store: Store) -> bool:
     """Whether another device may ask."""
-    return store.get(_FULL) is None
+    return waiting_room.has_room(store, full=_FULL)
 
 
 def delete_expired(unit: UnitOfWork) -> int:

@@ -9,7 +9,7 @@ from sqlalchemy import event, insert
 from idp.admin import incidents
 from idp.events import log, queries
 from idp.events.catalogue import SessionDisowned, TokenRefreshed
-from idp.events.model import EventRow
+from idp.events.model import NOTABLE, EventRow
 from tests.harness.provider import Idp
 
 GRAIN = 10
@@ -75,6 +75,11 @@ def test_the_latest_of_a_kind_is_found_without_a_walk_through_the_log(either_idp
             taken[count] = steps_of(idp, lambda who=user_id: newest(idp, who))  # type: ignore[misc]
     if taken:
         assert taken[MANY] <= taken[FEW] + 200, taken
+
+
+def test_what_reports_list_is_what_their_index_holds() -> None:
+    listed = {type_ for types in incidents.OF_REPORT.values() for type_ in types}
+    assert listed == set(NOTABLE)
 
 
 def test_a_report_reads_what_it_lists_alone(idp: Idp) -> None:

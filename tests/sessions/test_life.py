@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import select
 
 from idp import ids
 from idp.admin import session_schemas
@@ -24,7 +25,7 @@ from idp.sessions import (
 )
 from idp.sessions.beginning import Started
 from idp.sessions.device import Visit
-from idp.sessions.model import Session
+from idp.sessions.model import RememberedBrowser, Session
 from idp.sessions.sign_in import Entry
 from idp.sessions.state import session_of, states_of
 from idp.users import links, rules
@@ -125,6 +126,21 @@ def test_what_is_made_after_everybody_was_signed_out_stays(either_idp: Idp) -> N
         assert links.look(unit, link, "reset_password") is not None
     (told,) = idp.events("user.signed_out_everywhere")
     assert told["user_id"] == alice.id
+
+
+def test_everybody_s_end_leaves_nobody_out_who_has_more_rights_since(either_idp: Idp) -> None:
+    """A version that came meanwhile gave administrators one more, which the order has not."""
+    idp = either_idp
+    stays(idp)
+    idp.execute("""UPDATE users SET permissions = '["users:read"]'""")
+    order(idp)
+    idp.execute("""UPDATE bulk_sign_outs SET rights = '["sessions:revoke"]'""")
+    marked(idp)
+    with idp.work.read() as unit:
+        kept = unit.orm.scalars(select(RememberedBrowser.revoked_at)).all()
+    assert kept
+    assert None not in kept
+    assert len(idp.events("user.signed_out_everywhere")) == 1
 
 
 @pytest.mark.attack("LO-01")
