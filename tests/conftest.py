@@ -18,12 +18,18 @@ pytest_plugins = (
     "tests.harness.order",
 )
 
-# How long an example takes says how busy the machine is, and nothing about the code.
+# How long an example takes says how busy the machine is, and nothing about the code. The suite tries
+# the same examples every time, so that a run says something about the change it was started for;
+# `pytest --hypothesis-profile explore` looks for new ones.
 hypothesis.settings.register_profile(
     "suite",
     hypothesis.settings.default,
     deadline=None,
+    derandomize=True,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.register_profile(
+    "explore", hypothesis.settings.get_profile("suite"), derandomize=False, max_examples=2_000
 )
 hypothesis.settings.load_profile("suite")
 
