@@ -29,7 +29,7 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.register_profile(
-    "explore", hypothesis.settings.get_profile("suite"), derandomize=False, max_examples=2_000
+    "explore", hypothesis.settings.get_profile("suite"), derandomize=False, max_examples=500
 )
 hypothesis.settings.load_profile("suite")
 
