@@ -5,6 +5,7 @@ Owns the glue: who the client is, how tokens are minted, what is to be written. 
 go out, so that `/token` is one statement in and one transaction out.
 """
 
+import secrets
 from typing import Any
 
 import orjson
@@ -15,7 +16,7 @@ from authlib.oauth2.rfc6749 import (
 )
 
 from idp import ids
-from idp.clock import Instant
+from idp.clock import SECOND, Instant
 from idp.events.catalogue import Event
 from idp.events.log import hot_write
 from idp.oauth import access_token, client_auth, id_token, lifetimes, refresh_token
@@ -27,6 +28,7 @@ from idp.oauth.grants.device_code import DEVICE_CODE, DeviceCodeGrant
 from idp.oauth.grants.refresh_token import RefreshTokenGrant
 from idp.oauth.provider import REALM, Answer, Decision, Provider, json_answer
 from idp.oauth.request import ProtocolRequest
+from idp.sessions import hot
 from idp.storage.database import HotStatement, Write
 
 GRANT_TYPES = ("authorization_code", "refresh_token", "client_credentials", DEVICE_CODE)
@@ -132,6 +134,19 @@ class Server(AuthorizationServer):
                 now=self.now,
             )
         return token
+
+    def begin_refreshing(self, client: ClientFacts) -> None:
+        """A first refresh token comes with the answer, where the app takes any.
+
+        Redeeming is activity: the caller writes that of the session (`hot.touching`).
+        """
+        session = self.facts.session
+        if session is None or not client.check_grant_type("refresh_token"):
+            return
+        lifetime = client.refresh_token_lifetime or self.provider.settings.tokens.refresh_lifetime
+        self.refresh_salt, self.refresh_generation = secrets.token_bytes(32), 1
+        self.refresh_expires_at = self.now + lifetime * SECOND
+        self.idle_at = hot.idle_at_after(session, self.now)
 
     def record(self, event: Event) -> None:
         """Adds an event to what is written."""

@@ -87,11 +87,16 @@ def start(
     expiry.end_expired_of(unit, user.id)
     earned = assurance.earned((one.method, one.acr) for one in proved)
     proving: limits.Proving = "nothing" if earned == LADDER[0] else "something"
-    met = decision = room.decide(unit, book, user, subject, proving=proving, without=over)
+    host = origin.approver_id
+    met = decision = room.decide(
+        unit, book, user, subject, proving=proving, host=host, without=over
+    )
     chosen: list[str] = []
     if isinstance(met, limits.MustChoose) and giving_way:
         chosen = [one for one in met.candidates if one in giving_way]
-        decision = room.decide(unit, book, user, subject, proving=proving, without=[*over, *chosen])
+        decision = room.decide(
+            unit, book, user, subject, proving=proving, host=host, without=[*over, *chosen]
+        )
     if isinstance(decision, limits.MustChoose | limits.Blocked):
         # All that was met, not only what is still missing: nothing of the choice is carried out.
         full = met if isinstance(met, limits.MustChoose) else decision

@@ -6,6 +6,7 @@ they came from.
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import NamedTuple
 
 from sqlalchemy import and_, bindparam, null, or_, select
@@ -84,9 +85,18 @@ def decide(
     newcomer: Subject,
     *,
     proving: limits.Proving,
+    host: str | None = None,
     without: Collection[str] = (),
 ) -> limits.Decision:
-    """What the beginning of a session leads to, once those in `without` are over."""
-    beside = [one for one in running(unit, user.id) if one.id not in without]
+    """What the beginning of a session leads to, once those in `without` are over.
+
+    `host` is the session that lets it in. Its person sits there, so it is the last to give way,
+    whenever its activity was written down last.
+    """
+    beside = [
+        replace(one, is_kept=True, last_active_at=unit.now) if one.id == host else one
+        for one in running(unit, user.id)
+        if one.id not in without
+    ]
     possible = limits.possible(book["limits"], user.roles)
     return limits.decide(possible, beside, newcomer, proving=proving)

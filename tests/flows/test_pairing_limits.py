@@ -103,6 +103,36 @@ def test_where_the_oldest_gives_way_it_does_so_for_a_browser_too(either_idp: Idp
     assert phone.id in running(idp, phone)
 
 
+def test_whoever_lets_another_device_in_is_the_last_to_give_way_for_it(either_idp: Idp) -> None:
+    """When their last activity was written down says little: they are at it."""
+    idp = either_idp
+    phone = on_a_phone(idp)
+    others = {phone.elsewhere(), phone.elsewhere()}
+    assert running(idp, phone) == {phone.id, *others}
+    idp.execute("UPDATE sessions SET kept = 1 WHERE id <> :id", id=phone.id)
+    idp.execute(
+        "UPDATE sessions SET last_active_at = last_active_at - 1 WHERE id = :id", id=phone.id
+    )
+    limit(idp, "end_oldest", maximum=3)
+    asked = asker(idp)
+    says_yes(phone, scan(phone.browser, asked.scanned), asked)
+    asked.press("handoff-finish")
+    assert asked.is_signed_in
+    page, _, app = by_code(idp, phone)
+    page.press(phone.browser, "device-allow")
+    assert app.poll()[0] == 200
+    left = running(idp, phone)
+    assert phone.id in left
+    assert len(left) == 3
+    # Where there may be one alone, it is the new one.
+    limit(idp, "end_oldest", maximum=1)
+    asked = asker(idp)
+    says_yes(phone, scan(phone.browser, asked.scanned), asked)
+    asked.press("handoff-finish")
+    assert asked.is_signed_in
+    assert phone.id not in running(idp, phone)
+
+
 @pytest.mark.parametrize("at_limit", ["ask", "block"])
 def test_an_app_on_another_device_waits_too(either_idp: Idp, at_limit: str) -> None:
     idp = either_idp

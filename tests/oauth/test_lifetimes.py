@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from idp.clock import DAY, HOUR, MINUTE, SECOND
+from tests.harness.device_app import decide, device_app, open_code
 from tests.harness.provider import Idp, Registered
 
 
@@ -26,6 +27,15 @@ def test_the_idle_deadline_and_the_end_of_the_session_are_told_in_seconds(either
     assert told(tokens) == (3_600, 86_400 - 1_210)
     idp.clock.advance(HOUR - SECOND)
     assert idp.refresh(app, tokens["refresh_token"])[0] == 200
+
+
+def test_a_device_is_told_so_with_its_first_tokens_too(idp: Idp) -> None:
+    app = device_app(idp)
+    app.ask(scope="openid")
+    browser = idp.signed_in_browser(idp.session(idp.person()))
+    decide(browser, open_code(browser, app.user_code), "device-allow")
+    status, tokens = app.wait()
+    assert (status, told(tokens)) == (200, (3_600, 86_400))
 
 
 def test_what_was_told_is_what_happens(idp: Idp) -> None:

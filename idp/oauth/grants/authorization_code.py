@@ -12,7 +12,6 @@ from authlib.oauth2.rfc6749 import InvalidGrantError, InvalidRequestError
 from authlib.oauth2.rfc6749 import grants as authlib_grants
 from authlib.oauth2.rfc7636 import CodeChallenge, create_s256_code_challenge
 
-from idp.clock import SECOND
 from idp.events.catalogue import CodeRedeemed
 from idp.oauth import authorizations, standing
 from idp.oauth.client_auth import METHODS
@@ -54,14 +53,7 @@ class AuthorizationCodeGrant(authlib_grants.AuthorizationCodeGrant):
         withheld = standing.withheld(facts, self.server.provider.rules.current(), self.server.now)
         if withheld is not None:
             raise withheld
-        client: ClientFacts = self.request.client
-        if client.check_grant_type("refresh_token") and facts.session is not None:
-            settings = self.server.provider.settings.tokens
-            lifetime = client.refresh_token_lifetime or settings.refresh_lifetime
-            self.server.refresh_salt = secrets.token_bytes(32)
-            self.server.refresh_generation = 1
-            self.server.refresh_expires_at = self.server.now + lifetime * SECOND
-            self.server.idle_at = hot.idle_at_after(facts.session, self.server.now)
+        self.server.begin_refreshing(self.request.client)
         return facts.user
 
     def delete_authorization_code(self, authorization_code: AuthorizationFacts) -> None:

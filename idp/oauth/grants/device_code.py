@@ -8,7 +8,6 @@ A device code that comes back after that is refused and ends nothing: clients po
 answer was lost asks again, as section 3.5 wants it to.
 """
 
-import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -89,13 +88,13 @@ class DeviceCodeGrant(AuthlibDeviceCodeGrant):
         found, client = facts.authorization, self.request.client
         if found is None:
             raise RuntimeError("tokens need a grant")
-        lifetime = client.refresh_token_lifetime or server.provider.settings.tokens.refresh_lifetime
         server.writes.extend(hot.holding(facts.session))
+        server.writes.extend(hot.touching(facts.session, server.now))
         server.writes.append(
             authorizations.redeem(
                 found.id,
                 salt=server.refresh_salt,
-                family_expires_at=(server.now + lifetime * SECOND if server.refresh_salt else None),
+                family_expires_at=server.refresh_expires_at,
                 now=server.now,
             )
         )
@@ -123,9 +122,8 @@ class DeviceCodeGrant(AuthlibDeviceCodeGrant):
         withheld = standing.withheld(facts, server.provider.rules.current(), server.now)
         if withheld is not None:
             raise withheld
-        if facts.client is not None and facts.client.check_grant_type("refresh_token"):
-            server.refresh_salt = secrets.token_bytes(32)
-            server.refresh_generation = 1
+        if facts.client is not None:
+            server.begin_refreshing(facts.client)
         return facts.user
 
     def _note(self, credential: PairingFacts, now: Instant) -> None:
