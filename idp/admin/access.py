@@ -82,7 +82,7 @@ def grantable_roles(call: Call, names: Iterable[str]) -> list[Role]:
     except Refused as refused:
         raise Refused(refused.code, refused.sentence, 400) from None
     for role in roles:
-        if management.is_above(role.permissions, call.rights):
+        if management.gives_more(role.permissions, call.rights):
             raise Refused("above_you", f"The role {role.name} gives rights you do not have.", 403)
     return roles
 
@@ -96,14 +96,15 @@ def client_below(call: Call, client_id: str) -> Client:
     client = call.unit.orm.get(Client, client_id, with_for_update=LOCKED)
     if client is None:
         raise Refused("client_not_found", "There is no such client.", 404)
-    require_scopes(call, client.scope)
+    if management.is_above(client.scope.split(), call.rights):
+        raise Refused("above_you", "This app has rights that you do not have.", 403)
     require_insight(call, client)
     return client
 
 
 def require_scopes(call: Call, scope: str) -> None:
     """Refuses to give a client scopes of the management API which the caller has not."""
-    if management.is_above(scope.split(), call.rights):
+    if management.gives_more(scope.split(), call.rights):
         raise Refused("above_you", "These scopes include rights that you do not have.", 403)
 
 
@@ -116,5 +117,5 @@ def require_insight(call: Call, client: Client) -> None:
     wanted = {"sessions:read"} if client.introspects_all else set()
     if client.first_party and "sessions" in client.scope.split():
         wanted |= {"sessions:read", "sessions:revoke"}
-    if management.is_above(wanted, call.rights):
+    if not wanted <= call.rights:
         raise Refused("above_you", "Such an app needs rights over sessions that you lack.", 403)

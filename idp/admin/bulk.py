@@ -7,7 +7,7 @@ their ids; those begun after the request are left alone. Each ends by `lifecycle
 its event, with who asked and why, and its apps are told.
 
 "Everybody" also means what has outlived its session: offline grants, and browsers that stay signed in.
-From whoever has every right it is effective with the answer, however many there are: a new epoch begins
+From whoever has every power it is effective with the answer, however many there are: a new epoch begins
 (`idp.sessions.epoch`), and the worker then only marks what is over, and tells the apps.
 """
 
@@ -114,8 +114,8 @@ def begin(
 
 
 def _is_everybody(meant: SessionFilter, rights: frozenset[str]) -> bool:
-    """Whether nobody at all is left out: whoever lacks a right spares the people who have it."""
-    return not meant.text and rights >= management.ALL
+    """Whether nobody at all is left out: whoever lacks a power spares the people who have it."""
+    return not meant.text and rights >= management.POWER
 
 
 def step(unit: UnitOfWork, order: BulkSignOut) -> None:

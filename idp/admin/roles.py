@@ -67,7 +67,9 @@ def define_role(call: Call, wanted: Permissions) -> Role:
     role = call.unit.orm.get(RoleRow, name)
     require_match(call, _described(role) if role is not None else None)
     before = role.permissions if role is not None else []
-    _require_below(call, name, [*before, *wanted.permissions])
+    _require_below(call, name, before)
+    if management.gives_more(wanted.permissions, call.rights):
+        raise Refused("above_you", "This role would give rights that you do not have.", 403)
     return _described(queries.define_role(call.unit, name, wanted.permissions, call.actor))
 
 

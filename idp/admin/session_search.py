@@ -336,8 +336,8 @@ def _during(column: Column[Any], stretch: Range) -> list[ColumnElement[bool]]:
 
 
 def _endable(rights: frozenset[str]) -> list[ColumnElement[bool]]:
-    """Not the sessions of people who have rights that the caller has not (AD-04)."""
-    missing = sorted(management.ALL - rights)
+    """Not the sessions of people who stand above the caller (AD-04)."""
+    missing = sorted(management.POWER - rights)
     if not missing:
         return []
     # As text, because the column's own type would make the pattern a JSON string.

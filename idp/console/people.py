@@ -101,7 +101,7 @@ def role_choices(context: WebContext, visitor: Visitor) -> list[RoleChoice]:
         RoleChoice(
             one.name,
             one.permissions,
-            "roles:write" in rights and not management.is_above(one.permissions, rights),
+            "roles:write" in rights and not management.gives_more(one.permissions, rights),
         )
         for one in found.items
     ]

@@ -2,8 +2,8 @@
 
 Pure: a right is the name of a scope, a caller is the set of rights its access token carries. The one
 law is that nobody reaches above themselves (AD-04): nobody hands out a right they do not have, and
-nobody touches a person or an app that has one they have not. So no sequence of calls gives anybody
-more than they began with.
+nobody touches a person or an app that has a right of `POWER` they have not. So no sequence of calls
+gives anybody more power than they began with.
 
 Rights that only apps understand (any other permission of a role) are no rights over this product:
 whoever may change roles hands them out freely. Spec: RFC 6749 section 3.3.
@@ -33,6 +33,29 @@ Scope = Literal[
 ]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 ALL: frozenset[str] = frozenset(SCOPES)
+# What puts its holder above whoever lacks it. Not `ALL`: a scope that a later version brings would put
+# every administrator above the programs and roles that had everything until then. A scope that gives
+# power must stand here all the same, so each is decided upon (`tests/policy/test_management.py`). What
+# does not is got at by whoever takes over an account that has it, and must be worth no more than that.
+POWER: frozenset[str] = frozenset(
+    {
+        "users:read",
+        "users:write",
+        "credentials:write",
+        "roles:read",
+        "roles:write",
+        "clients:read",
+        "clients:write",
+        "sessions:read",
+        "sessions:revoke",
+        "rules:read",
+        "rules:write",
+        "events:read",
+        "events:export",
+        "keys:read",
+        "keys:rotate",
+    }
+)
 
 ADMINISTRATOR = "administrator"
 # The roles every deployment begins with. They are rows like any other and may be changed.
@@ -49,5 +72,14 @@ def rights_in(permissions: Iterable[str]) -> frozenset[str]:
 
 
 def is_above(held: Iterable[str], rights: frozenset[str]) -> bool:
-    """Whether somebody who holds these permissions has a right that a caller with `rights` has not."""
-    return not rights_in(held) <= rights
+    """Whether who holds these permissions has a power that a caller with `rights` has not, so that
+    the caller may not act on them.
+    """
+    return not POWER.intersection(held) <= rights
+
+
+def gives_more(wanted: Iterable[str], rights: frozenset[str]) -> bool:
+    """Whether among these permissions is a right that a caller with `rights` has not, so that the
+    caller may not hand them out.
+    """
+    return not rights_in(wanted) <= rights

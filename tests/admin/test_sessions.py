@@ -12,7 +12,7 @@ from idp.policy import management
 from idp.sessions.prove import PASSWORD
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import totp
-from tests.admin.conftest import Caller, problem, program
+from tests.admin.conftest import Caller, good, problem, program
 from tests.admin.test_users import reasons
 from tests.harness import crowd
 from tests.harness.enrolled import with_totp
@@ -152,6 +152,23 @@ def test_nobody_ends_the_session_of_whoever_has_more_rights(idp: Idp) -> None:
     refused = helper("POST", f"/sessions/{boss}/end", json={"reason": "x"})
     assert problem(refused) == (403, "above_you")
     assert boss in ids_of(helper.get("/sessions"))
+
+
+def test_who_had_everything_before_a_version_with_new_scopes_is_below_nobody_for_it(
+    either_idp: Idp,
+) -> None:
+    """Queries came later than programs and roles that had every right until then."""
+    idp = either_idp
+    boss = idp.person("boss", roles=["administrator"])
+    older = program(idp, *sorted(management.POWER))
+    one, two = (idp.session(boss).session.id for _ in range(2))
+    assert older.post(f"/sessions/{one}/end", reason="x")["sessions_ended"] == 1
+    path, key = "/sessions/revoke", {"idempotency-key": "k"}
+    meant = {"filter": {"user": "boss"}, "reason": "x", "dry_run": True}
+    assert older.post(path, **meant)["matched"] == 1
+    done = good(older("POST", path, headers=key, json={"filter": {"all": True}, "reason": "x"}))
+    assert done["operation"]["effective_at"] is not None
+    assert older.get(f"/sessions/{two}")["end_reason"] == "admin"
 
 
 # --- very many ------------------------------------------------------------------------------------
