@@ -12,7 +12,6 @@ from urllib.parse import urlencode
 
 import orjson
 from pydantic import ValidationError
-from sqlalchemy.exc import IntegrityError
 from starlette.responses import Response
 
 from idp.admin import access, repeats
@@ -34,14 +33,9 @@ def carry_out(operation: Operation, context: WebContext, request: PageRequest) -
     manager = protected.authenticate_manager(context.provider, token, scope=operation.scope)
     sent = _sent(operation, request)
     repeat = _repeatable(operation, manager, request)
-    try:
-        answer = _once(operation, context, request, manager, sent, repeat)
-    except IntegrityError:
-        if repeat is None:
-            raise
-        # Another request with this key was quicker: its answer stands there now.
-        answer = _once(operation, context, request, manager, sent, repeat)
-    return answer
+    return repeats.answered(
+        partial(_once, operation, context, request, manager, sent, repeat), repeat
+    )
 
 
 def dumped(model: Model) -> bytes:
@@ -95,7 +89,7 @@ def _once(
             access.require_fresh_proof(call)
         before = repeats.kept(unit, repeat) if repeat is not None else None
         if before is not None:
-            return _response(*before)
+            return _response(operation, *before)
         unit.because = getattr(sent, "reason", None)
         found = operation.carry_out(call, sent)
         if isinstance(found, Lines):
@@ -104,9 +98,7 @@ def _once(
         if repeat is not None:
             unit.flush()
             repeats.keep(unit, repeat, operation.status, body)
-    response = _response(operation.status, body)
-    if operation.tag != "none" and found is not None:
-        response.headers["ETag"] = tag_of(body)
+    response = _response(operation, operation.status, body)
     if isinstance(found, Page) and found.next_page_token is not None:
         query = {**request.query, "page_token": found.next_page_token}
         address = f"{context.settings.issuer}{request.path}?{urlencode(query)}"
@@ -164,8 +156,11 @@ def _repeatable(
     )
 
 
-def _response(status: int, body: bytes) -> Response:
-    return Response(body, status, media_type=json_api.MEDIA_TYPE if body else None)
+def _response(operation: Operation, status: int, body: bytes) -> Response:
+    response = Response(body, status, media_type=json_api.MEDIA_TYPE if body else None)
+    if operation.tag != "none" and body:
+        response.headers["ETag"] = tag_of(body)
+    return response
 
 
 def _changed_meanwhile() -> Refused:

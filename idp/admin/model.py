@@ -97,9 +97,11 @@ class StoredQuery(Base):
     """A search or report that is kept under a name (`idp.admin.stored_queries`)."""
 
     __tablename__ = "stored_queries"
+    # By kind, so that nobody learns of a name that they may not see.
+    __table_args__ = (Index("ix_stored_queries_name", "kind", "name", unique=True),)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
-    name: Mapped[str] = mapped_column(String(QUERY_NAME_MAXIMUM), unique=True)
+    name: Mapped[str] = mapped_column(String(QUERY_NAME_MAXIMUM))
     kind: Mapped[QueryKind] = mapped_column(String(16))
     # In the grammar of its kind.
     text: Mapped[str] = mapped_column(Text)

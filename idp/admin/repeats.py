@@ -7,9 +7,12 @@ Spec: draft-ietf-httpapi-idempotency-key-header.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sqlalchemy import delete, func, insert, select
+from sqlalchemy.exc import IntegrityError
 
 from idp import ids
 from idp.admin.model import KeptAnswer
@@ -21,7 +24,9 @@ HEADER = "idempotency-key"
 KEPT: Duration = DAY
 MOST_KEPT = 5_000
 BATCH = 1_000
+CONFLICT = 409
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,24 @@ def keep(unit: UnitOfWork, repeat: Repeatable, status: int, body: bytes) -> None
             expires_at=unit.now + KEPT,
         )
     )
+
+
+def answered(attempt: Callable[[], Answer], repeat: Repeatable | None) -> Answer:
+    """What a request is answered: by `attempt`, or, when it was sent twice at one moment, by what the
+    quicker one was.
+
+    The slower one looked for an answer before there was any, and then met what the quicker one made:
+    its key, or the very name it asks for. It looks again.
+    """
+    try:
+        return attempt()
+    except IntegrityError:
+        if repeat is None:
+            raise
+    except Refused as refused:
+        if repeat is None or refused.status != CONFLICT:
+            raise
+    return attempt()
 
 
 def forget_past(unit: UnitOfWork) -> int:

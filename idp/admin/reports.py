@@ -6,7 +6,7 @@ named by their ids, as in events.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 from pydantic import Field
@@ -139,18 +139,7 @@ def described(report: Made) -> Report:
             for one in report.seen.points
         ],
         figures={name: dict(counts) for name, counts in report.rankings()},
-        events=[
-            Incident(
-                at=moment(one.at),
-                type=one.type,
-                user_id=one.user_id,
-                actor=one.actor,
-                actor_id=one.actor_id,
-                ip=one.ip,
-                reason=one.reason,
-            )
-            for one in report.incidents
-        ],
+        events=[Incident(**{**asdict(one), "at": moment(one.at)}) for one in report.incidents],
         is_cut=report.is_cut,
     )
 

@@ -130,11 +130,11 @@ def _name(name: str) -> str:
 
 
 def _flush(unit: UnitOfWork) -> None:
-    """The database decides who has a name, also between two who ask at the same moment."""
+    """The database decides what has a name, also between two who ask at the same moment."""
     try:
         unit.flush()
     except IntegrityError:
-        raise Refused("name_taken", "Another query is kept under this name.", 409) from None
+        raise Refused("name_taken", "Another of this kind is kept under this name.", 409) from None
 
 
 def _who(actor: Actor) -> str:

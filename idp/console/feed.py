@@ -1,9 +1,10 @@
 """GET /admin/stream: what happens now, for the pages of administrators that are open.
 
-Server-sent events (HTML, section 9.2). Each carries as its id the position of the chain up to which
-the page was told everything, so that one that was cut off goes on there and misses nothing. What is not
-sealed yet is told at once besides, and after a cut once more: a page knows by an event's own id which
-it has. One look at the log serves every open page of this process, four times a second, and none while
+Server-sent events (HTML, section 9.2). Each carries as its id the position of the chain that the page
+is at, so that one that was cut off goes on there. Of what happened between two looks, or while a page
+was cut off, it is told the newest `BACKLOG` events: a page shows fewer, and whoever needs every one
+exports the log. What is not sealed yet is told at once besides, and after a cut once more: a page knows
+by an event's own id which it has. One look at the log serves every open page of this process, four times a second, and none while
 no page is open.
 
 Whoever may only see sessions learns that some began or ended, and nothing else. A stream ends with

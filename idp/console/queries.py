@@ -4,12 +4,14 @@ The address of one stays the same when it is renamed or changed, so it can be se
 on to the page that answers it, for whoever may ask.
 """
 
+from collections.abc import Mapping
+
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from idp.admin import queries, stored_queries
 from idp.admin.answering import dumped, tag_of
-from idp.admin.schemas import Because
+from idp.admin.schemas import Because, Model
 from idp.console import names, rooms
 from idp.errors import Refused
 from idp.web.http import PageRequest, WebContext
@@ -55,32 +57,35 @@ def save(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
 
 def change(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
     """POST /admin/queries/{id}/change"""
-    query_id, match = request.params["id"], request.form.get("tag")
-    try:
-        wanted = rooms.taken(queries.QueryChange, _fields(request))
-        rooms.carry_out(context, visitor, queries.change_query, wanted, match=match, id=query_id)
-    except Refused as refused:
-        return _again(context, request, visitor, refused)
-    return RedirectResponse(PATH, 303)
+    return _on_one(
+        context, request, visitor, queries.change_query, queries.QueryChange, _fields(request)
+    )
 
 
 def remove(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
     """POST /admin/queries/{id}/remove"""
-    query_id, match = request.params["id"], request.form.get("tag")
-    try:
-        because = rooms.taken(Because, {"reason": request.form.get("reason", "").strip()})
-        rooms.carry_out(context, visitor, queries.remove_query, because, match=match, id=query_id)
-    except Refused as refused:
-        return _again(context, request, visitor, refused)
-    return RedirectResponse(PATH, 303)
+    because = {"reason": request.form.get("reason", "").strip()}
+    return _on_one(context, request, visitor, queries.remove_query, Because, because)
 
 
-def _again(
-    context: WebContext, request: PageRequest, visitor: Visitor, refused: Refused
+def _on_one(
+    context: WebContext,
+    request: PageRequest,
+    visitor: Visitor,
+    act: rooms.Act,
+    model: type[Model],
+    values: Mapping[str, object],
 ) -> Response:
-    if refused.code == "query_not_found":
-        raise refused
-    return _page(context, request, visitor, refused)
+    """Carries an operation out on the one that the address names, as it was seen."""
+    try:
+        sent = rooms.taken(model, values)
+        seen, query_id = request.form.get("tag"), request.params["id"]
+        rooms.carry_out(context, visitor, act, sent, match=seen, id=query_id)
+    except Refused as refused:
+        if refused.code == "query_not_found":
+            raise
+        return _page(context, request, visitor, refused)
+    return RedirectResponse(PATH, 303)
 
 
 def _page(

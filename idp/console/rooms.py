@@ -9,10 +9,10 @@ oneself, a fresh proof for what is dangerous, a reason in every event.
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from sqlalchemy.exc import IntegrityError
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
@@ -170,13 +170,9 @@ def carry_out(
     headers = {name: said for name, said in (("if-match", match), (repeats.HEADER, key)) if said}
     asked = repr((meant.name, sorted(params.items()), sent)).encode()
     repeat = repeats.repeatable(key, caller=visitor.user.id, asked=asked)
-    try:
-        return _once(context, visitor, meant, sent, params, headers, repeat)
-    except IntegrityError:
-        if repeat is None:
-            raise
-        # The same form was sent twice at one moment: the other's answer stands there now.
-        return _once(context, visitor, meant, sent, params, headers, repeat)
+    return repeats.answered(
+        partial(_once, context, visitor, meant, sent, params, headers, repeat), repeat
+    )
 
 
 def new_key() -> str:

@@ -9,12 +9,16 @@ const MOST = 40;
 const REST = 500;
 const MINUTE = 60000;
 const SETTLED = 1500;
+const PATIENCE = MINUTE;
 const titles = JSON.parse(document.getElementById("event-titles")?.textContent ?? "{}");
 let paused = false;
 let due = false;
 let asked = -REST;
 let isAsking = false;
 let timer;
+let sealing;
+let oldest;
+let unsealedSince;
 
 // --- what happens ---------------------------------------------------------------------------------
 
@@ -113,9 +117,18 @@ async function refresh() {
   soon();
 }
 
-// What is not sealed yet has no address: it will have one in a moment.
+// What is not sealed yet has no address: it will have one in a moment. After a minute nobody seals at
+// all, which is said, and no longer asked about.
 function awaitSeals() {
-  if (document.querySelector("[data-unsettled]")) setTimeout(look, SETTLED);
+  clearTimeout(sealing);
+  const last = [...document.querySelectorAll("[data-unsettled]")].pop()?.id;
+  if (last !== oldest) unsealedSince = performance.now();
+  oldest = last;
+  const waited = performance.now() - unsealedSince;
+  const isLate = Boolean(last) && waited >= PATIENCE;
+  const unsealed = document.getElementById("unsealed");
+  if (unsealed) unsealed.hidden = !isLate;
+  if (last && !isLate) sealing = setTimeout(look, Math.max(SETTLED, waited));
 }
 
 async function page() {

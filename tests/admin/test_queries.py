@@ -1,15 +1,18 @@
 """Stored queries: searches and reports that are kept under a name."""
 
 import json
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from httpx2 import Response
 
-from idp.admin import stored_queries
+from idp.admin import repeats, stored_queries
+from idp.admin.model import QueryKind
 from idp.errors import Refused
 from idp.policy import management
+from idp.storage.unit_of_work import UnitOfWork
 from tests.admin.conftest import Caller, good, problem, program
 from tests.harness.provider import ADMIN, Idp
 
@@ -124,14 +127,43 @@ def test_nobody_sees_a_question_that_they_may_not_ask(
     refused = half("DELETE", path, params={"reason": "x"}, headers=seen)
     assert problem(refused) == (404, "query_not_found")
     assert problem(save(half, "Phones", query="device:phone")) == (403, "above_you")
-    assert problem(save(half, "Anna", "events")) == (409, "name_taken")
+    # Nor learns, by a name that is refused, that there is one.
+    good(save(half, "Anna", "events"))
 
 
-def test_a_name_that_two_give_at_one_moment_is_refused_by_the_database(either_idp: Idp) -> None:
+def test_the_database_gives_a_name_once_for_each_kind(either_idp: Idp) -> None:
+    def saved(kind: QueryKind) -> None:
+        with either_idp.work.begin() as unit:
+            stored_queries.save(unit, name="Phones", kind=kind, text="", actor=ADMIN)
+
+    saved("sessions")
+    with pytest.raises(Refused, match="under this name"):
+        saved("sessions")
+    saved("events")
+
+
+def test_of_many_who_save_at_one_moment_no_more_are_kept_than_there_may_be(
+    either_idp: Idp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_queries, "MOST", 1)
+    refused = []
+
+    def save_another() -> None:
+        try:
+            with either_idp.work.begin() as unit:
+                stored_queries.save(unit, name="Two", kind="usage", text="", actor=ADMIN)
+        except Refused as refusal:
+            refused.append(refusal.code)
+
+    other = threading.Thread(target=save_another, daemon=True)
     with either_idp.work.begin() as unit:
-        stored_queries.save(unit, name="Phones", kind="sessions", text="", actor=ADMIN)
-    with pytest.raises(Refused, match="under this name"), either_idp.work.begin() as unit:
-        stored_queries.save(unit, name="Phones", kind="events", text="", actor=ADMIN)
+        stored_queries.save(unit, name="One", kind="usage", text="", actor=ADMIN)
+        other.start()
+        # It counts while this one is not committed yet, or waits for it.
+        other.join(timeout=0.5)
+    other.join(timeout=30)
+    assert refused == ["too_many_queries"]
+    assert either_idp.count("stored_queries") == 1
 
 
 def test_a_saved_query_sent_again_is_kept_once(idp: Idp) -> None:
@@ -141,5 +173,27 @@ def test_a_saved_query_sent_again_is_kept_once(idp: Idp) -> None:
         "headers": {"idempotency-key": "k" * 20},
     }
     first = good(caller("POST", "/queries", **sent))
-    assert good(caller("POST", "/queries", **sent)) == first
+    again = caller("POST", "/queries", **sent)
+    assert good(again) == first
+    # It may be changed from what was answered, too.
+    assert again.headers["etag"] == caller("GET", f"/queries/{first['id']}").headers["etag"]
     assert len(caller.get("/queries")["items"]) == 1
+
+
+def test_a_saved_query_sent_twice_at_one_moment_is_kept_once(
+    either_idp: Idp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slower one looks for an answer before there is any, and then finds its name taken."""
+    caller = program(either_idp, *management.SCOPES)
+    sent = {"json": {"name": "Phones", "kind": "sessions"}, "headers": {"idempotency-key": "k"}}
+    first = good(caller("POST", "/queries", **sent))
+    kept, looks = repeats.kept, []
+
+    def too_early(unit: UnitOfWork, repeat: repeats.Repeatable) -> tuple[int, bytes] | None:
+        looks.append(repeat)
+        return None if len(looks) == 1 else kept(unit, repeat)
+
+    monkeypatch.setattr(repeats, "kept", too_early)
+    assert good(caller("POST", "/queries", **sent)) == first
+    assert len(looks) == 2
+    assert problem(save(caller, "Phones")) == (409, "name_taken")

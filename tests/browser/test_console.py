@@ -1,11 +1,12 @@
 """The administrators' pages in Chromium: seen as it happens, done by keyboard alone, on any screen."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import People
 from tests.browser.person import Person, has_noticed, is_signed_in
@@ -43,13 +44,40 @@ def administrator(people: People, world: Product) -> Page:
     return page
 
 
-def test_an_event_gets_its_address_when_it_is_sealed(people: People, world: Product) -> None:
+def test_an_event_gets_its_address_when_it_is_sealed_and_else_the_page_says_so(
+    people: People, world: Product
+) -> None:
     page = administrator(people, world)
     page.goto(f"{world.issuer}/admin/events")
     # Signing in to look was an event, which may not be sealed yet.
     expect(page.locator("[data-unsettled]")).to_have_count(0, timeout=PATIENCE)
     page.locator("#events").get_by_role("link", name="Signed in").first.click()
     expect(page.get_by_role("heading", name="Signed in")).to_be_visible()
+    # Where nobody seals it asks for a minute, and then no more.
+    asked = []
+
+    def unsealed(route: Route) -> None:
+        asked.append(route)
+        answer = route.fetch()
+        body = re.sub(r'<tr id="(evt_\w+)"', r'<tr id="\1" data-unsettled', answer.text())
+        route.fulfill(response=answer, body=body)
+
+    page.route("**/admin/events", unsealed)
+    # The stream would have the page look again, too.
+    page.route("**/admin/stream", lambda route: route.fulfill(status=204))
+    page.clock.install()
+    page.goto(f"{world.issuer}/admin/events")
+    said = page.get_by_text("Please see whether the worker runs.")
+    expect(said).to_be_hidden()
+    for _ in range(300):
+        if said.is_visible():
+            break
+        page.clock.run_for(2_000)
+        page.wait_for_timeout(20)
+    expect(said).to_be_visible()
+    until_then = len(asked)
+    page.clock.run_for(10 * 60_000)
+    assert len(asked) == until_then < 15
 
 
 def tab_to(page: Page, selector: str) -> None:

@@ -1,0 +1,34 @@
+"""A search and a report may be kept under one name: a name is given once for each kind
+
+Revision: 0023
+Follows: 0022
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0023"
+down_revision = "0022"
+branch_labels = None
+depends_on = None
+
+_TABLE = "stored_queries"
+
+
+def upgrade() -> None:
+    with op.batch_alter_table(_TABLE) as table:
+        table.drop_constraint("uq_stored_queries_name", type_="unique")
+    op.create_index("ix_stored_queries_name", _TABLE, ["kind", "name"], unique=True)
+
+
+def downgrade() -> None:
+    # Of several under one name the oldest id stays.
+    op.execute(
+        sa.text(
+            "DELETE FROM stored_queries WHERE EXISTS (SELECT 1 FROM stored_queries AS other "
+            "WHERE other.name = stored_queries.name AND other.id < stored_queries.id)"
+        )
+    )
+    op.drop_index("ix_stored_queries_name", table_name=_TABLE)
+    with op.batch_alter_table(_TABLE) as table:
+        table.create_unique_constraint("uq_stored_queries_name", ["name"])
