@@ -4,8 +4,8 @@ Server-sent events (HTML, section 9.2). Each carries as its id the position of t
 is at, so that one that was cut off goes on there. Of what happened between two looks, or while a page
 was cut off, it is told the newest `BACKLOG` events: a page shows fewer, and whoever needs every one
 exports the log. What is not sealed yet is told at once besides, and after a cut once more: a page knows
-by an event's own id which it has. One look at the log serves every open page of this process, four times a second, and none while
-no page is open.
+by an event's own id which it has. One look at the log serves every open page of this process, four
+times a second, and none while no page is open.
 
 Whoever may only see sessions learns that some began or ended, and nothing else. A stream ends with
 the session, or the right, of whoever watches: it looks again when something happened to them, or to a
