@@ -20,6 +20,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from idp.app import App
+from idp.cli.connection import Connection
 from idp.settings import Settings, SettingsError
 
 # Requests that are under way may finish for so long after the signal to stop.
@@ -124,7 +125,9 @@ def _config(app: ASGIApp, host: str, port: int, settings: Settings) -> uvicorn.C
         host=host,
         port=port,
         loop="uvloop",
-        http="httptools",
+        http=Connection,
+        # Nothing here speaks websockets: nobody is handed on to another parser.
+        ws="none",
         # The lines of the server go where ours go (`logs`).
         log_config=None,
         log_level=settings.log_level,
