@@ -54,13 +54,18 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What the decision needs to know of a running session; `is_kept` is last to give way."""
+    """What the decision needs to know of a running session.
+
+    `is_kept` is last to give way, but for the one that lets the newcomer in (`is_host`): its person
+    sits there.
+    """
 
     id: str
     subject: Subject
     last_active_at: Instant
     created_at: Instant
     is_kept: bool = False
+    is_host: bool = False
     is_proved: bool = True
 
 
@@ -191,9 +196,10 @@ def problem_with_selectors(applies_to: Mapping[str, str]) -> str | None:
 
 
 def _in_order(running: Iterable[Running]) -> list[Running]:
-    """In the order of giving way: who is kept comes last, before that who rested longest is first."""
+    """In the order of giving way: host and kept come last, before that who rested longest is first."""
     return sorted(
-        running, key=lambda one: (one.is_kept, one.last_active_at, one.created_at, one.id)
+        running,
+        key=lambda one: (one.is_host, one.is_kept, one.last_active_at, one.created_at, one.id),
     )
 
 

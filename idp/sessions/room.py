@@ -90,11 +90,10 @@ def decide(
 ) -> limits.Decision:
     """What the beginning of a session leads to, once those in `without` are over.
 
-    `host` is the session that lets it in. Its person sits there, so it is the last to give way,
-    whenever its activity was written down last.
+    `host` is the session that lets it in.
     """
     beside = [
-        replace(one, is_kept=True, last_active_at=unit.now) if one.id == host else one
+        replace(one, is_host=one.id == host)
         for one in running(unit, user.id)
         if one.id not in without
     ]

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -152,6 +153,16 @@ def running(text: str) -> list[Running]:
             )
         )
     return made
+
+
+def test_whoever_lets_the_newcomer_in_gives_way_last() -> None:
+    one, *others = running("a1 b2* c1")
+    beside = [replace(one, is_host=True), *others]
+    newcomer = Subject(device_type="laptop", address=HOME)
+    for maximum, leaving in ((3, "c"), (2, "cb"), (1, "cba")):
+        decision = limits.decide([Limit(maximum)], beside, newcomer)
+        assert isinstance(decision, Ends)
+        assert "".join(decision.ids) == leaving
 
 
 PHONE_HERE = Subject(device_type="phone", address=HOME)
