@@ -13,7 +13,7 @@ from idp.admin.operation import Call, Operation
 from idp.admin.schemas import Model, Moment, Reason, moment
 from idp.errors import Refused
 from idp.oauth.model import Client
-from idp.policy import management
+from idp.policy import limits, management
 from idp.sessions import simulation
 from idp.sessions.simulation import Proposed
 from idp.users import rules
@@ -66,11 +66,15 @@ class RuleValue(Model):
 
 
 class Proposal(Model):
-    """A rule as it would be set, in the place of the one there is; without a value, taken away."""
+    """A rule as it would be set, in the place of the one there is; without a value, taken away.
+
+    `per` names the limit that is taken away, where there are several for the same people.
+    """
 
     kind: Annotated[str, Field(min_length=1, max_length=32)]
     applies_to: Selectors = Field(default={})
     value: Value | None = None
+    per: limits.Per | None = None
 
 
 class Affected(Model):
@@ -118,7 +122,7 @@ def create_rule(call: Call, new: NewRule) -> Rule:
 
 def simulate(call: Call, proposal: Proposal) -> Simulation:
     """Say who would be affected now if a rule were set so, or taken away; changes nothing."""
-    proposed = Proposed(proposal.kind, proposal.applies_to, proposal.value)
+    proposed = Proposed(proposal.kind, proposal.applies_to, proposal.value, proposal.per)
     try:
         found = simulation.of(call.unit, proposed)
     except Refused as refused:
@@ -155,7 +159,9 @@ def remove_rule(call: Call, _: Removal) -> Rule:
     """Take a rule away, so that a more general one or the default holds again."""
     rule = _held(call)
     _require_role_below(call, rule.applies_to)
-    _spare_the_administrator(call, Proposed(rule.kind, rule.applies_to, None))
+    _spare_the_administrator(
+        call, Proposed(rule.kind, rule.applies_to, None, rule.value.get("per"))
+    )
     gone = _described(rule)
     rules.remove_rule(call.unit, rule.kind, rule.applies_to, call.actor, per=rule.value.get("per"))
     return gone
@@ -187,8 +193,8 @@ def _require_role_below(call: Call, applies_to: dict[str, str]) -> None:
 def _spare_the_administrator(call: Call, proposed: Proposed) -> None:
     """Raises `Refused` for a change that would send away whoever is about to make it."""
     person = call.manager.person
-    if person is None:
-        return
+    if person is None or "client" in proposed.applies_to:
+        return  # what is for one app keeps nobody from the others, nor from these pages
     found = simulation.on_session(call.unit, proposed, person.session_id)
     if not simulation.LOCKS_OUT.isdisjoint(found):
         raise Refused(

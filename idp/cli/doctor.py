@@ -1,6 +1,6 @@
 """`idp doctor`: is this deployment fit to serve?"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from smtplib import SMTPException
@@ -106,6 +106,7 @@ def _stored(work: Work) -> list[Finding]:
     checks: list[Callable[[UnitOfWork], Finding]] = [
         _signing_keys,
         _clock,
+        _rules,
         _place_rules,
         _audit_log,
     ]
@@ -209,6 +210,31 @@ def _geo(settings: Settings) -> Finding:
     return Finding("places", "ok", said)
 
 
+def _rules(unit: UnitOfWork) -> Finding:
+    """Rules that cannot be carried out as they were set."""
+    rows = rules.all_rules(unit)
+    unfit = rules.unfit(rows)
+    named = [
+        f"{_named(one.kind, one.applies_to)}: {unfit[one.id]}" for one in rows if one.id in unfit
+    ]
+    if not named:
+        return Finding("rules", "ok", f"{len(rows)} set")
+    return Finding(
+        "rules",
+        "warning",
+        "whomever these are for may not be able to sign in: " + _first_of(named, "idp rules set"),
+    )
+
+
+def _named(kind: str, applies_to: Mapping[str, str]) -> str:
+    return " ".join([kind, *(f"{name}={wanted}" for name, wanted in applies_to.items())])
+
+
+def _first_of(named: Sequence[str], remedy: str) -> str:
+    more = [f"and {len(named) - _NAMED} more"] if len(named) > _NAMED else []
+    return "; ".join([*named[:_NAMED], *more, remedy])
+
+
 def _place_rules(unit: UnitOfWork) -> Finding:
     """Rules that ask where somebody is, and nobody knows it."""
     atlas = Atlas(unit.settings.geo, unit.clock)
@@ -220,17 +246,15 @@ def _place_rules(unit: UnitOfWork) -> Finding:
         atlas.close()
     if not leaning:
         return Finding("rules and places", "ok", "no rule asks for what no file knows")
-    named = "; ".join(
-        " ".join([one.kind, *(f"{name}={wanted}" for name, wanted in one.applies_to.items())])
-        + f" ({', '.join(_PARTS[part] for part in one.missing)})"
-        for one in leaning[:_NAMED]
-    )
-    more = f"; and {len(leaning) - _NAMED} more" if len(leaning) > _NAMED else ""
+    named = [
+        f"{_named(one.kind, one.applies_to)} ({', '.join(_PARTS[part] for part in one.missing)})"
+        for one in leaning
+    ]
     return Finding(
         "rules and places",
         "warning",
         f"no file in {unit.settings.geo.folder} knows what these ask for, so they have no effect, "
-        f"and an allowed network lets nobody in: {named}{more}; idp geo update",
+        f"and an allowed network lets nobody in: {_first_of(named, 'idp geo update')}",
     )
 
 

@@ -41,6 +41,10 @@ ForCountry = Annotated[
     str | None, typer.Option("--country", help="Only from a country: two letters, such as FR.")
 ]
 
+ForPer = Annotated[
+    str | None, typer.Option("--per", help="The limit per ip, device_type or country.")
+]
+
 
 @app.command(name="list")
 def list_(as_json: AsJson = False) -> None:
@@ -92,9 +96,7 @@ def remove(
     device_type: ForDevice = None,
     network: ForNetwork = None,
     country: ForCountry = None,
-    per: Annotated[
-        str | None, typer.Option("--per", help="The limit per ip, device_type or country.")
-    ] = None,
+    per: ForPer = None,
     as_json: AsJson = False,
 ) -> None:
     """Take a rule away, so that a more general one or the default holds again."""
@@ -117,6 +119,7 @@ def simulate(
     device_type: ForDevice = None,
     network: ForNetwork = None,
     country: ForCountry = None,
+    per: ForPer = None,
     as_json: AsJson = False,
 ) -> None:
     """Show who would be affected now if a rule were set so, or removed; changes nothing."""
@@ -124,7 +127,7 @@ def simulate(
     with look() as unit:
         _require_client(unit, client)
         parsed = _parsed(kind, value) if value else None
-        found = simulation.of(unit, Proposed(kind, applies_to, parsed))
+        found = simulation.of(unit, Proposed(kind, applies_to, parsed, per))
     effects = {effect: count for effect, count in found.sessions.items() if count}
     data = {
         "examined": found.examined,

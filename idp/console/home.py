@@ -1,5 +1,6 @@
 """GET /admin: how the deployment is, now and over the last day, week or month."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -14,8 +15,8 @@ from idp.console.charts import Columns, Lines
 from idp.oauth.model import Client
 from idp.policy import places
 from idp.policy.places import Leaning
-from idp.storage.unit_of_work import UnitOfWork
 from idp.users import factors, rules
+from idp.users.model import Rule
 from idp.web.http import PageRequest, WebContext
 from idp.web.visitor import Visitor
 
@@ -60,7 +61,7 @@ def _show(
         sees_events = "events:read" in rooms.rights(visitor)
         latest = feed.latest(unit, limit=TICKER) if sees_events else []
         has_apps = unit.connection.scalar(select(Client.id).limit(1)) is not None
-        leaning = _leaning(context, unit) if "rules:read" in rooms.rights(visitor) else []
+        held = rules.all_rules(unit) if "rules:read" in rooms.rights(visitor) else []
         is_protected = factors.has_second(factors.enrolled(unit, visitor.user.id))
     return context.renderer.page(
         "admin/home.html",
@@ -79,14 +80,15 @@ def _show(
         latest=latest[::-1],
         sees_events=sees_events,
         has_apps=has_apps,
-        leaning=leaning,
+        leaning=_leaning(context, held),
+        unfit=rules.unfit(held),
         is_protected=is_protected,
     )
 
 
-def _leaning(context: WebContext, unit: UnitOfWork) -> list[Leaning]:
+def _leaning(context: WebContext, held: Sequence[Rule]) -> list[Leaning]:
     """Rules that ask where somebody is, and no file knows it."""
-    said = [(one.kind, one.applies_to, one.value) for one in rules.all_rules(unit)]
+    said = [(one.kind, one.applies_to, one.value) for one in held]
     return places.without(said, context.provider.atlas.gives())
 
 

@@ -19,7 +19,7 @@ from idp.console.rooms import Done
 from idp.console.rule_forms import FIELDS
 from idp.errors import Refused
 from idp.policy import selection
-from idp.users.rules import KINDS, rule_id
+from idp.users.rules import KINDS, rule_id, selectors_for, unfit
 from idp.web.http import PageRequest, WebContext
 from idp.web.security import instant
 from idp.web.visitor import Visitor
@@ -54,6 +54,7 @@ def show_all(context: WebContext, request: PageRequest, visitor: Visitor) -> Res
         by_kind={kind: [one for one in found if one.kind == kind] for kind in KINDS},
         fields=FIELDS,
         shown=_shown,
+        unfit=unfit(found),
         people=people,
         apps=apps,
         is_changed=instant(request.query.get("done")) > 0,
@@ -205,8 +206,11 @@ def _simulated(
     kind: str,
     applies_to: dict[str, str],
     value: dict[str, Any] | None,
+    *,
+    per: str | None = None,
 ) -> rules.Simulation:
-    asked = rooms.taken(rules.Proposal, {"kind": kind, "applies_to": applies_to, "value": value})
+    said = {"kind": kind, "applies_to": applies_to, "value": value, "per": per}
+    asked = rooms.taken(rules.Proposal, said)
     found: rules.Simulation = rooms.carry_out(context, visitor, rules.simulate, asked).found
     return found
 
@@ -260,7 +264,7 @@ def _form(
         found=found,
         seen=seen,
         is_conflict=is_conflict,
-        selectors=selection.SELECTORS,
+        selectors=selectors_for(kind),
         device_types=selection.DEVICE_TYPES,
         choices=role_choices(context, visitor),
         problem=problem.sentence if problem is not None else None,
@@ -281,7 +285,9 @@ def _removal(
         fields=FIELDS[rule.kind],
         shown=_shown,
         tag=tag_of(dumped(rule)),
-        found=_simulated(context, visitor, rule.kind, rule.applies_to, None),
+        found=_simulated(
+            context, visitor, rule.kind, rule.applies_to, None, per=rule.value.get("per")
+        ),
         typed=request.form,
         problem=problem.sentence if problem is not None else None,
     )

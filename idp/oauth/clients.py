@@ -6,7 +6,7 @@ Specs: RFC 7591 section 2, RFC 8252, RFC 9700, OpenID Connect Back-Channel Logou
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
@@ -143,9 +143,10 @@ def change(unit: UnitOfWork, client: Client, *, actor: Actor, **values: Any) -> 
     if unknown:
         raise Refused("invalid_client_metadata", f"Cannot be changed: {', '.join(sorted(unknown))}")
     changed = [name for name, value in values.items() if getattr(client, name) != value]
+    registered = frozenset(client.redirect_uris)
     for name in changed:
         setattr(client, name, values[name])
-    _check(unit, client)
+    _check(unit, client, registered=registered)
     if changed:
         if actor.kind == "admin":
             forget_registration(client)
@@ -266,20 +267,24 @@ def problem_with_redirect_uri(uri: str, *, application_type: str = "web") -> str
 
 
 def problem_with_query(redirect_uri: str) -> str | None:
-    """An answer's parameters must not be there twice."""
+    """Why an address with this query cannot be registered: an answer's parameters must not be there
+    twice. Asked of new addresses only: one of before this was asked is not to keep an app from change.
+    """
     query = redirect_uri.partition("?")[2]
     if ANSWERED & {name for name, _ in parse_qsl(query, keep_blank_values=True)}:
         return f"The query of a redirect URI has none of: {', '.join(sorted(ANSWERED))}."
     return None
 
 
-def _check(unit: UnitOfWork, client: Client) -> None:
+def _check(unit: UnitOfWork, client: Client, *, registered: Collection[str] = frozenset()) -> None:
+    """Raises `Refused` for what cannot stand; `registered` are redirect URIs that it had before."""
     called = [
         problem_with_url(uri, unit.settings.outbound)
         for uri in (client.backchannel_logout_uri, client.jwks_uri)
         if uri is not None
     ]
-    for problem in [*_problems(client), *called]:
+    queries = [problem_with_query(uri) for uri in client.redirect_uris if uri not in registered]
+    for problem in [*_problems(client), *queries, *called]:
         if problem is not None:
             raise Refused("invalid_client_metadata", problem)
 
@@ -314,7 +319,6 @@ def _problems(client: Client) -> list[str | None]:
         _problem_with_keys(client.jwks),
         _too_many(client),
         *(problem_with_redirect_uri(uri, application_type=kind) for uri in client.redirect_uris),
-        *(problem_with_query(uri) for uri in client.redirect_uris),
         *(
             problem_with_redirect_uri(uri, application_type=kind)
             for uri in client.post_logout_redirect_uris

@@ -10,7 +10,7 @@ Specs: RFC 7591, RFC 7592, OpenID Connect Dynamic Client Registration 1.0 sectio
 RP-Initiated Logout 1.0 section 3.1, OpenID Connect Back-Channel Logout 1.0 section 2.2.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -130,7 +130,7 @@ def replace(
     client = held.client
     _require_own(client, said)
     leave = unit.orm.get_one(InitialAccessToken, client.registered_with)
-    values = _values(said, leave, kind=client.application_type)
+    values = _values(said, leave, kind=client.application_type, registered=client.redirect_uris)
     clients.change(unit, client, actor=Actor("client", client.id), **values)
     if held.is_again:
         # The same once more: two who hold one token do not get two that go on side by side.
@@ -194,8 +194,17 @@ def _require_own(client: Client, said: Mapping[str, Any]) -> None:
             raise _invalid(f"{name} cannot be changed; register another app.")
 
 
-def _values(said: Mapping[str, Any], leave: InitialAccessToken, *, kind: str) -> dict[str, Any]:
-    """Every column that metadata decides, from what was said and the defaults of the specifications."""
+def _values(
+    said: Mapping[str, Any],
+    leave: InitialAccessToken,
+    *,
+    kind: str,
+    registered: Collection[str] = (),
+) -> dict[str, Any]:
+    """Every column that metadata decides, from what was said and the defaults of the specifications.
+
+    `registered` are the redirect URIs that the app had before.
+    """
     if said.get("software_statement") is not None:
         raise Refused(
             "invalid_software_statement", "Software statements are not taken here: leave it out."
@@ -221,15 +230,22 @@ def _values(said: Mapping[str, Any], leave: InitialAccessToken, *, kind: str) ->
         raise _invalid(
             "response_types is code with the grant type authorization_code, or else empty."
         )
-    _require_within(values, leave, kind)
+    _require_within(values, leave, kind=kind, registered=registered)
     return values
 
 
-def _require_within(values: Mapping[str, Any], leave: InitialAccessToken, kind: str) -> None:
+def _require_within(
+    values: Mapping[str, Any],
+    leave: InitialAccessToken,
+    *,
+    kind: str,
+    registered: Collection[str],
+) -> None:
     """Refuses what goes beyond the initial access token, redirect URIs by an error of their own."""
     for uri in values["redirect_uris"]:
         problem = clients.problem_with_redirect_uri(uri, application_type=kind)
-        problem = problem or clients.problem_with_query(uri)
+        if problem is None and uri not in registered:
+            problem = clients.problem_with_query(uri)
         if problem is None and not initial_access.allows_address(leave, uri):
             problem = "The initial access token does not allow redirect URIs at this host."
         if problem is not None:

@@ -5,10 +5,10 @@ is not known counts against whoever must come from somewhere: an unknown address
 network, and in no denied one.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal
 
-from idp.policy import selection
+from idp.policy import network, selection
 from idp.policy.selection import Subject
 
 # What becomes of a running session that is used from outside: refused while it is, or ended.
@@ -42,9 +42,19 @@ def problem_with(value: Mapping[str, Any]) -> str | None:
                     f"'{name}': {block!r} is no network; "
                     "write it like 192.0.2.0/24, 2001:db8::/32 or AS64496."
                 )
-    if "allow" in value and set(value["allow"]) <= set(value.get("deny", [])):
+    if "allow" in value and _are_denied(value["allow"], value.get("deny", [])):
         return "Everything that is allowed is denied."
     return None
+
+
+def _are_denied(allowed: Iterable[str], denied: Collection[str]) -> bool:
+    """Whether nothing of what is allowed is left by what is denied."""
+    left = [block for block in allowed if block not in denied]
+    blocks, others = map(network.parsed, left), map(network.parsed, denied)
+    known = [block for block in blocks if block is not None]
+    return len(known) == len(left) and network.are_covered(
+        known, [other for other in others if other is not None]
+    )
 
 
 def _is_inside(value: Mapping[str, Any], subject: Subject) -> bool:

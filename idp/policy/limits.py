@@ -188,13 +188,6 @@ def problem_with(value: Mapping[str, Any]) -> str | None:
     return None
 
 
-def problem_with_selectors(applies_to: Mapping[str, str]) -> str | None:
-    """Why a limits rule cannot be for these, as a sentence; None when it can."""
-    if "client" in applies_to:
-        return "A limit counts sessions, and a session is not one app's: leave 'client' out."
-    return None
-
-
 def _in_order(running: Iterable[Running]) -> list[Running]:
     """In the order of giving way: host and kept come last, before that who rested longest is first."""
     return sorted(

@@ -5,6 +5,7 @@ Pure. Every address is one of 128 bits, an IPv4 address as `::ffff:a.b.c.d` (RFC
 """
 
 import ipaddress
+from collections.abc import Iterable
 from functools import lru_cache
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -42,7 +43,7 @@ def parsed(text: str) -> Network | None:
 def span(network: Network) -> tuple[str, str]:
     """The keys of the first and the last address of a network."""
     mapped = _MAPPED if network.version == 4 else 0
-    first, last = int(network.network_address), int(network.broadcast_address)
+    first, last = _ends(network)
     return f"{first | mapped:032x}", f"{last | mapped:032x}"
 
 
@@ -54,9 +55,31 @@ def counted_as(address_key: str | None) -> str | None:
     return address_key[:16]
 
 
+def are_covered(networks: Iterable[Network], by: Iterable[Network]) -> bool:
+    """Whether every address of some networks lies in one of the others."""
+    covering = sorted((one.version, *_ends(one)) for one in by)
+    for network in networks:
+        first, last = _ends(network)
+        for version, low, high in covering:
+            if version == network.version and low <= first <= high:
+                first = high + 1
+        if first <= last:
+            return False
+    return True
+
+
 def contains(network: Network, address_key: str | None) -> bool:
-    """Whether the address with this key lies in a network; an unknown one lies in none."""
+    """Whether the address with this key lies in a network; an unknown one lies in none.
+
+    Whoever writes `::/0` means IPv6, though the number of every IPv4 address lies in it.
+    """
     if address_key is None:
+        return False
+    if network.version == 6 and network.prefixlen < 96 and address_key.startswith(_MAPPED_KEY):
         return False
     first, last = span(network)
     return first <= address_key <= last
+
+
+def _ends(network: Network) -> tuple[int, int]:
+    return int(network.network_address), int(network.broadcast_address)

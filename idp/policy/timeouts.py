@@ -108,6 +108,9 @@ def problem_with(value: dict[str, Any]) -> str | None:
             return f"'{name}' must be between 60 seconds and 30 days."
         if seconds * SECOND > longest[name]:
             return f"The profile {profile} allows at most {longest[name] // SECOND} for '{name}'."
+    for name in ("idle", "temporary", "shared"):
+        if "absolute" in value and value.get(name, 0) > value["absolute"]:
+            return f"'{name}' is longer than 'absolute', so it would never be met."
     return None
 
 

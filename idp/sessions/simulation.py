@@ -46,11 +46,12 @@ LOCKS_OUT: frozenset[Effect] = frozenset({"ends", "ends_when_used", "is_refused"
 
 @dataclass(frozen=True, slots=True)
 class Proposed:
-    """A rule as it would be set; without a value, taken away."""
+    """A rule as it would be set; without a value, taken away: of limits the one `per` something."""
 
     kind: str
     applies_to: Mapping[str, str]
     value: Mapping[str, Any] | None
+    per: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +120,10 @@ def effects_on(
     if proposed.kind in ("timeouts", "hours"):
         found += _by_time(row, after, now)
     if proposed.kind in ("hours", "networks"):
-        is_barred = admission.barred(after, of_session, now) is not None
-        if is_barred and admission.barred(before, of_session, now) is None:
+        # People sign in to no app; what is for one holds where that one is opened.
+        whose = subject(row, row.roles)
+        is_barred = admission.barred(after, whose, now) is not None
+        if is_barred and admission.barred(before, whose, now) is None:
             found.append("cannot_sign_in")
     if proposed.kind == "networks":
         outside = admission.outside(after, of_session)
@@ -188,7 +191,7 @@ def _is_over(book: Book, roles: Sequence[str], running: Sequence[Running]) -> bo
 
 def _with(book: Book, proposed: Proposed) -> Book:
     """All rules, with this one in the place of the one it would replace."""
-    per = (proposed.value or {}).get("per")
+    per = proposed.value.get("per") if proposed.value is not None else proposed.per
     others = [
         rule
         for rule in book.get(proposed.kind, ())

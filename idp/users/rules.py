@@ -4,8 +4,8 @@ Owns reading, changing and auditing them; what a rule means is `idp.policy`.
 """
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, Protocol, get_args
 
 import orjson
 from sqlalchemy import bindparam, select
@@ -58,7 +58,9 @@ _PROBLEMS: dict[str, Callable[[dict[str, Any]], str | None]] = {
 
 # Decided where a session begins, moves or ends, where no app is in sight: one for an app would be
 # kept and never hold.
-_OF_WHOLE_SESSIONS: frozenset[Kind] = frozenset({"timeouts", "hours", "remember", "handoff"})
+_OF_WHOLE_SESSIONS: frozenset[Kind] = frozenset(
+    {"timeouts", "limits", "hours", "remember", "handoff"}
+)
 
 _OF_KIND = HotStatement(
     select(Rule.applies_to, Rule.value).where(Rule.kind == bindparam("wanted")).order_by(Rule.id)
@@ -98,24 +100,57 @@ def all_rules(unit: UnitOfWork) -> list[Rule]:
     )
 
 
+class Written(Protocol):
+    """A rule as it was set, however it was read."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def applies_to(self) -> Mapping[str, str]: ...
+    @property
+    def value(self) -> Mapping[str, Any]: ...
+
+
+def unfit(rows: Iterable[Written]) -> dict[str, str]:
+    """Of rules that were set those that could not be set so now, by id, and why not.
+
+    A time zone may be gone with an update of the system, or a newer version have set what this one
+    does not know. What cannot be read lets nobody in, so whoever looks after the deployment is told.
+    """
+    found = {one.id: problem_with(one.kind, one.applies_to, one.value) for one in rows}
+    return {rule: problem for rule, problem in found.items() if problem is not None}
+
+
 def of_role(unit: UnitOfWork, role: str) -> list[Rule]:
     """The rules that hold for one role only."""
     return [rule for rule in all_rules(unit) if rule.applies_to.get("role") == role]
+
+
+def selectors_for(kind: str) -> tuple[str, ...]:
+    """What a rule of this kind can be for."""
+    left_out = {"client"} if kind in _OF_WHOLE_SESSIONS else set()
+    return tuple(one for one in selection.SELECTORS if one not in left_out)
+
+
+def problem_with(kind: str, applies_to: Mapping[str, str], value: Mapping[str, Any]) -> str | None:
+    """Why this cannot be a rule, as a sentence; None when it can."""
+    if kind not in KINDS:
+        return f"A rule is one of: {', '.join(KINDS)}."
+    problem = selection.problem_with(applies_to) or _PROBLEMS[kind](dict(value))
+    if problem is None and not set(applies_to) <= set(selectors_for(kind)):
+        return (
+            f"A {kind} rule is about a whole session, which is not one app's: leave 'client' out."
+        )
+    return problem
 
 
 def check(
     unit: UnitOfWork, kind: str, applies_to: Mapping[str, str], value: Mapping[str, Any]
 ) -> None:
     """Raises `Refused` for what cannot be a rule: `invalid_rule`, `unknown_role`."""
-    if kind not in KINDS:
-        raise Refused("invalid_rule", f"A rule is one of: {', '.join(KINDS)}.")
-    problem = selection.problem_with(applies_to) or _PROBLEMS[kind](dict(value))
-    if kind == "limits":
-        problem = problem or limits.problem_with_selectors(applies_to)
-    if kind in _OF_WHOLE_SESSIONS and "client" in applies_to:
-        problem = problem or (
-            f"A {kind} rule is about a whole session, which is not one app's: leave 'client' out."
-        )
+    problem = problem_with(kind, applies_to, value)
     if problem is not None:
         raise Refused("invalid_rule", problem)
     role = applies_to.get("role")
@@ -195,19 +230,24 @@ class RulesInForce:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._read_at = -1.0
+        self._changes = 0
         self._book: Book = {}
 
     def current(self) -> Book:
         """The rules, by kind."""
         now = time.monotonic()
         if now - self._read_at > 1 or self._read_at < 0:
+            before = self._changes
             with self._work.read() as unit:
                 self._book = book(unit)
-            self._read_at = now
+            # Changed while it was read: as it is now it holds for this decision, and for no other.
+            if self._changes == before:
+                self._read_at = now
         return self._book
 
     def forget(self) -> None:
         """A rule was changed."""
+        self._changes += 1
         self._read_at = -1.0
 
 

@@ -198,6 +198,16 @@ def test_nobody_sends_themselves_away_by_a_rule(root: Caller) -> None:
     assert good(root("POST", "/rules", json=allowed))["version"] == 1
 
 
+def test_a_rule_for_an_app_sends_nobody_away_from_here(idp: Idp, root: Caller) -> None:
+    inside = {
+        "kind": "networks",
+        "applies_to": {"client": idp.register().id},
+        "value": {"allow": ["10.0.0.0/8"], "outside": "end"},
+        "reason": "x",
+    }
+    assert good(root("POST", "/rules", json=inside))["version"] == 1
+
+
 def test_a_limit_per_something_is_a_rule_of_its_own(either_idp: Idp) -> None:
     caller = program(either_idp, "rules:read", "rules:write")
     total = caller.post("/rules", kind="limits", value={"maximum": 9}, reason="x")

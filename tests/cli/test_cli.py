@@ -770,12 +770,26 @@ def test_the_doctor_finds_a_good_deployment_good(
     assert ran.code == 0
     assert findings(ran) == dict.fromkeys(
         (
-            "settings", "secret key", "issuer", "places", "rules and places", "database", "schema",
-            "signing keys", "clock", "audit log",
+            "settings", "secret key", "issuer", "places", "rules", "rules and places", "database",
+            "schema", "signing keys", "clock", "audit log",
         ),
         "ok",
     ) | {"mail": "warning"}  # fmt: skip
     assert "failed" not in ready("doctor").out
+
+
+def test_the_doctor_names_the_rules_that_keep_people_out_for_no_reason(
+    ready: Terminal, idp: Idp
+) -> None:
+    ready.ok("rules", "set", "hours", "from=08:00", "to=18:00", "timezone=Europe/London")
+    idp.execute("UPDATE rules SET value = replace(value, 'London', 'Atlantis')")
+    (found,) = [
+        one for one in ready("doctor", "--json").json["findings"] if one["check"] == "rules"
+    ]
+    assert found["state"] == "warning"
+    assert found["said"].endswith(
+        "hours: 'timezone' is not known; it is written like Europe/Paris.; idp rules set"
+    )
 
 
 def test_the_doctor_names_what_is_wrong(

@@ -12,8 +12,8 @@ from idp.events.administration import RegistrationReuseDetected
 from idp.events.catalogue import LoginFailed, PairingReported, ReuseDetected
 from idp.notify import webhooks
 from idp.policy import management
-from idp.users import rules
-from tests.console.conftest import Enter
+from idp.users import queries, rules
+from tests.console.conftest import Enter, text_of
 from tests.harness.provider import ADMIN, Idp
 from tests.harness.workbench import ManualClock
 
@@ -112,6 +112,20 @@ def test_rules_that_ask_where_people_are_without_a_file_that_says_it_are_told(
     assert "1 rule asks where people are" in browser.get("/admin").text
     blind = enter("sessions:read", username="blind")
     assert "asks where people are" not in blind.get("/admin").text
+
+
+def test_a_rule_that_cannot_be_read_any_more_is_told_where_it_stands(
+    idp: Idp, enter: Enter
+) -> None:
+    browser = enter()
+    with idp.work.begin() as unit:
+        queries.define_role(unit, "nurse", [])
+        hours = {"timezone": "Europe/London", "from": "08:00", "to": "18:00"}
+        rules.set_rule(unit, "hours", {"role": "nurse"}, hours, ADMIN)
+    assert "cannot be read any more" not in browser.get("/admin").text
+    idp.execute("UPDATE rules SET value = replace(value, 'London', 'Atlantis')")
+    assert "1 rule cannot be read any more" in text_of(browser.get("/admin").text)
+    assert "timezone" in text_of(browser.get("/admin/rules").text).partition("Europe/Atlantis")[2]
 
 
 @pytest.mark.attack("WB-01")

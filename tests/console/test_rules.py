@@ -49,6 +49,16 @@ def test_every_kind_has_a_form_and_words() -> None:
     assert set(FIELDS) == set(rules.KINDS)
 
 
+def test_a_form_offers_an_app_only_where_a_rule_can_be_for_one(enter: Enter) -> None:
+    browser = enter()
+    for kind in rules.KINDS:
+        is_offered = 'name="for.client"' in browser.get(f"{NEW}?kind={kind}").text
+        assert is_offered == ("client" in rules.selectors_for(kind)), kind
+    assert {one for one in rules.KINDS if "client" in rules.selectors_for(one)} == {
+        "assurance", "networks", "changes", "reauthentication",
+    }  # fmt: skip
+
+
 def test_the_page_says_what_holds_for_whom(idp: Idp, enter: Enter) -> None:
     app = idp.register(name="Payroll")
     made(idp, "timeouts", {"idle": 1_800, "absolute": 86_400})
@@ -191,15 +201,19 @@ def test_a_second_rule_for_the_same_people_is_a_change_of_the_first(idp: Idp, en
 
 def test_removing_a_rule_is_looked_at_and_needs_a_reason(idp: Idp, enter: Enter) -> None:
     path = f"/admin/rules/{made(idp, 'limits', {'maximum': 3, 'per': 'ip'})}"
-    made(idp, "limits", {"maximum": 9})
+    made(idp, "limits", {"maximum": 20})
     browser = enter()
+    many = idp.person("many")
+    for number in range(16):
+        idp.session(many, ip=f"198.51.100.{number}")
     page = browser.get(f"{path}/remove").text
+    # Of the two limits it is the other one whose end would touch somebody.
     assert "Nobody would be affected now" in page
     assert send(browser, f"{path}/remove", **hidden(page), reason=" ")[0] == 400
     stale = hidden(page) | {"tag": '"old"'}
     assert send(browser, f"{path}/remove", **stale, reason="x")[0] == 412
     assert send(browser, f"{path}/remove", **hidden(page), reason="no need")[0] == 303
-    assert values(idp, "limits") == [{"maximum": 9}]
+    assert values(idp, "limits") == [{"maximum": 20}]
     assert "no need" in idp.events("rule.changed")[-1]["data"]
     assert browser.get(path).status_code == 404
     assert send(browser, f"{path}/remove", tag="x", reason="x")[0] == 404

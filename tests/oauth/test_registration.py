@@ -74,6 +74,25 @@ def test_a_change_is_checked_like_a_registration_and_recorded(idp: Idp) -> None:
     assert (client.name, client.redirect_uris) == ("Other", [app.redirect_uri])
 
 
+def test_an_address_of_before_its_query_was_looked_at_does_not_keep_an_app_from_change(
+    idp: Idp,
+) -> None:
+    app = idp.register()
+    old = "https://a.example/cb?state=x"
+    idp.execute("UPDATE clients SET redirect_uris = :uris", uris=f'["{old}"]')
+    with idp.work.begin() as unit:
+        client = unit.orm.get_one(Client, app.id)
+        clients.change(unit, client, actor=ADMIN, name="Better", redirect_uris=[old])
+    for wanted in ([f"{old}y"], [old, "https://a.example/?code="]):
+        with pytest.raises(Refused, match="query"), idp.work.begin() as unit:
+            clients.change(
+                unit, unit.orm.get_one(Client, app.id), actor=ADMIN, redirect_uris=wanted
+            )
+    with idp.work.read() as unit:
+        client = unit.orm.get_one(Client, app.id)
+        assert (client.name, client.redirect_uris) == ("Better", [old])
+
+
 def test_a_name_that_is_taken_is_refused(idp: Idp) -> None:
     app = idp.register(client_id="shop")
     with pytest.raises(Refused, match="exists already"):

@@ -50,6 +50,11 @@ def from_(address: str | None, asn: int | None = None) -> Subject:
             None,
             "refuse",
         ),
+        # All of IPv6 is not all there is.
+        ([{"deny": ["::/0"]}], "192.0.2.7", None, None),
+        ([{"deny": ["::/0"]}], "2001:db8::1", None, "refuse"),
+        ([{"allow": ["::/0"]}], "192.0.2.7", None, "refuse"),
+        ([{"allow": ["::/0", "0.0.0.0/0"]}], "192.0.2.7", None, None),
         # Whatever got into the table: what cannot be read lets nobody in.
         ([{"allow": ["everything"]}], "192.0.2.7", None, "refuse"),
         ([{"deny": ["everything"]}], "192.0.2.7", None, "refuse"),
@@ -101,6 +106,9 @@ def test_one_more_rule_never_lets_anybody_in(
         {"allow": OFFICE, "except": OFFICE},
         # A rule that contradicts itself: nobody could ever come in.
         {"allow": ["192.0.2.0/24"], "deny": ["198.51.100.0/24", "192.0.2.0/24"]},
+        {"allow": ["192.0.2.0/24", "AS64496"], "deny": ["192.0.0.0/16", "AS64496"]},
+        {"allow": ["192.0.2.0/24"], "deny": ["192.0.2.128/25", "10.0.0.0/8", "192.0.2.0/25"]},
+        {"allow": ["2001:db8::/32", "192.0.2.7"], "deny": ["::/0", "0.0.0.0/0"]},
     ],
 )
 def test_what_cannot_be_a_rule_is_told_in_a_sentence(value: dict[str, Any]) -> None:
@@ -113,3 +121,18 @@ def test_networks_are_allowed_denied_or_both() -> None:
     for value in ({"allow": OFFICE}, {"deny": OFFICE}, {"allow": OFFICE, "deny": ["192.0.2.7"]}):
         assert allowed_networks.problem_with(value) is None
         assert allowed_networks.problem_with(value | {"outside": "end"}) is None
+
+
+@pytest.mark.parametrize(
+    "allow, deny",
+    [
+        (["192.0.2.0/24"], ["192.0.2.0/25", "192.0.2.129/32"]),
+        (["192.0.2.0/24"], ["::/0"]),
+        (["AS64496"], ["0.0.0.0/0", "::/0"]),  # its addresses are not known here
+        (["192.0.2.0/24", "198.51.100.7"], ["192.0.0.0/16"]),
+    ],
+)
+def test_a_rule_that_leaves_somewhere_to_come_from_is_one(
+    allow: list[str], deny: list[str]
+) -> None:
+    assert allowed_networks.problem_with({"allow": allow, "deny": deny}) is None

@@ -424,8 +424,3 @@ def test_what_cannot_be_a_rule_is_told_in_a_sentence(value: dict[str, Any]) -> N
     problem = limits.problem_with(value)
     assert problem is not None
     assert problem.endswith(".")
-
-
-def test_a_limit_is_not_one_of_an_app() -> None:
-    assert limits.problem_with_selectors({"client": "cli_1", "role": "nurse"}) is not None
-    assert limits.problem_with_selectors({"role": "nurse", "network": "10.0.0.0/8"}) is None

@@ -150,8 +150,11 @@ def test_what_ran_out_stays_run_out(idle_at: int, expires_at: int, now: int, lat
 
 
 @given(values)
-def test_what_is_made_of_seconds_within_bounds_is_a_rule(value: dict[str, int]) -> None:
-    assert timeouts.problem_with(value) is None
+def test_what_is_made_of_seconds_within_bounds_is_a_rule_unless_one_is_never_met(
+    value: dict[str, int],
+) -> None:
+    is_met = "absolute" not in value or max(value.values()) == value["absolute"]
+    assert (timeouts.problem_with(value) is None) == is_met
 
 
 @pytest.mark.parametrize(
@@ -181,6 +184,10 @@ def test_what_is_made_of_seconds_within_bounds_is_a_rule(value: dict[str, int]) 
         {"profile": "aal3", "temporary": 43_201},
         {"profile": "aal3", "shared": 43_201},
         {"idle": 900, "rest": 900},
+        # Never met.
+        {"idle": 3_601, "absolute": 3_600},
+        {"temporary": 86_401, "absolute": 86_400},
+        {"shared": 7_200, "absolute": 3_600, "idle": 600},
     ],
 )
 def test_what_cannot_be_a_rule_is_told_in_a_sentence(value: dict[str, Any]) -> None:

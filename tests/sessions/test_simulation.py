@@ -6,6 +6,7 @@ import pytest
 
 from idp.clock import HOUR, MINUTE
 from idp.errors import Refused
+from idp.policy import limits
 from idp.sessions import review, simulation
 from idp.sessions.simulation import Proposed
 from idp.users import queries, rules
@@ -67,6 +68,14 @@ def effects(found: simulation.Simulation) -> dict[str, int]:
         ),
         ("limits", {"maximum": 1}, {"role": "nurse"}, {"is_one_too_many": 2}, 1),
         ("limits", {"maximum": 2}, {}, {}, 0),
+        # One for an app holds where that app is opened, and keeps nobody from signing in.
+        (
+            "networks",
+            {"allow": ["192.0.2.0/24"], "outside": "end"},
+            {"client": "cli_x"},
+            {"ends_when_used": 2},
+            2,
+        ),
         ("assurance", {"acr": "aal2"}, {"role": "doctor"}, {"must_prove": 2}, 1),
         ("assurance", {"scopes": {"payments": "aal2"}}, {}, {"must_prove": 4}, 2),
         ("assurance", {"acr": "aal1"}, {}, {}, 0),
@@ -117,6 +126,19 @@ def test_a_rule_taken_away_and_one_put_in_the_place_of_another_are_simulated_as_
     assert {one.session_id for one in found.sample} == nurses
     assert all(one.effects == ("ends_sooner",) for one in found.sample)
     assert effects(simulated(idp, "timeouts", {"absolute": 43_200})) == {}
+
+
+def test_of_several_limits_the_one_that_is_meant_is_taken_away(
+    idp: Idp, crowd: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAXIMUM_DEFAULT", 1)
+    with idp.work.begin() as unit:
+        rules.set_rule(unit, "limits", {}, {"maximum": 2}, ADMIN)
+        rules.set_rule(unit, "limits", {}, {"maximum": 9, "per": "ip"}, ADMIN)
+    with idp.work.read() as unit:
+        without_per_ip = simulation.of(unit, Proposed("limits", {}, None, "ip"))
+    assert effects(without_per_ip) == {}
+    assert effects(simulated(idp, "limits", None)) == {"is_one_too_many": 4}
 
 
 def test_a_rule_that_cannot_be_set_cannot_be_simulated(idp: Idp) -> None:

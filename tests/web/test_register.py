@@ -310,6 +310,16 @@ def test_an_update_says_whose_it_is_and_nothing_that_is_ours_to_say(open_idp: Id
     assert manage(open_idp, "GET", app).json()["client_name"] == "Notes"
 
 
+def test_an_app_keeps_an_address_that_it_has_and_gets_no_other_of_its_kind(open_idp: Idp) -> None:
+    app = registered(open_idp)
+    old = "https://notes.example/callback?state=x"
+    open_idp.execute("UPDATE clients SET redirect_uris = :uris", uris=f'["{old}"]')
+    another = manage(open_idp, "PUT", app, again(app) | {"redirect_uris": [old, f"{old}y"]})
+    assert refusal(another) == (400, "invalid_redirect_uri")
+    kept = manage(open_idp, "PUT", app, again(app) | {"redirect_uris": [old]})
+    assert kept.json()["redirect_uris"] == [old]
+
+
 REUSED = "registration.reuse_detected"
 
 
