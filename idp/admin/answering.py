@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from idp.admin import access, repeats
 from idp.admin.operation import Call, Operation
-from idp.admin.schemas import Model, Page
+from idp.admin.schemas import Model, Page, first_mistake
 from idp.errors import Refused
 from idp.oauth import protected
 from idp.oauth.protected import Manager
@@ -139,9 +139,8 @@ def _sent(operation: Operation, request: PageRequest) -> Model | None:
 
 
 def _first_problem(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(str(one) for one in first["loc"])[:80]
-    return f"“{where}”: {first['msg']}." if where else f"{first['msg']}."
+    where, _, said = first_mistake(error)
+    return f"“{where}”: {said}." if where else f"{said}."
 
 
 def _repeatable(

@@ -92,8 +92,9 @@ def _date(said: str | None) -> date | None:
     try:
         found = date.fromisoformat(said)
     except ValueError:
-        raise _wrong("A day is written like 2026-11-28.") from None
-    if not 2_000 <= found.year < 2_200:
+        found = date.min
+    # Python reads weeks and days without hyphens as well.
+    if str(found) != said or not 2_000 <= found.year < 2_200:
         raise _wrong("A day is written like 2026-11-28.")
     return found
 

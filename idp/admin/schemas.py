@@ -5,9 +5,10 @@ way in, every text and list is bounded. The OpenAPI document is made from these 
 what is true.
 """
 
+import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
 from idp.clock import Instant, to_rfc3339
@@ -36,6 +37,9 @@ When = Annotated[
     ),
 ]
 Nothing = SkipJsonSchema[None]
+
+# What pydantic puts into the place of a mistake where a member may be one of several things.
+_BRANCH = re.compile(r"constrained-\w+|literal\[.*|str|int|[A-Z]\w*", re.DOTALL)
 
 PAGE_DEFAULT = 50
 PAGE_MAXIMUM = 200
@@ -70,6 +74,18 @@ class Page(Model):
     """A part of a list. `next_page_token` is null on the last one; `Link: rel="next"` says the same."""
 
     next_page_token: str | None
+
+
+def first_mistake(error: ValidationError) -> tuple[str, str, str]:
+    """What is wrong first: where (`filter.ip`; nothing for the whole), pydantic's kind, its words."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    # The name of a member that there is not is its caller's, whatever it looks like.
+    is_unknown = found["type"] == "extra_forbidden"
+    path = [str(one) for one in found["loc"][: -1 if is_unknown else None]]
+    named = [one for one in path if not _BRANCH.fullmatch(one)]
+    if is_unknown:
+        named.append(str(found["loc"][-1]))
+    return ".".join(named)[:80], found["type"], found["msg"]
 
 
 def moment(at: Instant) -> str:

@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from idp.admin import report_span, reports
+from idp.admin.report_span import SpanAsked
 from idp.admin.reports import Made
 from idp.admin.stored_queries import REPORTS
 from idp.clock import to_rfc3339
@@ -40,8 +41,17 @@ def to_usage(context: WebContext, request: PageRequest, visitor: Visitor) -> Res
 def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
     """GET /admin/reports/{kind}?from=2026-11-01&to=2026-11-30&format=csv, or ?q=days:7"""
     kind = request.params["kind"]
+    form = request.query.get("format", "page")
     given = {name: said for name in report_span.KEYS if (said := query(request, name))}
-    asked = report_span.of_values(given, query(request, "q"))
+    problem = None
+    try:
+        asked = report_span.of_values(given, query(request, "q"))
+        asked.at(context.work.clock.now())
+    except Refused as refused:
+        if form != "page":
+            raise
+        # The page of the usual days, on which others are asked for.
+        asked, problem = SpanAsked(), refused
     with context.work.read() as unit:
         made = reports.made(unit, kind, asked)
         found, rights = made.incidents, rooms.rights(visitor)
@@ -49,7 +59,6 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         people = names.of_people(
             unit, rights, [one for row in found for one in (row.user_id, row.actor_id)]
         )
-    form = request.query.get("format", "page")
     name = f"{kind}-{made.span.first}-{made.span.last}"
     if form == "csv":
         return sheets.file(_csv(made, people), f"{name}.csv", sheets.CSV)
@@ -65,6 +74,8 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         request,
         visitor,
         "report.html",
+        status=problem.status if problem is not None else 200,
+        problem=problem.sentence if problem is not None else None,
         kind=kind,
         kinds=REPORTS,
         span=made.span,

@@ -21,7 +21,7 @@ from idp.admin import repeats, routes
 from idp.admin.answering import dumped
 from idp.admin.operation import Call, Given, Operation
 from idp.admin.repeats import Repeatable
-from idp.admin.schemas import Model
+from idp.admin.schemas import Model, first_mistake
 from idp.clock import Instant
 from idp.errors import Refused
 from idp.oauth.protected import Caller, Manager
@@ -142,9 +142,8 @@ def taken(model: type[Taken], values: Mapping[str, Any]) -> Taken:
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        name = ".".join(str(one) for one in first["loc"])[:80].replace("_", " ")
-        sentence = _WRONG.get(first["type"], "“{}” cannot be understood.").format(name)
+        where, kind, _ = first_mistake(error)
+        sentence = _WRONG.get(kind, "“{}” cannot be understood.").format(where.replace("_", " "))
         raise Refused("invalid_field", sentence, 400) from None
 
 

@@ -265,3 +265,20 @@ def test_an_id_that_names_nothing_is_not_found(
                 continue
             response = robot(operation.method, path, **well_formed(operation))
             assert problem(response)[0] == 404, (operation.method, path, response.text)
+
+
+def test_a_mistake_is_called_by_the_name_that_the_caller_knows(robot: Caller) -> None:
+    """Not by what the library thinks of the member's type."""
+    everybody = {"filter": {"all": True}, "reason": "x"}
+    for method, path, given, where in (
+        ("GET", "/users", {"params": {"q": "x" * 256}}, "q"),
+        ("GET", "/users", {"params": {"status": "asleep"}}, "status"),
+        ("GET", "/events", {"params": {"at_after": "x"}}, "at_after"),
+        ("POST", "/users", {"json": {"username": "anna", "isAdmin": True}}, "isAdmin"),
+        ("POST", "/users", {"json": {"username": "anna", "claims": {"locale": "?"}}}, "claims.locale"),
+        ("POST", "/sessions/revoke", {"json": everybody | {"filter": {"user": 1}}}, "filter.user"),
+        ("POST", "/rules", {"json": {"kind": "limits", "value": [], "reason": "x"}}, "value"),
+    ):  # fmt: skip
+        refused = robot(method, path, **given)
+        assert problem(refused)[0] == 400
+        assert refused.json()["detail"].startswith(f"“{where}”: "), refused.json()["detail"]

@@ -42,3 +42,20 @@ def test_what_is_no_report_or_no_span_is_refused(robot: Caller) -> None:
     assert problem(robot("GET", "/reports/secrets")) == (404, "report_not_found")
     for wrong in ("days:0", "from:2026-13-01", "country:FR", "from:2027-01-01 to:2026-01-01"):
         assert problem(robot("GET", "/reports/usage", params={"q": wrong}))[0] == 400
+
+
+def test_days_that_cannot_be_are_said_on_the_page_where_others_are_chosen(enter: Enter) -> None:
+    browser = enter()
+    for wrong in (
+        "from=2026-11-30&to=2026-11-01",
+        "from=2026-W45-1",
+        "from=20261101",
+        "q=days:401",
+    ):
+        answer = browser.get(f"/admin/reports/usage?{wrong}")
+        assert answer.status_code == 400
+        assert 'role="alert"' in answer.text
+        assert 'name="from"' in answer.text
+        file = browser.get(f"/admin/reports/usage?{wrong}&format=csv")
+        assert (file.status_code, 'name="from"' in file.text) == (400, False)
+    assert browser.get("/admin/reports/nothing?from=x").status_code == 404
