@@ -13,7 +13,7 @@ better. Counting looks at every session that runs once, or, by app, at each that
 of every session whether the app is in it takes several times as long.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
@@ -48,8 +48,8 @@ from idp.storage.unit_of_work import UnitOfWork
 from idp.users import queries as users
 from idp.users.model import User
 
-# Rows looked at for one page: where the index holds what is looked at, and where the table must be
-# read for each, or another index for its apps.
+# Rows looked at for one page: at most where the index holds what is looked at, and where the table must
+# be read for each, or another index for its apps.
 WALKED_IN_INDEX = 30_000
 WALKED = 2_000
 # A network with at most so many sessions is narrow, and an app with so many grants is one few have.
@@ -130,17 +130,18 @@ def page(
     column: Column[Any] = _S[name]
     ordered = _Order(column, is_descending=order.startswith("-"))
     way = _narrow_way(unit, meant)
-    edge = None
+    edges: Iterator[Key | None] = iter((None,))
     if way is None:
         way = _Way(_WALKS[meant.state][name])
-        edge = _edge(unit, meant, _WALKS[meant.state][name], ordered, after)
-    wanted = ordered.cut(
-        _from(way).where(*way.chosen, *_conditions(unit, meant)), after=after, until=edge
-    )
-    rows = unit.connection.execute(wanted.limit(limit + 1)).all()
-    shown = [row.id for row in rows[:limit]]
-    next_key = (rows[limit - 1].key, rows[limit - 1].id) if len(rows) > limit else edge
-    return Found(_read(unit, shown), next_key)
+        edges = _edges(unit, meant, _WALKS[meant.state][name], ordered, after)
+    wanted = _from(way).where(*way.chosen, *_conditions(unit, meant))
+    for edge in edges:
+        part = ordered.cut(wanted, after=after, until=edge)
+        rows = unit.connection.execute(part.limit(limit + 1)).all()
+        if len(rows) > limit:
+            last = rows[limit - 1]
+            return Found(_read(unit, [row.id for row in rows[:limit]]), (last.key, last.id))
+    return Found(_read(unit, [row.id for row in rows]), edge)
 
 
 def count(unit: UnitOfWork, meant: SessionFilter, rights: frozenset[str]) -> int:
@@ -225,17 +226,24 @@ class _Order:
         return tuple_(literal(key[0], self.column.type), literal(key[1], _S.id.type))
 
 
-def _edge(
+def _edges(
     unit: UnitOfWork, meant: SessionFilter, index: str, order: _Order, after: Sequence[Any] | None
-) -> Key | None:
-    """The key of the last row that is looked at for this page; None when all the rest are."""
+) -> Iterator[Key | None]:
+    """The key of the last row that is looked at for this page; None when all the rest are.
+
+    First a near one, which is enough for what is common, and then, if it is not, the farthest:
+    finding an edge costs as much as looking at every row before it.
+    """
     if replace(meant, state="active") == SessionFilter():
-        return None  # whatever is walked is shown
-    looked_at = _looked_at(_conditions(unit, meant))
-    walked = WALKED_IN_INDEX if looked_at <= _HELD[index] and meant.client is None else WALKED
+        yield None  # whatever is walked is shown
+        return
+    is_held = _looked_at(_conditions(unit, meant)) <= _HELD[index] and meant.client is None
     wanted = order.cut(_from(_Way(index)).where(_state(meant.state)), after=after)
-    row = unit.connection.execute(wanted.offset(walked).limit(1)).one_or_none()
-    return (row.key, row.id) if row is not None else None
+    for walked in (WALKED, WALKED_IN_INDEX) if is_held else (WALKED,):
+        row = unit.connection.execute(wanted.offset(walked).limit(1)).one_or_none()
+        yield (row.key, row.id) if row is not None else None
+        if row is None:
+            return
 
 
 def _looked_at(conditions: Sequence[ColumnElement[bool]]) -> set[str]:

@@ -248,6 +248,16 @@ def test_what_an_index_holds_is_not_looked_up_in_the_table(
         assert any("COVERING INDEX ix_sessions_created" in plan for plan in plans)
 
 
+def test_what_is_common_is_found_without_a_long_walk(many: Idp) -> None:
+    """To find where a page must stop looking costs as much as looking at every row before it."""
+    with many.work.read() as unit:
+        for text, statements in (("country:FR", 3), ("country:LI", 5)):
+            meant = session_filter.parse(text)
+            plans = explained(unit, lambda meant=meant: session_search.page(unit, meant))
+            # Where the stretch ends and what is in it, once or twice, and the rows themselves.
+            assert len(plans) == statements, plans
+
+
 @pytest.mark.attack("AD-07")
 @pytest.mark.parametrize("narrow", [10, 2_000])
 def test_sessions_of_an_app_are_counted_from_its_side(

@@ -3,6 +3,8 @@
 Written out here once more, so that whoever changes the table (`endings.ENDINGS`) changes it twice.
 """
 
+from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
 from typing import get_args
 
 import pytest
@@ -85,6 +87,32 @@ def walk(idp: Idp, app: Registered, user: User, reason: EndReason, number: int) 
     assert left["offline"] or answer["error"] == "invalid_grant"
     idp.end(let_in)
     return {name for name, is_left in left.items() if is_left}
+
+
+def test_many_that_end_at_once_take_their_descendants_along_without_a_question_each(
+    either_idp: Idp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idp = either_idp
+    user = idp.person("alice")
+    generations = [[idp.session(user).session.id for _ in range(3)] for _ in range(3)]
+    bystander = idp.session(user).session.id
+    with idp.work.begin() as unit:
+        for parents, children in pairwise(generations):
+            for parent, child in zip(parents, children, strict=True):
+                unit.orm.get_one(Session, child).parent_id = parent
+    asked: list[str] = []
+
+    def note(sql: str) -> AbstractContextManager[None]:
+        asked.append(sql)
+        return nullcontext()
+
+    monkeypatch.setattr(idp.work.database, "observed", note)
+    with idp.work.begin() as unit:
+        ended = lifecycle.end(unit, generations[0], reason="admin", actor=SYSTEM)
+    assert sorted(ended) == sorted(one for parents in generations for one in parents)
+    assert not [sql for sql in asked if "parent_id =" in sql]
+    with idp.work.read() as unit:
+        assert unit.orm.get_one(Session, bystander).ended_at is None
 
 
 def approved(idp: Idp, user: User, session: Session, number: int) -> Pairing:
