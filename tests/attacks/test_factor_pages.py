@@ -108,6 +108,7 @@ def guarded(idp: Idp, alice: Somebody) -> Somebody:
     return alice
 
 
+@pytest.mark.attack("MF-13")
 def test_without_a_sign_in_nothing_can_be_enrolled(idp: Idp, alice: Somebody) -> None:
     """MF-13: having no factor yet gives a stranger nothing."""
     fields, options = passkey_form(alice)
@@ -121,6 +122,7 @@ def test_without_a_sign_in_nothing_can_be_enrolled(idp: Idp, alice: Somebody) ->
     assert factors_of(idp) == 0
 
 
+@pytest.mark.attack("MF-13")
 def test_a_first_factor_needs_a_fresh_proof(idp: Idp, alice: Somebody) -> None:
     """MF-13: a session that was left open is not enough to enrol a factor in."""
     fields, options = passkey_form(alice)

@@ -286,6 +286,7 @@ REGISTRATIONS: list[tuple[str, Changes, str]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.attack("MF-08")
 @pytest.mark.parametrize(
     ("changes", "check"), [one[1:] for one in REGISTRATIONS], ids=[one[0] for one in REGISTRATIONS]
 )
@@ -308,6 +309,7 @@ def test_the_longest_credential_id_that_may_be_is_taken(work: Work, anna: User) 
     assert isinstance(verify(work, device.get(request_options(work))), Verified)
 
 
+@pytest.mark.attack("MF-08")
 @pytest.mark.parametrize("whose", ["anna", "bert"])
 def test_a_credential_that_somebody_has_is_not_registered_again(
     work: Work, anna: User, whose: str
@@ -333,6 +335,7 @@ def test_a_registration_is_not_taken_for_another_challenge(work: Work, anna: Use
     require_refused(refused, "challenge was not expected")
 
 
+@pytest.mark.attack("MF-11")
 def test_the_user_must_be_verified_whatever_the_browser_was_told(work: Work, anna: User) -> None:
     """MF-11: options that were changed on the way to "discouraged" change nothing here."""
     asked = json.loads(creation_options(work, anna))
@@ -392,6 +395,7 @@ ASSERTIONS: list[tuple[str, Changes, str]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.attack("MF-08")
 @pytest.mark.parametrize(
     ("changes", "check"),
     [one[1:] for one in (*CREDENTIALS, *ASSERTIONS) if one[0] != "A13 id of another"],
@@ -488,6 +492,7 @@ def test_a_user_handle_names_nobody_else(work: Work, anna: User, given: str) -> 
     require_refused(refused, "userHandle of somebody else")
 
 
+@pytest.mark.attack("MF-11")
 def test_user_verification_is_not_talked_away_by_the_browser(work: Work, anna: User) -> None:
     """MF-11: the options were changed to "discouraged"; without a password that is no sign-in."""
     device = Authenticator()
@@ -498,6 +503,7 @@ def test_user_verification_is_not_talked_away_by_the_browser(work: Work, anna: U
     require_refused(refused, "User verification is required")
 
 
+@pytest.mark.attack("MF-11")
 def test_without_user_verification_a_passkey_earns_the_least(work: Work, anna: User) -> None:
     """MF-11: beside a password it counts as held, and for no more."""
     device = Authenticator()

@@ -256,6 +256,7 @@ def test_what_an_app_may_not_be_is_refused(open_idp: Idp, said: dict[str, Any]) 
     assert open_idp.count("clients") == 0
 
 
+@pytest.mark.attack("SS-07")
 def test_a_software_statement_is_refused_and_what_nobody_knows_is_ignored(open_idp: Idp) -> None:
     stated = call(open_idp, "POST", "/register", leave(open_idp), APP | {"software_statement": "x"})
     assert refusal(stated) == (400, "invalid_software_statement")

@@ -325,6 +325,7 @@ def test_a_passkey_alone_signs_in(idp: Idp, app: Registered, person: User) -> No
     assert "code" in answer
 
 
+@pytest.mark.attack("MF-11")
 def test_a_passkey_without_its_user_verified_signs_nobody_in(
     idp: Idp, app: Registered, person: User
 ) -> None:
