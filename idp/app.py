@@ -44,6 +44,7 @@ from idp.events.catalogue import (
 )
 from idp.events.delivery import Channel
 from idp.events.export import WebhookGivenUp, WebhookTested
+from idp.languages import Sentence
 from idp.logout import backchannel
 from idp.notify import notices, recovery, webhook_outbox, webhooks
 from idp.notify.channel import MailWorker
@@ -273,7 +274,7 @@ def _error_page(context: WebContext, error: PageError, headers: dict[str, str]) 
     """The page for an authorization request that must not be redirected."""
     refused = Refused(error.code, error.sentence, 400)
     language = choose(headers.get("accept-language"))
-    title = "This sign-in cannot go on"
+    title = Sentence("This sign-in cannot go on")
     response = errors.page(context, refused, language=language, title=title)
     completed = of_pages(context.settings) | dict(response.headers)
     # These two are added where the answer is sent.

@@ -24,7 +24,7 @@ LAYERS = (
     ("users",),
     ("work", "events", "storage"),
     ("policy",),
-    ("settings", "sections", "listed", "hosts", "errors", "clock", "ids"),
+    ("settings", "sections", "listed", "hosts", "errors", "clock", "ids", "languages"),
 )
 LEVEL = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 MODULES = sorted(PACKAGE.rglob("*.py"))

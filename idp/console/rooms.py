@@ -8,7 +8,7 @@ oneself, a fresh proof for what is dangerous, a reason in every event.
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ from idp.admin.repeats import Repeatable
 from idp.admin.schemas import Model, first_mistake
 from idp.clock import Instant
 from idp.errors import Refused
+from idp.languages import DEFAULT
 from idp.oauth.protected import Caller, Manager
 from idp.policy import assurance, management
 from idp.policy.management import Scope
@@ -247,6 +248,7 @@ def _let_in(scope: Scope, handler: Room) -> Room:
             held = elevation.ask(context, request, visitor.session, "administer")
             if held is not None:
                 return held
-        return handler(context, request, visitor)
+        # These pages speak English, whatever the account's pages do.
+        return handler(context, replace(request, language=DEFAULT), visitor)
 
     return answer

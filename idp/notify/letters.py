@@ -1,33 +1,25 @@
 """Letters: subject, text and HTML of a message, from its pair of templates.
 
 Owns the template environment of mail and what may stand in a letter. Stands below the pages, so it
-has a small environment of its own, and languages of its own: those of the catalogues beside the
-templates (`mail/locales`; a test says which sentences one lacks). Every value is one line when it
-arrives in a letter, and what people may choose themselves (the name of a passkey, a browser's word
-for itself) is shown only when no mail program would make a link of it: the one link of a letter is
-ours.
+has a small environment of its own, with the sentences of `idp.languages`. Every value is one line
+when it arrives in a letter, and what people may choose themselves (the name of a passkey, a
+browser's word for itself) is shown only when no mail program would make a link of it: the one link
+of a letter is ours.
 """
 
-import io
 import re
 import unicodedata
 from dataclasses import dataclass
-from functools import partial
-from gettext import GNUTranslations, NullTranslations
-from pathlib import Path
+from functools import cache, partial
 from typing import Any
 
 from babel.dates import format_datetime
-from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 
 from idp.clock import Instant, to_datetime
+from idp.languages import DAYS, DEFAULT, locale, shipped, templates_folder, translations
 from idp.sessions import place
 from idp.settings import Settings
-
-DEFAULT = "en"
-SHIPPED = (DEFAULT, "de", "fr")
 
 # Where somebody goes who did not do what a notice tells of; it changes nothing by itself.
 NOT_ME = "/account/security/not-me"
@@ -51,11 +43,11 @@ class Letters:
     """Writes letters in the shipped languages."""
 
     def __init__(self, settings: Settings) -> None:
-        self._environments = {tag: _environment(tag, settings) for tag in SHIPPED}
+        self._environment = cache(partial(_environment, settings=settings))
 
     def write(self, message: str, values: dict[str, Any], *, language: str) -> Letter:
         """The letter called `message`; an unknown name or a missing value is an error."""
-        environment = self._environments[language if language in SHIPPED else DEFAULT]
+        environment = self._environment(choose(language))
         plain = {name: _plain(value) for name, value in values.items()}
         text = environment.get_template(f"mail/{message}.txt")
         html = environment.get_template(f"mail/{message}.html")
@@ -68,19 +60,7 @@ class Letters:
 
 def choose(language: str | None) -> str:
     """The shipped language for a wish such as "fr-CA"; the default when there is none."""
-    wished = (language or "").replace("_", "-").partition("-")[0].lower()
-    return wished if wished in SHIPPED else DEFAULT
-
-
-def translations(tag: str) -> NullTranslations:
-    """The sentences of letters in a shipped language."""
-    if tag == DEFAULT:
-        return NullTranslations()
-    compiled = io.BytesIO()
-    with (_folder() / "mail" / "locales" / f"{tag}.po").open("rb") as written:
-        write_mo(compiled, read_po(written, locale=tag))
-    compiled.seek(0)
-    return GNUTranslations(compiled)
+    return shipped(language or "") or DEFAULT
 
 
 def one_line(text: str) -> str:
@@ -109,12 +89,13 @@ def _subject(text: Template, values: dict[str, Any]) -> str:
 
 def _moment(tag: str, at: Instant) -> str:
     """A moment with its year: a letter is read at any time. We do not know the reader's zone."""
-    return format_datetime(to_datetime(at), "d MMMM y, HH:mm 'UTC'", locale=tag)
+    pattern = DAYS[tag].far.replace("MMM", "MMMM") + ", HH:mm 'UTC'"
+    return format_datetime(to_datetime(at), pattern, locale=locale(tag))
 
 
 def _environment(tag: str, settings: Settings) -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(_folder()),
+        loader=FileSystemLoader(templates_folder()),
         autoescape=select_autoescape(("html",), ("txt",)),
         undefined=StrictUndefined,
         extensions=["jinja2.ext.i18n"],
@@ -134,9 +115,3 @@ def _environment(tag: str, settings: Settings) -> Environment:
         country=partial(place.country_name, language=tag),
     )
     return environment
-
-
-def _folder() -> Path:
-    """Where the templates are: inside the installed package, else at the top of the checkout."""
-    packaged = Path(__file__).parent.parent / "_templates"
-    return packaged if packaged.is_dir() else Path(__file__).parent.parent.parent / "templates"

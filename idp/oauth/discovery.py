@@ -5,6 +5,7 @@ Made once at start-up and served as ready bytes. It names only what is there.
 
 from typing import Any
 
+from idp.languages import SHIPPED
 from idp.oauth import claims, lifetimes
 from idp.oauth.client_auth import ASSERTION_ALGORITHMS, METHODS
 from idp.oauth.keys import ALGORITHMS
@@ -15,7 +16,6 @@ from idp.settings import Settings
 SCOPES = (
     "openid", "profile", "email", "address", "phone", "offline_access", "roles", "sessions",
 )  # fmt: skip
-LOCALES = ("en",)
 
 
 def document(settings: Settings) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def document(settings: Settings) -> dict[str, Any]:
         "claims_parameter_supported": True,
         "request_parameter_supported": False,
         "request_uri_parameter_supported": False,
-        "ui_locales_supported": list(LOCALES),
+        "ui_locales_supported": list(SHIPPED),
         "prompt_values_supported": ["none", "login", "consent", "select_account"],
         "code_challenge_methods_supported": ["S256"],
         "refresh_token_expiration_types_supported": list(lifetimes.TYPES_SUPPORTED),

@@ -7,10 +7,9 @@ The rules' answer is `idp.policy.admission`. Every session begins in `beginning.
 import logging
 from zoneinfo import ZoneInfo
 
-from babel.dates import format_datetime
-
 from idp.clock import Instant, to_datetime
 from idp.errors import Refused
+from idp.languages import Moment, Sentence
 from idp.policy import admission
 from idp.policy.admission import Barred
 from idp.policy.selection import Book, Subject
@@ -46,5 +45,8 @@ def sentence(found: Barred) -> str:
     if found.opens_at is None or found.timezone is None:
         return _CLOSED
     opens = to_datetime(found.opens_at).astimezone(ZoneInfo(found.timezone))
-    when = format_datetime(opens, "EEEE, d MMMM, HH:mm", locale="en")
-    return f"{_CLOSED} You can again from {when} ({found.timezone})."
+    return Sentence(
+        "You cannot sign in at this time. You can again from %(when)s (%(timezone)s).",
+        when=Moment(opens),
+        timezone=found.timezone,
+    )

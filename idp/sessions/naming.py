@@ -3,6 +3,7 @@
 from idp.errors import Refused
 from idp.events.actor import Actor
 from idp.events.catalogue import SessionRenamed
+from idp.languages import Sentence
 from idp.sessions import queries
 from idp.sessions.model import Session
 from idp.storage.unit_of_work import UnitOfWork
@@ -15,7 +16,10 @@ def rename(unit: UnitOfWork, session: Session, label: str, actor: Actor) -> None
     label = " ".join(label.split())
     if len(label) > LABEL_MAXIMUM or any(not character.isprintable() for character in label):
         raise Refused(
-            "invalid_label", f"A name has at most {LABEL_MAXIMUM} characters, all of them visible."
+            "invalid_label",
+            Sentence(
+                "A name has at most %(most)s characters, all of them visible.", most=LABEL_MAXIMUM
+            ),
         )
     details = queries.details_of(unit, session)
     details["label"] = label or None

@@ -21,6 +21,7 @@ from sqlalchemy import bindparam, select
 from idp.errors import Refused, Unavailable
 from idp.events import queries as events
 from idp.events.catalogue import LoginFailed, LoginThrottled
+from idp.languages import Sentence
 from idp.policy.assurance import Authentication
 from idp.sessions import ceremony as ceremonies
 from idp.sessions import epoch, locks
@@ -280,13 +281,12 @@ def _throttled(
 def _in_words(refusal: Refusal, sentence: str) -> Rejected:
     if refusal.scope == "ever":
         return Rejected(sentence, 429, refusal.retry_after)
-    minutes = -(-refusal.retry_after // 60)
-    unit_name = "minute" if minutes == 1 else "minutes"
-    return Rejected(
-        f"Too many attempts. Please wait {minutes} {unit_name} and try again.",
-        429,
-        refusal.retry_after,
+    sentence = Sentence(
+        "Too many attempts. Please wait %(count)s minute and try again.",
+        "Too many attempts. Please wait %(count)s minutes and try again.",
+        count=-(-refusal.retry_after // 60),
     )
+    return Rejected(sentence, 429, refusal.retry_after)
 
 
 def _failed(

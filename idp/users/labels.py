@@ -1,6 +1,7 @@
 """What people call their credentials and devices: the one rule for such a name."""
 
 from idp.errors import Refused
+from idp.languages import Sentence
 from idp.users.credentials import NAME_MAXIMUM
 
 
@@ -13,6 +14,9 @@ def label(text: str, *, default: str) -> str:
     shown = " ".join(text.split())
     if len(shown) > NAME_MAXIMUM or not shown.isprintable():
         raise Refused(
-            "invalid_label", f"A name has at most {NAME_MAXIMUM} characters, all of them visible."
+            "invalid_label",
+            Sentence(
+                "A name has at most %(most)s characters, all of them visible.", most=NAME_MAXIMUM
+            ),
         )
     return shown or default

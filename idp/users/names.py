@@ -11,6 +11,7 @@ internationalised domain names (RFC 3490, through Python's codec).
 import unicodedata
 
 from idp.errors import Refused
+from idp.languages import Sentence
 
 MAXIMUM = 255
 # A name that is longer than this as typed is not looked at: normalising costs time by length.
@@ -107,7 +108,7 @@ def _ascii_domain(domain: str) -> str | None:
 def _invalid_name() -> Refused:
     return Refused(
         "invalid_name",
-        f"A user name has 1 to {MAXIMUM} visible characters and no spaces.",
+        Sentence("A user name has 1 to %(most)s visible characters and no spaces.", most=MAXIMUM),
     )
 
 

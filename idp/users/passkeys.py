@@ -36,6 +36,7 @@ from idp import ids
 from idp.errors import Refused
 from idp.events.actor import SYSTEM, Actor
 from idp.events.catalogue import FactorAdded, FactorRemoved, FactorRenamed, FactorSuspended
+from idp.languages import Sentence
 from idp.policy.assurance import Authentication
 from idp.settings import Settings
 from idp.storage.unit_of_work import UnitOfWork
@@ -127,7 +128,9 @@ def register(
     factors.hold(unit, user.id)
     if len(of(unit, user.id)) >= MOST:
         raise Refused(
-            "too_many_passkeys", f"You have {MOST} passkeys already. Please remove one first.", 409
+            "too_many_passkeys",
+            Sentence("You have %(most)s passkeys already. Please remove one first.", most=MOST),
+            409,
         )
     passkey = Passkey(
         id=ids.new("psk"),

@@ -30,6 +30,7 @@ from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatc
 from argon2.low_level import ARGON2_VERSION, Type, hash_secret, verify_secret
 
 from idp.errors import Refused, Unavailable
+from idp.languages import Sentence
 from idp.sections import PasswordSettings
 from idp.settings import Settings
 from idp.users import breached, strength
@@ -198,7 +199,7 @@ def _matches(stored: str, secret: bytes, kind: Type) -> bool:
         return False
 
 
-_TOO_LONG = f"A password has at most {MAXIMUM_BYTES} bytes."
+_TOO_LONG = Sentence("A password has at most %(most)s bytes.", most=MAXIMUM_BYTES)
 
 
 def minimum_length(settings: Settings, second_factor: SecondFactor) -> int:
@@ -227,7 +228,7 @@ def problem_with(
     normalized = received.decode("utf-8", "surrogatepass")
     minimum = minimum_length(settings, second_factor)
     if len(normalized) < minimum:
-        return f"A password has at least {minimum} characters."
+        return Sentence("A password has at least %(least)s characters.", least=minimum)
     folded = normalized.casefold()
     if folded in _common():
         return "This password is one of the most used ones; anybody would try it."

@@ -21,6 +21,7 @@ from idp.clock import SECOND
 from idp.errors import Refused
 from idp.events.actor import Actor
 from idp.events.catalogue import FactorAdded, FactorRemoved, FactorRenamed
+from idp.languages import Sentence
 from idp.policy.assurance import Authentication
 from idp.settings import Settings
 from idp.storage.database import HotStatement
@@ -81,7 +82,10 @@ def enrol(unit: UnitOfWork, user: User, *, secret: str, code: str, name: str, ac
     if len(theirs) >= MAXIMUM:
         raise Refused(
             "too_many_factors",
-            f"There are {MAXIMUM} authenticator apps already. Please remove one first.",
+            Sentence(
+                "There are %(most)s authenticator apps already. Please remove one first.",
+                most=MAXIMUM,
+            ),
             409,
         )
     digits = _digits(code)

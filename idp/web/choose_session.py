@@ -21,7 +21,13 @@ from idp.sessions.sign_in import AtLimit, Rejected, SignedIn
 from idp.web import csrf, entry, errors, factor_page, session_view, sign_in_page
 from idp.web.http import PageRequest, WebContext, route
 from idp.web.local_path import local_path
-from idp.web.pending import back_to_authorize, find_pending, leads_to, unknown_request
+from idp.web.pending import (
+    back_to_authorize,
+    find_pending,
+    leads_to,
+    speaking,
+    unknown_request,
+)
 from idp.web.session_view import SessionRow
 
 PATH = "/login/sessions"
@@ -55,6 +61,7 @@ def submit(context: WebContext, request: PageRequest) -> Response:
         pending = find_pending(context, request, request.form)
         if pending is None:
             return unknown_request(context, request)
+        request = speaking(request, pending)
     if request.form.get("action") == "cancel":
         return entry.cancelled(context, request, pending)
     ceremony = factor_page.ceremony_in(context, request, purpose="choose")

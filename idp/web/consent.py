@@ -11,8 +11,13 @@ from idp.oauth import claims, consent, pushed
 from idp.oauth.pushed import Pending
 from idp.web import elevation
 from idp.web.http import PageRequest, WebContext
-from idp.web.language import choose
-from idp.web.pending import back_to_authorize, find_pending, leads_to, unknown_request
+from idp.web.pending import (
+    back_to_authorize,
+    find_pending,
+    leads_to,
+    speaking,
+    unknown_request,
+)
 from idp.web.session_view import hue
 from idp.web.visitor import Visitor, visitor_route
 
@@ -31,14 +36,13 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
     pending = find_pending(context, request, request.query)
     if pending is None:
         return unknown_request(context, request)
+    request = speaking(request, pending)
     if not elevation.is_proved(visitor.session):
         # /authorize leads to a proof first; whoever comes here past it goes back there.
         return back_to_authorize(context, request, pending)
     return context.renderer.page(
         "consent.html",
-        language=choose(
-            pending.parameters.get("ui_locales"), request.headers.get("accept-language")
-        ),
+        language=request.language,
         form_actions=leads_to(pending),
         pending=pending,
         app=pending.client,
@@ -54,6 +58,7 @@ def answer(context: WebContext, request: PageRequest, visitor: Visitor) -> Respo
     pending = find_pending(context, request, request.form)
     if pending is None:
         return unknown_request(context, request)
+    request = speaking(request, pending)
     session = visitor.session
     if request.form.get("action") == "allow" and not elevation.is_proved(session):
         return back_to_authorize(context, request, pending)
@@ -84,6 +89,7 @@ def nobody_signed_in(context: WebContext, request: PageRequest) -> Response:
     pending = find_pending(context, request, fields)
     if pending is None:
         return unknown_request(context, request)
+    request = speaking(request, pending)
     return back_to_authorize(context, request, pending)
 
 

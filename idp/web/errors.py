@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from idp.errors import Refused
+from idp.languages import Sentence
 from idp.web import problems
 from idp.web.http import (
     FORM,
@@ -27,17 +28,17 @@ from idp.web.local_path import ACCOUNT
 _log = logging.getLogger("idp.web")
 
 _TITLES = {
-    400: "This request cannot be understood",
-    403: "That was not done",
-    404: "There is nothing here",
-    405: "That is not possible here",
-    409: "Something changed meanwhile",
-    410: "This is no longer possible",
-    413: "That is too much at once",
-    415: "That form cannot be read",
-    429: "Too many attempts",
-    500: "Something went wrong",
-    503: "Just a moment",
+    400: Sentence("This request cannot be understood"),
+    403: Sentence("That was not done"),
+    404: Sentence("There is nothing here"),
+    405: Sentence("That is not possible here"),
+    409: Sentence("Something changed meanwhile"),
+    410: Sentence("This is no longer possible"),
+    413: Sentence("That is too much at once"),
+    415: Sentence("That form cannot be read"),
+    429: Sentence("Too many attempts"),
+    500: Sentence("Something went wrong"),
+    503: Sentence("Just a moment"),
 }
 
 
@@ -54,11 +55,11 @@ def page(
         "error.html",
         language=language,
         status=refused.status,
-        title=title or _TITLES.get(refused.status, "That was not done"),
+        title=title or _TITLES.get(refused.status, _TITLES[403]),
         sentence=refused.sentence,
         code=refused.code,
         # There is always a way on.
-        links=list(links) or [("Go to your account", ACCOUNT)],
+        links=list(links) or [(Sentence("Go to your account"), ACCOUNT)],
     )
     if refused.retry_after is not None:
         response.headers["Retry-After"] = str(refused.retry_after)

@@ -67,7 +67,7 @@ def show(context: WebContext, request: PageRequest) -> Response:
         asked=asked,
         stage=stage,
         issuer_device=f"{context.settings.issuer}{device.PATH}".partition("://")[2],
-        qr=scanned.drawn(context, details) if stage == "pending" else "",
+        qr=scanned.drawn(context, request, details) if stage == "pending" else "",
         user_code=details.user_code,
         number=handoff.number(context.work.vault, asked) if stage == "claimed" else None,
         left=max(asked.expires_at - context.work.clock.now(), 0) // SECOND,

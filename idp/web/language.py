@@ -1,20 +1,17 @@
 """Language: which one a page speaks, and how it says moments, lengths of time and distances.
 
-English is what is shipped now. Every sentence of the pages goes through gettext already; a further
-language is one more entry in `SHIPPED`.
+Which languages there are, and what is said in them, is `idp.languages`.
 """
 
 from collections.abc import Collection
 from datetime import date
-from gettext import NullTranslations
+from functools import partial
 
 from babel.dates import format_date, format_datetime, format_timedelta, get_day_names
 from babel.units import format_unit
 
 from idp.clock import DAY, HOUR, MINUTE, SECOND, Duration, Instant, to_datetime
-
-DEFAULT = "en"
-SHIPPED: dict[str, NullTranslations] = {DEFAULT: NullTranslations()}
+from idp.languages import DAYS, DEFAULT, locale, said, shipped
 
 DAYS_OF_THE_WEEK = 7
 NOW_LASTS: Duration = 2 * MINUTE
@@ -23,14 +20,16 @@ NEAR_KM = 50
 
 
 def choose(*wishes: str | None) -> str:
-    """The shipped language that the wishes name first; each is `ui_locales` or Accept-Language.
+    """The shipped language that the wishes name first.
 
-    Tags are compared by their first part (RFC 4647 lookup, cut to what is shipped).
+    Each is `ui_locales`, Accept-Language, or one tag.
+
+    Tags are looked up as RFC 4647 section 3.4 says, cut to what is shipped.
     """
     for wish in wishes:
         for tag in _tags((wish or "")[:500]):
-            language = tag.partition("-")[0].lower()
-            if language in SHIPPED:
+            language = shipped(tag)
+            if language is not None:
                 return language
     return DEFAULT
 
@@ -38,29 +37,31 @@ def choose(*wishes: str | None) -> str:
 def moment(at: Instant, *, now: Instant, language: str) -> str:
     """A moment in UTC: "12 Nov, 09:14", with the year when it is another one."""
     shown = to_datetime(at)
-    pattern = "d MMM, HH:mm" if shown.year == to_datetime(now).year else "d MMM y, HH:mm"
-    return format_datetime(shown, pattern, locale=language)
+    days = DAYS[language]
+    written = days.near if shown.year == to_datetime(now).year else days.far
+    return format_datetime(shown, f"{written}, HH:mm", locale=locale(language))
 
 
 def clock(at: Instant, step: str, *, language: str) -> str:
     """A mark on a time axis in UTC: "09:00" for steps of an hour, "12 Nov" for days."""
-    return format_datetime(to_datetime(at), "HH:mm" if step == "hour" else "d MMM", locale=language)
+    pattern = "HH:mm" if step == "hour" else DAYS[language].near
+    return format_datetime(to_datetime(at), pattern, locale=locale(language))
 
 
 def day(one: date, *, language: str) -> str:
     """A day: "Friday, 25 December"."""
-    return format_date(one, "EEEE, d MMMM", locale=language)
+    return format_date(one, DAYS[language].whole, locale=locale(language))
 
 
 def weekdays(days: Collection[int], *, language: str) -> str:
     """Days of the week (0 is Monday): "every day", "Monday to Friday", "Monday, Wednesday"."""
-    say = SHIPPED[language].gettext
+    say = partial(said, tag=language)
     if len(days) == DAYS_OF_THE_WEEK:
         return say("every day")
-    names = get_day_names("wide", locale=language)
+    names = get_day_names("wide", locale=locale(language))
     # Days that follow each other, also over the end of the week.
     firsts = [one for one in sorted(days) if (one - 1) % DAYS_OF_THE_WEEK not in days]
-    said = []
+    spans = []
     for first in firsts:
         length = next(
             step
@@ -69,10 +70,10 @@ def weekdays(days: Collection[int], *, language: str) -> str:
         )
         last = names[(first + length - 1) % DAYS_OF_THE_WEEK]
         if length < 3:
-            said += [names[(first + step) % DAYS_OF_THE_WEEK] for step in range(length)]
+            spans += [names[(first + step) % DAYS_OF_THE_WEEK] for step in range(length)]
         else:
-            said.append(say("%(first)s to %(last)s") % {"first": names[first], "last": last})
-    return ", ".join(said)
+            spans.append(say("%(first)s to %(last)s") % {"first": names[first], "last": last})
+    return ", ".join(spans)
 
 
 def time_of_day(minutes: int) -> str:
@@ -87,31 +88,31 @@ def ago(at: Instant, *, now: Instant, language: str) -> str:
         granularity="minute",
         threshold=1.2,
         add_direction=True,
-        locale=language,
+        locale=locale(language),
     )
 
 
 def length(duration: Duration, *, language: str) -> str:
     """A length of time: "60 minutes", "24 hours", "3 days"; rounded down to that unit."""
     if duration < MINUTE:
-        return SHIPPED[language].gettext("less than a minute")
+        return said("less than a minute", language)
     if duration < 2 * HOUR:
         amount, unit = duration // MINUTE, "minute"
     elif duration < 2 * DAY:
         amount, unit = duration // HOUR, "hour"
     else:
         amount, unit = duration // DAY, "day"
-    return format_unit(amount, f"duration-{unit}", locale=language)
+    return format_unit(amount, f"duration-{unit}", locale=locale(language))
 
 
 def kilometres(about: float, *, language: str) -> str:
     """A distance that is no better known than its places: "1,200 km", "less than 50 km"."""
     if about < NEAR_KM:
-        near = format_unit(NEAR_KM, "length-kilometer", length="short", locale=language)
-        return SHIPPED[language].gettext("less than %(distance)s") % {"distance": near}
+        near = format_unit(NEAR_KM, "length-kilometer", length="short", locale=locale(language))
+        return said("less than %(distance)s", language) % {"distance": near}
     of_two_figures = 10 ** (len(str(round(about))) - 2)
     rounded = round(about / of_two_figures) * of_two_figures
-    return format_unit(rounded, "length-kilometer", length="short", locale=language)
+    return format_unit(rounded, "length-kilometer", length="short", locale=locale(language))
 
 
 def _tags(wish: str) -> list[str]:

@@ -29,7 +29,7 @@ from idp.web import (
 )
 from idp.web.http import PageRequest, WebContext, route
 from idp.web.local_path import local_path
-from idp.web.pending import find_pending, unknown_request
+from idp.web.pending import find_pending, speaking, unknown_request
 from idp.web.session_over import Over
 from idp.web.sign_in_page import LONGEST_NAME, Form
 
@@ -51,6 +51,7 @@ def show_for_app(context: WebContext, request: PageRequest) -> Response:
     pending = find_pending(context, request, request.query)
     if pending is None:
         return unknown_request(context, request)
+    request = speaking(request, pending)
     present = visitor.recognised(context, request)
     if present is not None:
         form = Form(present.user.username)
@@ -71,6 +72,7 @@ def submit_for_app(context: WebContext, request: PageRequest) -> Response:
     pending = find_pending(context, request, request.form)
     if pending is None:
         return unknown_request(context, request)
+    request = speaking(request, pending)
     if request.form.get("action") == "cancel":
         return entry.cancelled(context, request, pending)
     answered = welcome.answer(context, request, pending)

@@ -72,7 +72,7 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         asked=asked,
         stage=stage,
         address=f"{context.settings.issuer}{TYPED}".partition("://")[2],
-        qr=scanned.drawn(context, details) if stage == "pending" else "",
+        qr=scanned.drawn(context, request, details) if stage == "pending" else "",
         user_code=details.user_code,
         left=left,
     )

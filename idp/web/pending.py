@@ -8,6 +8,7 @@ no browser gets the plain redirect.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from starlette.responses import Response
 
@@ -16,6 +17,7 @@ from idp.oauth import pushed
 from idp.oauth.pushed import Pending
 from idp.web import errors
 from idp.web.http import PageRequest, WebContext
+from idp.web.language import choose
 from idp.web.local_path import ACCOUNT
 from idp.web.onward import lead_on
 
@@ -32,6 +34,12 @@ def find_pending(
     if not reference or len(reference) > LONGEST_REFERENCE or request.browser_is_new:
         return None
     return pushed.find(context.work, reference, request.browser_hash)
+
+
+def speaking(request: PageRequest, pending: Pending) -> PageRequest:
+    """The request in the language that the app asked for (`ui_locales`), if we speak it."""
+    wished = choose(pending.parameters.get("ui_locales"), request.language)
+    return replace(request, language=wished)
 
 
 def asks_anew(pending: Pending) -> bool:

@@ -19,13 +19,14 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
 from idp.clock import HOUR, Clock, Duration, Instant, from_rfc3339, to_rfc3339
+from idp.languages import DEFAULT, locale, said, templates_folder, translations
 from idp.policy import timeouts
 from idp.sessions import place
 from idp.sessions.endings import ENDINGS
 from idp.settings import Settings
 from idp.web import headers, language
 from idp.web.said_once import SaidOnce
-from idp.web.static import Assets, templates_folder
+from idp.web.static import Assets
 
 # From when on pages tell that their session will end.
 ENDS_SOON: Duration = HOUR
@@ -37,9 +38,17 @@ class Renderer:
     def __init__(self, settings: Settings, clock: Clock) -> None:
         folder = templates_folder()
         self.assets = Assets(folder / "static")
-        self._environments = {
-            tag: _environment(folder, tag, settings, self.assets, clock) for tag in language.SHIPPED
-        }
+        self._environments: dict[str, Environment] = {}
+        self._make = partial(_environment, folder, settings, self.assets, clock)
+        self.environment(DEFAULT)
+
+    def environment(self, tag: str) -> Environment:
+        """The templates in a shipped language; a further one is made when it is asked for."""
+        made = self._environments.get(tag)
+        if made is None:
+            # Two requests at once may both make it; either will do.
+            made = self._environments[tag] = self._make(tag)
+        return made
 
     def page(
         self,
@@ -57,16 +66,17 @@ class Renderer:
             headers={
                 "Content-Security-Policy": headers.policy(form_actions),
                 "Content-Language": language,
+                "Vary": "Accept-Language",
             },
         )
 
     def fragment(self, template: str, *, language: str, **values: Any) -> str:
         """The text of a template."""
-        return self._environments[language].get_template(template).render(**values)
+        return self.environment(language).get_template(template).render(**values)
 
 
 def _environment(
-    folder: Path, tag: str, settings: Settings, assets: Assets, clock: Clock
+    folder: Path, settings: Settings, assets: Assets, clock: Clock, tag: str
 ) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(folder),
@@ -79,12 +89,13 @@ def _environment(
     )
     environment.code_generator_class = SaidOnce
     environment.install_gettext_translations(  # type: ignore[attr-defined]
-        language.SHIPPED[tag], newstyle=True
+        translations(tag), newstyle=True
     )
     environment.globals.update(
         product=settings.name,
         asset=assets.path,
         lang=tag,
+        direction=locale(tag).text_direction,
         now_ms=lambda: clock.now() // 1_000,
         idle_warning=timeouts.idle_warning,
         end_warning=timeouts.END_WARNING,
@@ -93,7 +104,7 @@ def _environment(
         is_now=partial(_is_now, clock),
     )
     environment.filters.update(
-        said=partial(_said, tag),
+        said=partial(said, tag=tag),
         moment=partial(_moment, clock, tag),
         ago=partial(_ago, clock, tag),
         span=partial(language.length, language=tag),
@@ -107,19 +118,14 @@ def _environment(
     return environment
 
 
-def _said(tag: str, sentence: str) -> str:
-    """A sentence of ours in the page's language, as text."""
-    return str(language.SHIPPED[tag].gettext(sentence))
-
-
 def _moment(clock: Clock, tag: str, at: Instant | str) -> Markup:
     """A moment as a `time` element; a script shows it in the reader's own time zone.
 
     It is given as an instant, or as our APIs write it.
     """
     at = from_rfc3339(at) if isinstance(at, str) else at
-    said = language.moment(at, now=clock.now(), language=tag)
-    return Markup('<time datetime="{}" data-moment>{} UTC</time>').format(to_rfc3339(at), said)
+    words = language.moment(at, now=clock.now(), language=tag)
+    return Markup('<time datetime="{}" data-moment>{} UTC</time>').format(to_rfc3339(at), words)
 
 
 def _is_now(clock: Clock, at: Instant | str) -> bool:
@@ -133,7 +139,7 @@ def _ago(clock: Clock, tag: str, at: Instant | str) -> Markup:
     at = from_rfc3339(at) if isinstance(at, str) else at
     now = clock.now()
     if now - at < language.NOW_LASTS:
-        said = language.SHIPPED[tag].gettext("now")
+        words = said("now", tag)
     else:
-        said = language.ago(at, now=now, language=tag)
-    return Markup('<time datetime="{}" data-ago>{}</time>').format(to_rfc3339(at), said)
+        words = language.ago(at, now=now, language=tag)
+    return Markup('<time datetime="{}" data-ago>{}</time>').format(to_rfc3339(at), words)

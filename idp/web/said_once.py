@@ -12,22 +12,22 @@ from jinja2.compiler import CodeGenerator, Frame
 from jinja2.visitor import NodeTransformer
 from markupsafe import Markup
 
-from idp.web import language
+from idp.languages import translations
 
 
 class SaidOnce(CodeGenerator):
     """Compiles the templates of an environment whose global `lang` is a shipped language."""
 
     def visit_Template(self, node: nodes.Template, frame: Frame | None = None) -> None:  # noqa: N802
-        said = _Said(language.SHIPPED[str(self.environment.globals["lang"])]).visit(node)
+        said = _Said(translations(str(self.environment.globals["lang"]))).visit(node)
         super().visit_Template(said, frame)
 
 
 class _Said(NodeTransformer):
     """Puts the text in the place of the call that asks for it."""
 
-    def __init__(self, translations: NullTranslations) -> None:
-        self._translations = translations
+    def __init__(self, catalogue: NullTranslations) -> None:
+        self._catalogue = catalogue
 
     def visit_Call(self, node: nodes.Call) -> nodes.Node:  # noqa: N802
         match node:
@@ -35,6 +35,6 @@ class _Said(NodeTransformer):
                 node=nodes.Name(name="_"), args=[nodes.Const(value=str(sentence))], kwargs=[]
             ):
                 # As the i18n extension gives it: HTML, in which a per cent sign is written twice.
-                text = Markup(self._translations.gettext(sentence)) % {}  # noqa: S704
+                text = Markup(self._catalogue.gettext(sentence)) % {}  # noqa: S704
                 return nodes.Const(text, lineno=node.lineno)
         return self.generic_visit(node)

@@ -8,6 +8,7 @@ opened by a browser that wants to go on there, and whoever has the code may be t
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from idp.languages import said
 from idp.sessions import handoff
 from idp.sessions.model import Pairing
 from idp.sessions.pairing_details import Details
@@ -26,10 +27,10 @@ def routes(context: WebContext) -> list[Route]:
     return [route(context, f"{PATH}/{{code}}", errors.PUBLIC, {"GET": show, "POST": open_code})]
 
 
-def drawn(context: WebContext, details: Details) -> str:
+def drawn(context: WebContext, request: PageRequest, details: Details) -> str:
     """The QR code of a pairing, as it stands in a page."""
     address = f"{context.settings.issuer}{PATH}/{details.qr}"
-    return qr.drawn(address, title="QR code for your other device")
+    return qr.drawn(address, title=said("QR code for your other device", request.language))
 
 
 def show(context: WebContext, request: PageRequest) -> Response:

@@ -21,7 +21,7 @@ from idp.web import choose_session, csrf, entry, errors, factor_page, sign_in_pa
 from idp.web.factor_page import Asked
 from idp.web.http import PageRequest, WebContext, route
 from idp.web.local_path import local_path
-from idp.web.pending import find_pending, leads_to, unknown_request
+from idp.web.pending import find_pending, leads_to, speaking, unknown_request
 
 PATH = "/login/second"
 
@@ -48,6 +48,7 @@ def submit(context: WebContext, request: PageRequest) -> Response:
         pending = find_pending(context, request, request.form)
         if pending is None:
             return unknown_request(context, request)
+        request = speaking(request, pending)
     if request.form.get("action") == "cancel":
         return entry.cancelled(context, request, pending)
     ceremony = factor_page.ceremony_in(context, request, purpose="sign_in")

@@ -6,10 +6,12 @@ shows a form which was made for it.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy import select
 
 from idp.clock import Duration, Instant
+from idp.languages import said
 from idp.oauth.model import Client
 from idp.sessions import epoch, life, queries
 from idp.sessions.endings import ENDINGS
@@ -83,7 +85,7 @@ def by_id(unit: UnitOfWork, session_id: str | None) -> Over | None:
 
 def in_words(over: Over | None, tag: str) -> Words:
     """The end in the language `tag`; said plainly where nothing is known of it."""
-    say = language.SHIPPED[tag].gettext
+    say = partial(said, tag=tag)
     ending = next((one for code, one in ENDINGS.items() if over and code == over.reason), None)
     if over is None or ending is None:
         return Words(say("Your session is over"), say("Your session has ended."))

@@ -16,7 +16,6 @@ from idp.sessions import remember
 from idp.users import passkeys
 from idp.web import cookies, csrf, entry, factor_page, kept_form, session_over, visitor, welcome
 from idp.web.http import PageRequest, WebContext
-from idp.web.language import choose
 from idp.web.local_path import local_path
 from idp.web.pending import asks_anew, back_to_authorize, leads_to
 from idp.web.session_over import Over
@@ -75,9 +74,6 @@ def for_app(
         context,
         request,
         form,
-        language=choose(
-            pending.parameters.get("ui_locales"), request.headers.get("accept-language")
-        ),
         action="/login",
         hidden={"request": pending.id},
         app=pending.client.name,
@@ -106,7 +102,6 @@ def for_account(
         context,
         request,
         form,
-        language=request.language,
         action=visitor.SIGN_IN,
         hidden={"next": wanted},
         app=None,
@@ -124,7 +119,6 @@ def _page(
     request: PageRequest,
     form: Form,
     *,
-    language: str,
     action: str,
     hidden: dict[str, str],
     app: str | None,
@@ -143,7 +137,7 @@ def _page(
     lasts = remember.allowed_by(context.provider.rules.current(), request.visit)
     response = context.renderer.page(
         "login.html",
-        language=language,
+        language=request.language,
         status=form.status,
         form_actions=form_actions,
         action=action,
@@ -161,7 +155,7 @@ def _page(
         app=app,
         present=present,
         over=over,
-        words=session_over.in_words(over, language) if over is not None else None,
+        words=session_over.in_words(over, request.language) if over is not None else None,
         ends_at=ends_at,
         is_kept=hidden.get("next", "").startswith(kept_form.PATH),
         is_copied=found.is_copied,

@@ -20,12 +20,6 @@ _MEDIA_TYPES = {
 _FOR_EVER = "public, max-age=31536000, immutable"
 
 
-def templates_folder() -> Path:
-    """Where the templates are: inside the installed package, else at the top of the checkout."""
-    packaged = Path(__file__).parent.parent / "_templates"
-    return packaged if packaged.is_dir() else Path(__file__).parent.parent.parent / "templates"
-
-
 @dataclass(frozen=True, slots=True)
 class Asset:
     """A static file under the name that browsers ask for."""

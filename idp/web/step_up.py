@@ -29,7 +29,13 @@ from idp.web.factor_page import Asked
 from idp.web.hold import Hold, is_over
 from idp.web.http import PageRequest, WebContext
 from idp.web.local_path import local_path
-from idp.web.pending import back_to_authorize, find_pending, leads_to, unknown_request
+from idp.web.pending import (
+    back_to_authorize,
+    find_pending,
+    leads_to,
+    speaking,
+    unknown_request,
+)
 from idp.web.visitor import Visitor, visitor_route
 
 
@@ -55,6 +61,8 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
     aim = _aim(context, request, visitor, request.query)
     if isinstance(aim, Response):
         return aim
+    if aim.pending is not None:
+        request = speaking(request, aim.pending)
     return _next(context, request, visitor, aim, wanted=request.query.get("method"))
 
 
@@ -63,6 +71,8 @@ def submit(context: WebContext, request: PageRequest, visitor: Visitor) -> Respo
     aim = _aim(context, request, visitor, request.form)
     if isinstance(aim, Response):
         return aim
+    if aim.pending is not None:
+        request = speaking(request, aim.pending)
     action = request.form.get("action", "")
     if action == "cancel":
         return _cancelled(context, request, aim)

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from idp.errors import Refused
 from idp.events.catalogue import CodesGuessed
+from idp.languages import Sentence
 from idp.sessions import pairing, pairing_room, user_code
 from idp.sessions.model import Pairing
 from idp.sessions.pairing import Kind
@@ -88,10 +89,9 @@ def with_problem(response: Response, problem: Problem | None) -> Response:
 
 
 def _too_many(refusal: Refusal) -> Problem:
-    minutes = -(-refusal.retry_after // 60)
-    unit_name = "minute" if minutes == 1 else "minutes"
-    return Problem(
-        f"Too many wrong codes. Please wait {minutes} {unit_name} and try again.",
-        429,
-        refusal.retry_after,
+    sentence = Sentence(
+        "Too many wrong codes. Please wait %(count)s minute and try again.",
+        "Too many wrong codes. Please wait %(count)s minutes and try again.",
+        count=-(-refusal.retry_after // 60),
     )
+    return Problem(sentence, 429, refusal.retry_after)

@@ -24,7 +24,6 @@ from idp.sessions.subject import visiting
 from idp.users import queries
 from idp.web import cookies, csrf, entry, kept_form, session_over, visitor
 from idp.web.http import PageRequest, WebContext
-from idp.web.language import choose
 from idp.web.local_path import local_path
 from idp.web.pending import back_to_authorize, leads_to
 from idp.web.session_over import Over
@@ -114,16 +113,13 @@ def page(
     """
     if pending is not None:
         action, hidden = "/login", {"request": pending.id}
-        wished = pending.parameters.get("ui_locales")
     else:
         fields = request.form if request.method == "POST" else request.query
         action, hidden = visitor.SIGN_IN, {"next": local_path(fields.get("next"))}
-        wished = request.query.get("ui_locales")
     elsewhere = urlencode({**hidden, OTHER: "other"})
-    language = choose(wished, request.headers.get("accept-language"))
     return context.renderer.page(
         "welcome_back.html",
-        language=language,
+        language=request.language,
         status=problem.status if problem is not None else 200,
         form_actions=leads_to(pending) if pending is not None else (),
         action=action,
@@ -134,7 +130,7 @@ def page(
         other=f"{action}?{elsewhere}",
         needs_proof=other == "proof",
         over=over,
-        words=session_over.in_words(over, language) if over is not None else None,
+        words=session_over.in_words(over, request.language) if over is not None else None,
         is_kept=hidden.get("next", "").startswith(kept_form.PATH),
         problem=problem,
     )

@@ -6,7 +6,7 @@ import pytest
 from jinja2 import DictLoader, Environment
 from jinja2.compiler import CodeGenerator
 
-from idp.web import language
+from idp.web import said_once
 from idp.web.said_once import SaidOnce
 
 TEMPLATE = (
@@ -41,7 +41,7 @@ def environment(generator: type[CodeGenerator], spoken: Asked) -> Environment:
 @pytest.fixture
 def spoken(monkeypatch: pytest.MonkeyPatch) -> Asked:
     language_spoken = Asked()
-    monkeypatch.setitem(language.SHIPPED, "xx", language_spoken)
+    monkeypatch.setattr(said_once, "translations", {"xx": language_spoken}.__getitem__)
     return language_spoken
 
 
