@@ -30,6 +30,9 @@ SHIPPED = {
     DEFAULT: "English",
     "de": "Deutsch",
     "fr": "Français",
+    "es": "Español",
+    "pt-BR": "Português (Brasil)",
+    "ja": "日本語",
 }
 
 

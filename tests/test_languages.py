@@ -47,7 +47,9 @@ def wrong_in(message: Message) -> list[str]:
         is_same = sorted(_MARKUP.findall(form)) == sorted(_MARKUP.findall(english))
         # In a sentence with values a per cent sign of its own would be one as well.
         has_stray = "%" in _VALUE.sub("", form).replace("%%", "") and "%" in english
-        if left_out or added or not is_same or has_stray or "\n" in form:
+        # Sentences stand in attributes, too, between these.
+        has_quote = '"' in _MARKUP.sub("", form)
+        if left_out or added or not is_same or has_stray or has_quote or "\n" in form:
             wrong.append(form)
     return wrong
 
@@ -81,6 +83,7 @@ def test_a_translation_has_the_values_and_the_markup_of_its_sentence(tag: str) -
         "<strong>Die App</strong> will mehr.",
         "<strong>%(app)s</strong> will 100 % mehr.",
         "<strong>%(app)s</strong> will <script",
+        '<strong>%(app)s</strong> will "mehr".',
     ],
 )
 def test_what_is_noticed_in_translations(translation: str) -> None:
@@ -123,8 +126,9 @@ def test_a_moment_in_a_sentence_is_written_as_its_reader_writes_it() -> None:
 @pytest.mark.parametrize(
     ("wish", "found"),
     [
-        ("de", "de"), ("DE-at", "de"), ("fr_CA", "fr"), ("en-GB", "en"), ("it", None), ("", None),
-        ("*", None), ("x" * 5_000, None), ("../de", None),
+        ("de", "de"), ("DE-at", "de"), ("fr_CA", "fr"), ("en-GB", "en"), ("pt", "pt-BR"),
+        ("pt-PT", "pt-BR"), ("pt_br", "pt-BR"), ("es-419", "es"), ("ja-JP", "ja"), ("it", None),
+        ("", None), ("*", None), ("x" * 5_000, None), ("../de", None),
     ],
 )  # fmt: skip
 def test_a_tag_is_a_shipped_language_or_none(wish: str, found: str | None) -> None:
@@ -132,7 +136,7 @@ def test_a_tag_is_a_shipped_language_or_none(wish: str, found: str | None) -> No
 
 
 def test_a_language_is_named_by_itself_and_knows_its_days() -> None:
-    assert set(languages.SHIPPED) == set(languages.DAYS) & set(languages.SHIPPED)
+    assert set(languages.SHIPPED) == set(languages.DAYS)
     for tag, name in languages.SHIPPED.items():
         assert languages.locale(tag).get_display_name().lower().startswith(name.lower())
 

@@ -12,6 +12,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from babel.messages.catalog import Catalog
@@ -40,6 +41,7 @@ _OPTIONS = {"trim_blocks": "true", "lstrip_blocks": "true", "newstyle_gettext": 
 Sentences = dict[str, tuple[str | None, str]]
 
 
+@cache
 def sentences() -> Sentences:
     """Everything that is said to people."""
     found: Sentences = {}

@@ -11,6 +11,9 @@ from tests.harness.provider import Idp
     [
         ("de", "Neues Passwort wählen"),
         ("fr-CA", "Choisir un nouveau mot de passe"),
+        ("es-MX", "Elige una contraseña nueva"),
+        ("pt", "Escolha uma nova senha"),
+        ("ja", "新しいパスワードの設定"),
         ("rm", "Choose a new password"),
     ],
 )
