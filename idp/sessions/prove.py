@@ -89,9 +89,11 @@ def password(
     Here and below `present` is the secret of the session that `then` may end, whosever it is.
     Raises `Unavailable` when too many passwords are waiting; the attempt is not counted then.
     """
+    key = names.key(name)
+    name_key = key if key is not None else name
     with work.read() as unit:
-        user_id, stored = person.named(unit, name)
-        name_key, known = _name_key(name), _known_device(unit, user_id, visit)
+        user_id, stored = person.named(unit, key)
+        known = _known_device(unit, user_id, visit)
         over = throttle.refused_already(
             unit, user_id=user_id, name_key=name_key, ip=visit.ip, device=known
         )
@@ -230,13 +232,6 @@ def _undone_since(unit: UnitOfWork, ceremony: Ceremony) -> str | None:
     return None
 
 
-def _name_key(name: str) -> str:
-    try:
-        return names.canonical(name)
-    except Refused:
-        return name
-
-
 _FROM_DEVICE = HotStatement(
     select(Session.id)
     .where(
@@ -249,10 +244,13 @@ _FROM_DEVICE = HotStatement(
 
 
 def _known_device(unit: UnitOfWork, user_id: str | None, visit: Visit) -> str | None:
-    """The digest of the visitor's device if this user has signed in with it before."""
-    if user_id is None or visit.device_hash is None:
+    """The digest of the visitor's device if this user has signed in with it before.
+
+    Asked for nobody, too: a name that leads nowhere costs as much as one that does (BF-10).
+    """
+    if visit.device_hash is None:
         return None
-    found = unit.run(_FROM_DEVICE, {"device": visit.device_hash, "person": user_id})
+    found = unit.run(_FROM_DEVICE, {"device": visit.device_hash, "person": user_id or ""})
     return visit.device_hash if found else None
 
 

@@ -47,6 +47,14 @@ def canonical(text: str) -> str:
     return name
 
 
+def key(text: str) -> str | None:
+    """The canonical form of what somebody typed; None when it can be nobody's name."""
+    try:
+        return canonical(text)
+    except Refused:
+        return None
+
+
 def username(text: str) -> str:
     """A user name as it is kept and shown: as typed, without surrounding spaces."""
     shown = unicodedata.normalize("NFC", text.strip())

@@ -12,10 +12,8 @@ import orjson
 from sqlalchemy import bindparam, select, update
 
 from idp.clock import Instant
-from idp.errors import Refused
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
-from idp.users import names
 from idp.users.model import User, UserIdentifier
 
 
@@ -54,16 +52,12 @@ _REHASH = HotStatement(
 )
 
 
-def named(unit: UnitOfWork, name: str) -> tuple[str | None, str | None]:
-    """Id and stored password hash of whom a user name or address leads to, however it is spelled.
+def named(unit: UnitOfWork, key: str | None) -> tuple[str | None, str | None]:
+    """Id and stored password hash of whom a name leads to, in its canonical form (`names.key`).
 
-    None twice where it leads nowhere.
+    None twice where it leads nowhere; the same is asked for what can be nobody's name.
     """
-    try:
-        key = names.canonical(name)
-    except Refused:
-        return None, None
-    rows = unit.run(_NAMED, {"key": key})
+    rows = unit.run(_NAMED, {"key": key or ""})
     return (rows[0][0], rows[0][1]) if rows else (None, None)
 
 

@@ -90,9 +90,8 @@ def create_user(
 
 def by_identifier(unit: UnitOfWork, text: str) -> User | None:
     """The user with this user name or e-mail address, however it is spelled."""
-    try:
-        key = names.canonical(text)
-    except Refused:
+    key = names.key(text)
+    if key is None:
         return None
     return unit.orm.scalar(
         select(User)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Text, and_, exists, or_, select, type_coerce
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
-from idp.errors import Refused
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import names
 from idp.users.model import User, UserIdentifier
@@ -44,9 +43,8 @@ def search(
     if beginning is None:
         wanted = wanted.where(UserIdentifier.kind == "username")
     else:
-        try:
-            prefix = names.canonical(beginning)
-        except Refused:
+        prefix = names.key(beginning)
+        if prefix is None:
             return []  # nobody has such a name
         wanted = wanted.where(_begins(UserIdentifier.key, prefix), _stands_once(prefix))
     if status is not None:

@@ -222,6 +222,7 @@ def _ask_back(
         what=what,
         running=running,
         offline=offline,
+        sources=context.provider.atlas.attributions(),
     )
 
 

@@ -39,6 +39,18 @@ def ask(person: Person, what: str) -> Person:
     return person.press(f"end-{what}").press("end-confirm")
 
 
+@pytest.mark.parametrize(("what", "meant"), [("others", 1), ("everywhere", 2)])
+def test_the_question_says_which_sessions_are_meant(
+    idp: Idp, alice: Person, what: str, meant: int
+) -> None:
+    idp.clock.advance(3 * MINUTE)
+    asked = alice.press(f"end-{what}").page
+    assert asked is not None
+    assert asked.text.count(">3 minutes ago<") == meant
+    assert "192.0.2.1" in asked.text
+    assert ("This device" in asked.text) == (what == "everywhere")
+
+
 def test_soon_after_the_sign_in_nothing_more_is_asked(idp: Idp, alice: Person) -> None:
     idp.clock.advance(4 * MINUTE)
     assert ask(alice, "everywhere").at == "/signed-out"

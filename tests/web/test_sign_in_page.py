@@ -4,6 +4,8 @@ import pytest
 
 from idp.clock import HOUR, MINUTE
 from idp.errors import Unavailable
+from idp.storage.database import HotStatement
+from idp.storage.unit_of_work import UnitOfWork
 from idp.users import rules
 from idp.users.model import User
 from idp.users.passwords import PasswordHasher
@@ -64,6 +66,33 @@ def test_every_failure_reads_the_same_and_keeps_the_name(
         assert "idp_session" not in response.headers.get("set-cookie", "")
     assert len(answers) == 1
     assert "The user name or password is wrong." in answers.pop()[1]
+
+
+@pytest.mark.attack("BF-10")
+@pytest.mark.parametrize("other", ["nobody", "no name\x01"])
+def test_a_name_that_leads_nowhere_costs_the_same_work(
+    idp: Idp, monkeypatch: pytest.MonkeyPatch, person: User, other: str
+) -> None:
+    """BF-10: the database is asked the same for every name, also once it was tried too often."""
+    asked: list[str] = []
+    real = UnitOfWork.run
+
+    def heard(unit: UnitOfWork, statement: HotStatement, parameters: dict[str, object]) -> object:
+        asked.append(str(statement.statement))
+        return real(unit, statement, parameters)
+
+    monkeypatch.setattr(UnitOfWork, "run", heard)
+    seen = []
+    for name in (person.username, other):
+        browser = idp.browser()
+        page = Page(browser.get("/account/sign-in"))
+        for _ in range(11):
+            asked.clear()
+            answer = sign_in(browser, page, username=name, password="wrong")
+            # Rules are read again once a second, whoever comes.
+            seen.append((answer.status_code, [one for one in asked if "FROM rules" not in one]))
+    assert seen[:11] == seen[11:]
+    assert {status for status, _ in seen} == {403, 429}
 
 
 def test_too_many_attempts_say_when_to_come_back(idp: Idp, app: Registered, person: User) -> None:
