@@ -11,6 +11,7 @@ from dataclasses import replace
 from sqlalchemy import select
 
 from idp import ids
+from idp.clock import Instant
 from idp.errors import Refused, Unavailable
 from idp.events.actor import Actor
 from idp.events.catalogue import AuthorizationEnded, AuthorizationIssued
@@ -76,7 +77,8 @@ def at_limit(unit: UnitOfWork, asked: Pairing, session: Session, user: User) -> 
 
 
 def deny(unit: UnitOfWork, asked: Pairing, session: Session) -> None:
-    """The person says no to the app."""
+    """The person says no to the app, or takes a yes back before it came."""
+    allowed_at = _allowed_at(unit, asked)
     if pairing.deny(unit, asked, session, reason="denied"):
         consent.deny(
             unit,
@@ -84,6 +86,14 @@ def deny(unit: UnitOfWork, asked: Pairing, session: Session) -> None:
             session_id=session.id,
             client_id=asked.client_id or "",
         )
+        _take_back(unit, asked, session, allowed_at)
+
+
+def report(unit: UnitOfWork, asked: Pairing, session: Session) -> None:
+    """The person says that they did not start this; see `pairing.report`."""
+    allowed_at = _allowed_at(unit, asked)
+    if pairing.report(unit, asked, session):
+        _take_back(unit, asked, session, allowed_at)
 
 
 def issue(work: Work, *, pairing_id: str) -> None:
@@ -121,6 +131,32 @@ def end_with_grant(unit: UnitOfWork, event: AuthorizationEnded) -> None:
     session = unit.orm.get(Session, event.session_id)
     if session is not None and session.origin == "device":
         lifecycle.end(unit, [session.id], reason=reason, actor=Actor(event.actor, event.actor_id))
+
+
+def _allowed_at(unit: UnitOfWork, asked: Pairing) -> Instant | None:
+    """When the app was allowed what nobody has come for; None: it was not."""
+    if asked.state != "approved":
+        return None
+    # Before pairing and consent, as where the app comes for it (no deadlock).
+    unit.orm.get(User, asked.user_id, with_for_update=LOCKED)
+    return asked.decided_at
+
+
+def _take_back(
+    unit: UnitOfWork, asked: Pairing, session: Session, allowed_at: Instant | None
+) -> None:
+    """The consent that came with a yes goes with it, unless the app has something else by it."""
+    given = unit.orm.get(Consent, (session.user_id, asked.client_id or ""))
+    if given is None or given.granted_at != allowed_at:
+        return
+    grant = select(Authorization.id).where(
+        Authorization.user_id == session.user_id,
+        Authorization.client_id == given.client_id,
+        Authorization.ended_at.is_(None),
+    )
+    if unit.orm.scalar(grant.limit(1)) is None:
+        by = Actor("user", session.id)
+        consent.revoke(unit, session.user_id, given.client_id, actor=by)
 
 
 def _issue(unit: UnitOfWork, asked: Pairing) -> None:

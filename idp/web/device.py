@@ -98,7 +98,10 @@ def answer(context: WebContext, request: PageRequest, visitor: Visitor) -> Respo
                 else:
                     _let_in(unit, asked, request, visitor, wanted, wish)
         elif action == "report" and elevation.is_proved(visitor.session):
-            pairing.report(unit, asked, visitor.session)
+            if asked.kind == "device":
+                devices.report(unit, asked, visitor.session)
+            else:
+                pairing.report(unit, asked, visitor.session)
         elif action == "look":
             pass
         elif asked.kind == "device":

@@ -44,7 +44,9 @@ def test_the_first_to_open_a_code_has_it_and_nobody_else_decides(scene: Scene) -
 def test_the_first_is_told_that_somebody_else_opened_the_code(scene: Scene) -> None:
     page = scene.open(scene.alice)
     assert not page.has("contested")
-    scene.open(scene.mallory)
+    # Said once, however often somebody tries.
+    for _ in range(3):
+        scene.open(scene.mallory)
     address = page.form(button="device-allow").action
     assert Page(scene.alice.browser.get(address)).has("contested")
     assert len(scene.idp.events("pairing.contested")) == 1
@@ -67,6 +69,27 @@ def test_back_after_a_no_and_then_a_yes_is_still_a_no(scene: Scene, no: str) -> 
         pairing_room.delete_expired(unit)
     assert scene.device.poll()[1]["error"] == "invalid_grant"
     assert scene.idp.count("authorizations") == 0
+
+
+@pytest.mark.parametrize("button", ["device-deny", "device-report"])
+def test_what_was_allowed_goes_with_the_yes_that_is_taken_back(scene: Scene, button: str) -> None:
+    page = scene.open(scene.alice)
+    decide(scene.alice.browser, page, "device-allow")
+    assert scene.idp.count("consents") == 1
+    decide(scene.alice.browser, page, button)
+    assert scene.idp.count("consents") == 0
+    assert scene.device.wait()[1]["error"] == "access_denied"
+
+
+def test_what_an_app_has_already_is_not_taken_back_with_a_further_yes(scene: Scene) -> None:
+    decide(scene.alice.browser, scene.open(scene.alice), "device-allow")
+    status, tokens = scene.device.wait()
+    assert status == 200
+    scene.device.ask()
+    page = decide(scene.alice.browser, scene.open(scene.alice), "device-allow")
+    decide(scene.alice.browser, page, "device-deny")
+    assert scene.idp.count("consents") == 1
+    assert scene.idp.userinfo(tokens["access_token"])[0] == 200
 
 
 @pytest.mark.attack("XD-02")
