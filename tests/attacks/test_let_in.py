@@ -378,6 +378,23 @@ def test_signing_out_of_it_forgets_the_browser_where_its_person_stayed_signed_in
     assert not Page(asked.browser.get("/account/sign-in")).has("go-on")
 
 
+@pytest.mark.attack("SE-11")
+def test_signing_out_of_it_forgets_nobody_else_who_stayed_signed_in_there(
+    idp: Idp, alice: Somebody
+) -> None:
+    idp.person("bob")
+    asked = asker(idp)
+    page = Page(asked.browser.get("/account/sign-in"))
+    page.press(asked.browser, "login-submit", username="bob", password=PASSWORD, stay="yes")
+    let_in(alice.browser, asked)
+    assert asked.press("handoff-finish").status_code == 303
+    idp.end(made_by(idp, asked).id)
+    asked.browser.cookies.delete("idp_session")
+    back = Page(asked.browser.get("/account/sign-in"))
+    assert back.has("go-on")
+    assert "bob" in back.text
+
+
 @pytest.mark.attack("XD-01")
 def test_a_phone_whose_session_is_held_is_led_to_the_proof_and_not_round_in_circles(
     idp: Idp, alice: Somebody
