@@ -93,6 +93,11 @@ def _page(
 ) -> Response:
     found = rooms.carry_out(context, visitor, queries.list_queries).found
     rights = rooms.rights(visitor)
+    tags = {one.id: tag_of(dumped(one)) for one in found.items}
+    form = request.params.get("id")
+    if form in tags and problem is not None and problem.code != "precondition_failed":
+        # What was typed goes on from where it was made; after a conflict, from what stands now.
+        tags[form] = request.form.get("tag", "")
     with context.work.read() as unit:
         people = names.of_people(unit, rights, [one.changed_by for one in found.items])
     return rooms.page(
@@ -103,11 +108,11 @@ def _page(
         status=problem.status if problem is not None else 200,
         found=found,
         people=people,
-        tags={one.id: tag_of(dumped(one)) for one in found.items},
+        tags=tags,
         kinds=[kind for kind, right in stored_queries.RIGHTS.items() if right in rights],
         typed=dict(request.form),
         # Whose form comes back with what was typed; none for a new one.
-        form=request.params.get("id"),
+        form=form,
         key=rooms.new_key(),
         problem=problem.sentence if problem is not None else None,
     )

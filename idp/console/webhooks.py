@@ -128,6 +128,9 @@ def _page(
     webhook_id = request.params["id"]
     webhook = rooms.carry_out(context, visitor, webhooks.get_webhook, id=webhook_id).found
     typed = request.form if form == "change" else None
+    is_conflict = problem is not None and problem.code == "precondition_failed"
+    # What was typed goes on from where it was made; after a conflict, from what stands now.
+    made_from = typed.get("tag") if typed is not None and not is_conflict else None
     return rooms.page(
         context,
         request,
@@ -136,7 +139,7 @@ def _page(
         status=problem.status if problem is not None else 200,
         webhook=webhook,
         sent=rooms.carry_out(context, visitor, webhooks.list_sent, id=webhook_id).found,
-        tag=tag_of(dumped(webhook)),
+        tag=made_from or tag_of(dumped(webhook)),
         values={
             "url": typed.get("url", "") if typed else webhook.url,
             "types": typed.get("types", "") if typed else "\n".join(webhook.types),

@@ -32,6 +32,9 @@ def test_a_search_is_saved_from_its_page_and_opened_by_its_address(enter: Enter)
     changed = {"name": "Phones in France", "q": "device:phone country:FR", "tag": tag}
     assert send(browser, f"{PATH}/{query_id}/change", **changed) == (303, PATH)
     assert "country%3AFR" in browser.get(f"{PATH}/{query_id}").headers["location"]
+    # A mistake of one's own brings the form back as it was made, not as though this had been seen.
+    status, page = send(browser, f"{PATH}/{query_id}/change", **changed | {"name": ""})
+    assert (status, only(page)[1]) == (400, tag)
     status, page = send(browser, f"{PATH}/{query_id}/change", **changed)
     assert status == 412
     assert 'value="Phones in France"' in page

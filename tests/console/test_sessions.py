@@ -139,7 +139,15 @@ def test_one_session_is_seen_and_ended_with_who_and_why(idp: Idp, enter: Enter) 
     path = f"/admin/sessions/{started.session.id}"
     browser = enter()
     page = text_of(browser.get(path).text)
-    for said in ("Chrome 156 on Android", "203.0.113.5", "alice", "Told", "Deaf", "Connected"):
+    for said in (
+        "Chrome 156 on Android",
+        "203.0.113.5",
+        "alice",
+        "Told",
+        "Deaf",
+        "Connected",
+        "user:alice",
+    ):
         assert said in page
     status, where = send(browser, f"{path}/end", reason="found at the bus stop")
     assert (status, where) == (303, path)

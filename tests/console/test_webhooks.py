@@ -54,9 +54,13 @@ def test_it_is_changed_from_what_was_seen(idp: Idp, enter: Enter) -> None:
     values = {"url": URL, "types": "user.*", "tag": tag}
     assert send(browser, f"{path}/change", **values)[0] == 303
     assert "Takes user.*." in text_of(browser.get(path).text)
+    # A mistake of one's own brings the form back as it was made, not as though this had been seen.
+    status, page = send(browser, f"{path}/change", **values | {"url": ""})
+    assert (status, field(page, "tag")) == (400, tag)
     status, page = send(browser, f"{path}/change", **values)
     assert status == 412
     assert "changed by somebody else" in text_of(page)
+    assert field(page, "tag") != tag
 
 
 def test_it_is_switched_off_and_on_and_removed(idp: Idp, enter: Enter) -> None:
