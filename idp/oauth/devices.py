@@ -30,8 +30,8 @@ from idp.sessions.origin import Origin
 from idp.sessions.subject import arriving, subject
 from idp.storage.columns import LOCKED
 from idp.storage.unit_of_work import UnitOfWork, Work
-from idp.users import rules
-from idp.users.model import Role, User
+from idp.users import roles, rules
+from idp.users.model import User
 
 # Everything else that asks by a code is shown as a terminal, whatever its HTTP library says of itself.
 _SHOWN_AS_THEY_ARE = ("tv", "phone", "tablet")
@@ -244,7 +244,7 @@ def _grant(
 
 def _granted(unit: UnitOfWork, scope: str, client: Client, user: User) -> tuple[str, str]:
     """What of `scope` the app still may have of this person, and which part of it rests on roles."""
-    governed = {one for given in unit.orm.scalars(select(Role.permissions)) for one in given}
+    governed = roles.governed(unit)
     registered, held = set(client.scope.split()), set(user.permissions)
     given = [
         one for one in scope.split() if one in registered and (one not in governed or one in held)

@@ -1,4 +1,6 @@
-"""The roles a deployment begins with, and taking one away; defining them is `queries.define_role`."""
+"""The roles a deployment begins with, what only roles give, and taking one away; defining them is
+`queries.define_role`.
+"""
 
 from sqlalchemy import select
 
@@ -25,6 +27,11 @@ def ensure(unit: UnitOfWork) -> None:
     held = known.get(management.ADMINISTRATOR, [])
     if management.rights_in(held) and not set(held) >= management.ALL:
         queries.define_role(unit, management.ADMINISTRATOR, {*held, *management.SCOPES}, SYSTEM)
+
+
+def governed(unit: UnitOfWork) -> frozenset[str]:
+    """The scopes that only roles give; those of the management API even if no role does."""
+    return management.ALL.union(*unit.orm.scalars(select(Role.permissions)))
 
 
 def remove(unit: UnitOfWork, role: Role, actor: Actor) -> None:

@@ -11,7 +11,6 @@ from dataclasses import replace
 from urllib.parse import urlencode
 
 from authlib.oauth2.rfc6749 import OAuth2Error
-from sqlalchemy import select
 from starlette.types import Receive, Scope, Send
 
 from idp import ids
@@ -21,12 +20,11 @@ from idp.oauth.authorization_request import STATE_MAXIMUM, PageError, Requested,
 from idp.oauth.facts import FOR_AUTHORIZE, AuthorizeFacts, authorize_facts
 from idp.oauth.provider import Answer, Decision, Provider
 from idp.oauth.request import Parameters, parse, parse_form
-from idp.policy import management
 from idp.sessions import admission, hot, movement
 from idp.sessions.device import Visit
 from idp.storage.database import Row
 from idp.storage.unit_of_work import UnitOfWork
-from idp.users.model import Role
+from idp.users import roles
 from idp.web import cookies
 from idp.web.address import networks
 from idp.web.decisions import Shell
@@ -233,10 +231,8 @@ class AuthorizationEndpoint:
         return Decision(see_other(f"/{page}?request={new_reference}", headers), [write])
 
     def _permission_scopes(self) -> frozenset[str]:
-        """The scopes that only roles give; those of the management API even if no role does."""
         with self.provider.work.read() as unit:
-            rows = unit.orm.scalars(select(Role.permissions)).all()
-        return management.ALL.union(*rows)
+            return roles.governed(unit)
 
 
 def _fresh(facts: AuthorizeFacts) -> AuthorizeFacts:

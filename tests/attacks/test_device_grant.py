@@ -15,7 +15,7 @@ from idp.storage.unit_of_work import UnitOfWork
 from idp.users import queries, rules
 from idp.users.model import User
 from tests.attacks.scene import Scene, somebody
-from tests.harness.device_app import decide, open_code
+from tests.harness.device_app import decide, device_app, open_code
 from tests.harness.provider import ADMIN, PASSWORD, Idp
 from tests.web.html import Page
 
@@ -291,3 +291,18 @@ def test_networks_of_one_app_hold_for_its_devices_too(scene: Scene) -> None:
     decide(scene.alice.browser, scene.open(scene.alice), "device-allow")
     assert scene.device.wait()[1]["error"] == "access_denied"
     assert [one["reason"] for one in scene.idp.events("pairing.denied")] == ["network_not_allowed"]
+
+
+@pytest.mark.attack("AD-04")
+def test_what_no_role_gives_of_management_a_device_does_not_get_either(idp: Idp) -> None:
+    """Taking a right away from everybody must not hand it to everybody who types a code."""
+    idp.execute("UPDATE roles SET permissions = '[]'")
+    alice = somebody(idp, "alice")
+    scope = "openid users:read keys:rotate"
+    app = device_app(idp, management=1, scope=scope)
+    app.ask(scope=scope)
+    decide(alice.browser, open_code(alice.browser, app.user_code), "device-allow")
+    status, tokens = app.wait()
+    assert (status, tokens["scope"]) == (200, "openid")
+    bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
+    assert alice.browser.get("/api/v1/admin/users", headers=bearer).status_code in (401, 403)
