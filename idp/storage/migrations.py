@@ -1,15 +1,17 @@
 """Schema versions: upgrade, downgrade, and whether the database is at the newest one.
 
 The scripts stand at the top of the repository (`migrations/`) and inside the installed package,
-numbered: the highest number is the newest revision. An upgrade is one transaction: killed anywhere, it
-leaves the schema as it was, and is run again. Two processes that start at once do not both
-migrate: the whole upgrade is one write transaction on SQLite, and holds an advisory lock on
-PostgreSQL. Alembic is imported only where a schema is changed: a server that finds its schema
-current does without it (a second of start-up, 13 MB).
+numbered: the highest number is the newest revision. An upgrade is one transaction, and on a PostgreSQL
+that is in use one for each revision, so that no lock outlives the revision that takes it, and the next
+one's indexes are made before its own (`ahead`). Killed anywhere, it leaves a whole revision, and is run
+again. Two processes that start at once do not both migrate: SQLite has one writer, and on PostgreSQL
+each transaction holds an advisory lock. Alembic is imported only where a schema is changed: a server
+that finds its schema current does without it (a second of start-up, 13 MB).
 """
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,7 @@ from idp.storage.exclusive import one_at_a_time
 
 if TYPE_CHECKING:
     from alembic.config import Config
+    from alembic.script import Script
 
 # How often a change of the schema that meets a table in use is tried, and the seconds in between.
 ATTEMPTS = 150
@@ -41,9 +44,16 @@ def upgrade(database: Database, revision: str = "head") -> str | None:
     """Brings the schema to `revision`; gives the revision before."""
     from alembic import command
 
-    if not database.is_sqlite:
-        ahead.make(database, _ahead(database, revision))
-    return _restructured(database, lambda config: command.upgrade(config, revision))
+    with database.read() as connection:
+        before = current(connection)
+    if database.is_sqlite or before not in revisions():
+        _restructured(database, lambda config: command.upgrade(config, revision))
+        return before
+    for step in _steps(before, revision):
+        if indexes := getattr(step.module, "AHEAD", ()):
+            ahead.make(database, indexes, is_wanted=partial(_is_before, step.revision))
+        _restructured(database, partial(command.upgrade, revision=step.revision))
+    return before
 
 
 def downgrade(database: Database, revision: str) -> None:
@@ -119,20 +129,24 @@ def finish(database: Database) -> None:
         connection.execute(text(f"DROP TABLE IF EXISTS {UNFINISHED}"))
 
 
-def _ahead(database: Database, revision: str) -> "list[ahead.Ahead]":
-    """The indexes that the next revisions want made before; of an empty database none."""
+def _steps(before: str, revision: str) -> "list[Script]":
+    """The revisions that lead from the one before to `revision`, which may be "head" or "+1"."""
     from alembic.script import ScriptDirectory
 
-    with database.read() as connection:
-        at = current(connection)
-    if at is None or at not in revisions():
+    if revision in revisions() and revision <= before:
         return []
-    scripts = ScriptDirectory(str(folder("migrations"))).iterate_revisions(revision, at)
-    return [one for script in scripts for one in getattr(script.module, "AHEAD", ())]
+    scripts = ScriptDirectory(str(folder("migrations"))).iterate_revisions(revision, before)
+    return list(scripts)[::-1]
 
 
-def _restructured(database: Database, change: "Callable[[Config], None]") -> str | None:
-    """Carries out a change of the schema, wholly or not at all; gives the revision before.
+def _is_before(revision: str, connection: Connection) -> bool:
+    """Whether nobody else has brought the schema to `revision` by now."""
+    at = current(connection)
+    return at is not None and at < revision
+
+
+def _restructured(database: Database, change: "Callable[[Config], None]") -> None:
+    """Carries out a change of the schema, wholly or not at all.
 
     On PostgreSQL it waits for nobody who uses the tables (`queue_for_nothing`): it takes itself back
     and tries again. Raises `Unavailable` when they are in use for a minute on end.
@@ -141,21 +155,19 @@ def _restructured(database: Database, change: "Callable[[Config], None]") -> str
     while True:
         left -= 1
         try:
-            return _changed(database, change)
+            return _change(database, change)
         except Unavailable as refused:
             if not left or not postgresql.was_in_use(refused):
                 raise
         time.sleep(BETWEEN_ATTEMPTS)
 
 
-def _changed(database: Database, change: "Callable[[Config], None]") -> str | None:
+def _change(database: Database, change: "Callable[[Config], None]") -> None:
     with database.restructure() as connection:
         one_at_a_time(connection, "schema")
         if not database.is_sqlite:
             postgresql.queue_for_nothing(connection)
-        before = current(connection)
         change(_config(connection))
-    return before
 
 
 def _config(connection: Connection) -> "Config":

@@ -282,8 +282,14 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("sessions", schema=None) as batch_op:
         batch_op.create_index("ix_sessions_device", ["device_hash", "user_id"], unique=False)
-        batch_op.create_index("ix_sessions_expires_at", ["ended_at", "expires_at"], unique=False)
-        batch_op.create_index("ix_sessions_idle_at", ["ended_at", "idle_at"], unique=False)
+        for column in ("expires_at", "idle_at"):
+            batch_op.create_index(
+                f"ix_sessions_{column}",
+                [column],
+                unique=False,
+                sqlite_where=sa.text("ended_at IS NULL"),
+                postgresql_where=sa.text("ended_at IS NULL"),
+            )
         batch_op.create_index(batch_op.f("ix_sessions_parent_id"), ["parent_id"], unique=False)
         batch_op.create_index(
             "ix_sessions_user_active", ["user_id", "ended_at", "last_active_at"], unique=False
@@ -356,7 +362,9 @@ def upgrade() -> None:
             sqlite_where=sa.text("offline = 1 AND ended_at IS NULL"),
             postgresql_where=sa.text("offline = 1 AND ended_at IS NULL"),
         )
-        batch_op.create_index("ix_authorizations_session", ["session_id"], unique=False)
+        batch_op.create_index(
+            "ix_authorizations_session", ["session_id", "client_id"], unique=False
+        )
 
 
 def downgrade() -> None:

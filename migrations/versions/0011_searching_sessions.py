@@ -12,24 +12,11 @@ down_revision = "0010"
 branch_labels = None
 depends_on = None
 
-_RUNNING = sa.text("ended_at IS NULL")
+AHEAD = (("ix_sessions_address", "sessions", ["address"], ""),)
 
 
 def upgrade() -> None:
-    op.create_index(
-        "ix_sessions_running",
-        "sessions",
-        [
-            "last_active_at", "id", "ended_at", "created_at", "idle_at", "expires_at", "user_id",
-            "address", "asn", "country", "device_type", "acr", "origin",
-        ],
-        sqlite_where=_RUNNING,
-        postgresql_where=_RUNNING,
-    )  # fmt: skip
-    op.create_index("ix_sessions_created", "sessions", ["created_at", "id"])
-    op.create_index("ix_sessions_address", "sessions", ["address"])
-    op.drop_index("ix_authorizations_session", "authorizations")
-    op.create_index("ix_authorizations_session", "authorizations", ["session_id", "client_id"])
+    op.create_index("ix_sessions_address", "sessions", ["address"], if_not_exists=True)
     op.create_table(
         "bulk_sign_outs",
         sa.Column("id", sa.String(length=40), nullable=False),
@@ -66,8 +53,4 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("bulk_sessions")
     op.drop_table("bulk_sign_outs")
-    op.drop_index("ix_authorizations_session", "authorizations")
-    op.create_index("ix_authorizations_session", "authorizations", ["session_id"])
     op.drop_index("ix_sessions_address", "sessions")
-    op.drop_index("ix_sessions_created", "sessions")
-    op.drop_index("ix_sessions_running", "sessions")

@@ -12,8 +12,10 @@ down_revision = "0014"
 branch_labels = None
 depends_on = None
 
-_IS_OF_WEBHOOK = sa.text("channel = 'webhook'")
+_IS_OF_WEBHOOK = "channel = 'webhook'"
+_COLUMNS = ["receiver", "created_at"]
 _ROW_NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+AHEAD = (("ix_deliveries_webhook", "deliveries", _COLUMNS, _IS_OF_WEBHOOK),)
 
 
 def upgrade() -> None:
@@ -40,9 +42,10 @@ def upgrade() -> None:
     op.create_index(
         "ix_deliveries_webhook",
         "deliveries",
-        ["receiver", "created_at"],
-        sqlite_where=_IS_OF_WEBHOOK,
-        postgresql_where=_IS_OF_WEBHOOK,
+        _COLUMNS,
+        sqlite_where=sa.text(_IS_OF_WEBHOOK),
+        postgresql_where=sa.text(_IS_OF_WEBHOOK),
+        if_not_exists=True,
     )
 
 

@@ -12,12 +12,6 @@ down_revision = "0015"
 branch_labels = None
 depends_on = None
 
-_RUNNING = sa.text("ended_at IS NULL")
-_LOOKED_AT = [
-    "last_active_at", "id", "ended_at", "created_at", "idle_at", "expires_at", "user_id",
-    "address", "asn", "country", "device_type", "acr", "origin",
-]  # fmt: skip
-
 
 def upgrade() -> None:
     epochs = op.create_table(
@@ -35,19 +29,10 @@ def upgrade() -> None:
             table, sa.Column("epoch", sa.Integer(), server_default=sa.text("0"), nullable=False)
         )
     op.add_column("bulk_sign_outs", sa.Column("epoch", sa.Integer(), nullable=True))
-    _index([*_LOOKED_AT, "epoch"])
 
 
 def downgrade() -> None:
-    _index(_LOOKED_AT)
     op.drop_column("bulk_sign_outs", "epoch")
     for table in ("remembered_browsers", "sessions"):
         op.drop_column(table, "epoch")
     op.drop_table("session_epochs")
-
-
-def _index(columns: list[str]) -> None:
-    op.drop_index("ix_sessions_running", "sessions")
-    op.create_index(
-        "ix_sessions_running", "sessions", columns, sqlite_where=_RUNNING, postgresql_where=_RUNNING
-    )

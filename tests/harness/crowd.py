@@ -16,6 +16,7 @@ from sqlalchemy import insert
 from idp.clock import DAY, HOUR, MINUTE, Instant
 from idp.oauth.model import Authorization, Client
 from idp.sessions.model import Session
+from idp.storage import postgresql
 from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import Work
 from idp.users.model import User, UserIdentifier
@@ -94,6 +95,8 @@ def _put(work: Work, model: Any, rows: Iterator[dict[str, Any]] | Sequence[dict[
         if work.database.is_sqlite:
             # Ids are random, so that every row is on a page of its own: keep the pages at hand.
             cursor.execute("PRAGMA cache_size = -400000")
+        else:
+            postgresql.take_time(connection)
         sql, _ = statement.bound(work.database, rows[0])
         cursor.executemany(sql, [statement.bound(work.database, row)[1] for row in rows])
         cursor.close()

@@ -6,9 +6,11 @@
 import ast
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,16 +25,17 @@ from idp import app as application
 from idp.errors import Unavailable
 from idp.storage import ahead, migrations
 from idp.storage.database import Database
+from idp.storage.exclusive import try_alone
 from tests.harness import crowd
 from tests.harness.provider import Templates, settings_for
-from tests.harness.server_process import CHECKOUT
+from tests.harness.server_process import CHECKOUT, until
 
 KILLS = int(os.environ.get("UPGRADE_KILLS", "2"))
 # A revision from which the next ones alter tables with rows in them.
 OLDER = "0015"
 INDEX: ahead.Ahead = ("ix_events_tried", "events", ("user_id", "type", "id"), "type = 'x'")
 # A statement of that upgrade behind which not many are left; it may have more by now.
-LAST = 28
+LAST = {"sqlite": 22, "postgresql": 60}
 TABLES = ("users", "sessions", "authorizations")
 
 
@@ -69,6 +72,14 @@ def rows(database: Database) -> dict[str, list[dict[str, Any]]]:
         }
 
 
+def assert_kept(before: dict[str, list[dict[str, Any]]], after: dict[str, Any]) -> None:
+    """Every row is there, and says in the columns of both what it said."""
+    for table in TABLES:
+        for old, new in zip(before[table], after[table], strict=True):
+            shared = old.keys() & new.keys()
+            assert {name: new[name] for name in shared} == {name: old[name] for name in shared}
+
+
 def ran_until(url: str, statement: int) -> "subprocess.CompletedProcess[str]":
     """An upgrade in a process of its own, dead before its so manieth statement."""
     return subprocess.run(
@@ -77,26 +88,25 @@ def ran_until(url: str, statement: int) -> "subprocess.CompletedProcess[str]":
     )  # fmt: skip
 
 
-def test_an_upgrade_that_is_killed_leaves_the_schema_as_it_was_and_is_carried_out_when_run_again(
+def test_an_upgrade_that_is_killed_leaves_a_whole_revision_and_is_carried_out_when_run_again(
     url: str, say: Any
 ) -> None:
     database = Database(url)
-    before, drawn = rows(database), random.Random(7)
-    for statement in [LAST, *(drawn.randrange(2, LAST) for _ in range(KILLS - 1))]:
+    before, drawn, last = rows(database), random.Random(7), LAST[database.url.get_backend_name()]
+    for statement in [last, *(drawn.randrange(2, last) for _ in range(KILLS - 1))]:
+        migrations.downgrade(database, OLDER)
         died = ran_until(url, statement)
         assert died.returncode == -signal.SIGKILL, died.stderr
         with database.read() as connection:
-            assert migrations.current(connection) == OLDER
-        assert rows(database) == before
-    assert migrations.upgrade(database) == OLDER
+            at = migrations.current(connection)
+        # A database of one process is changed at once, others one revision after the other.
+        assert at == OLDER if database.is_sqlite else at in migrations.revisions()
+        assert_kept(before, rows(database))
+    assert migrations.upgrade(database) == at
     assert migrations.is_current(database)
-    after = rows(database)
-    for table in TABLES:
-        shared = before[table][0].keys() & after[table][0].keys()
-        for old, new in zip(before[table], after[table], strict=True):
-            assert {name: new[name] for name in shared} == {name: old[name] for name in shared}
+    assert_kept(before, rows(database))
     database.close()
-    say(f"an upgrade killed, n={KILLS}: the schema and every row as before, then carried out")
+    say(f"an upgrade killed, n={KILLS}: a whole revision, every row as before, then carried out")
 
 
 @pytest.mark.postgres
@@ -142,22 +152,15 @@ def test_an_upgrade_that_meets_a_table_in_use_for_long_is_refused_and_changes_no
 
 
 @pytest.mark.postgres
-def test_an_index_is_made_ahead_while_others_write_and_what_died_in_its_middle_is_made_anew(
-    templates: Templates,
-) -> None:
-    name, table, columns, _ = INDEX
+def test_an_index_is_made_ahead_while_others_write(templates: Templates) -> None:
+    name = INDEX[0]
+    changing = sa.text("UPDATE events SET at = at WHERE FALSE")
     with templates.postgres() as url, ThreadPoolExecutor(1) as pool:
         database = Database(url)
-        alone = database.writing.execution_options(isolation_level="AUTOCOMMIT")
-        changing = sa.text("UPDATE events SET at = at WHERE FALSE")
-        with database.writing.connect() as slow, alone.connect() as dying:
+        with database.writing.connect() as slow:
             slow.execute(changing)
-            # It waits for whoever was writing when it began, and is given up.
-            dying.exec_driver_sql("SET statement_timeout = 200")
-            with pytest.raises(sa.exc.OperationalError):
-                dying.exec_driver_sql(f"CREATE INDEX CONCURRENTLY {name} ON {table} (id)")
-            assert not is_valid(database, name)
-            making = pool.submit(ahead.make, database, [INDEX])
+            making = pool.submit(ahead.make, database, [INDEX], is_wanted=lambda _: True)
+            until(lambda: waits(database, "CREATE INDEX%"), "it waits for the slow one", within=60)
             with database.write() as connection:
                 connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
                 connection.execute(changing)
@@ -165,12 +168,89 @@ def test_an_index_is_made_ahead_while_others_write_and_what_died_in_its_middle_i
             slow.commit()
         making.result(60)
         assert is_valid(database, name)
+        database.close()
+
+
+@pytest.mark.postgres
+def test_an_index_that_died_while_it_was_made_is_made_anew(templates: Templates) -> None:
+    name, table, columns, _ = INDEX
+    with templates.postgres() as url:
+        database = Database(url)
+        alone = database.writing.execution_options(isolation_level="AUTOCOMMIT")
+        with database.writing.connect() as slow, alone.connect() as dying:
+            slow.execute(sa.text("UPDATE events SET at = at WHERE FALSE"))
+            # It waits for whoever was writing when it began, and is given up.
+            dying.exec_driver_sql("SET statement_timeout = 200")
+            with pytest.raises(sa.exc.OperationalError):
+                dying.exec_driver_sql(f"CREATE INDEX CONCURRENTLY {name} ON {table} (id)")
+        assert not is_valid(database, name)
+        ahead.make(database, [INDEX], is_wanted=lambda _: True)
+        assert is_valid(database, name)
         with database.read() as connection:
             (made,) = [
                 one for one in sa.inspect(connection).get_indexes(table) if one["name"] == name
             ]
         assert made["column_names"] == list(columns)
         database.close()
+
+
+@pytest.mark.postgres
+def test_an_upgrade_over_several_revisions_makes_the_indexes_of_each_ahead(
+    templates: Templates,
+) -> None:
+    found: dict[str, bool] = {}
+    with templates.postgres() as url:
+        database = Database(url)
+        migrations.downgrade(database, OLDER)
+
+        @sa.event.listens_for(database.writing, "before_cursor_execute")
+        def _look(connection: sa.Connection, _cursor: object, statement: str, *_: object) -> None:
+            if made := re.match(r"CREATE INDEX IF NOT EXISTS (\w+)", statement):
+                found[made[1]] = is_valid(database, made[1])
+
+        migrations.upgrade(database)
+        assert {"ix_sessions_running", "ix_sessions_created"} <= found.keys()
+        assert all(found.values()), found
+        database.close()
+
+
+@pytest.mark.postgres
+def test_who_waits_to_make_an_index_makes_none_for_a_revision_that_somebody_else_carried_out(
+    templates: Templates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later revision may have taken it away by then."""
+    waits = Semaphore(0)
+    patient = SimpleNamespace(sleep=lambda _: (waits.release(), time.sleep(0.02)))
+    monkeypatch.setattr(ahead, "time", patient)
+    with templates.postgres() as url, ThreadPoolExecutor(1) as pool:
+        database = Database(url)
+        migrations.downgrade(database, OLDER)
+        with database.writing.execution_options(isolation_level="AUTOCOMMIT").connect() as first:
+            assert try_alone(first, "indexes")
+            later = pool.submit(migrations.upgrade, database)
+            assert waits.acquire(timeout=30)
+            with monkeypatch.context() as patched:
+                patched.setattr(ahead, "make", lambda *_, **__: None)
+                migrations.upgrade(database)
+            first.exec_driver_sql("DROP INDEX ix_sessions_running")
+            first.invalidate()
+        later.result(60)
+        assert not is_valid(database, "ix_sessions_running")
+        database.close()
+
+
+def waits(database: Database, statement: str) -> bool:
+    """Whether it has begun, and somebody else holds a lock that it needs."""
+    with database.read() as connection:
+        return bool(
+            connection.scalar(
+                sa.text(
+                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                    " AND wait_event_type = 'Lock' AND query LIKE :statement"
+                ),
+                {"statement": statement},
+            )
+        )
 
 
 def is_valid(database: Database, index: str) -> bool:
@@ -184,7 +264,7 @@ def is_valid(database: Database, index: str) -> bool:
 
 
 # Before it, revisions made indexes in their transactions.
-RULE_SINCE = "0021"
+RULE_SINCE = "0011"
 
 
 def test_a_revision_makes_indexes_ahead_on_tables_that_have_rows() -> None:
