@@ -18,7 +18,7 @@ from idp.events.catalogue import LimitReached, SessionStarted
 from idp.policy import assurance, deadlines, limits, network
 from idp.policy.assurance import LADDER, Authentication
 from idp.policy.deadlines import Deadlines, Ownership
-from idp.sessions import admission, expiry, lifecycle, locks, place, queries, room
+from idp.sessions import admission, expiry, lifecycle, locks, place, preferences, queries, room
 from idp.sessions.device import Visit, describe
 from idp.sessions.model import Session
 from idp.sessions.origin import BROWSER, Origin
@@ -51,7 +51,7 @@ _INSERT = HotStatement(
         "secret_changed_at", "binding_type", "authentications", "acr", "auth_time", "created_at",
         "last_active_at", "idle_timeout", "idle_at", "expires_at", "expiry_reason", "temporary",
         "remembered", "kept", "trusted_device_id", "details", "device_type", "browser", "os",
-        "address", "asn", "country", "device_hash",
+        "address", "asn", "country", "device_hash", "language", "theme",
     ),
 )  # fmt: skip
 
@@ -153,6 +153,8 @@ def _begin(
     recorded = [lifecycle.recorded_proof(one, unit.now) for one in proved]
     session_id, secret = ids.new("ses"), ids.new_secret()
     acr = lifecycle.level_of(recorded)
+    device_hash = visit.device_hash if ownership == "own" else None
+    preferred = preferences.of_the_last(unit, user.id, device_hash)
     details = {
         "label": None,
         "default_label": device.label,
@@ -193,7 +195,9 @@ def _begin(
             "address": network.key(visit.ip),
             "asn": at.asn,
             "country": at.country,
-            "device_hash": visit.device_hash if ownership == "own" else None,
+            "device_hash": device_hash,
+            "language": preferred.language,
+            "theme": preferred.theme,
         },
     )
     unit.record(

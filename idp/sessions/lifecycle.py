@@ -3,8 +3,8 @@
 The only writer of `Session`, with `beginning`, `rotation` (its secret grew old), `expiry` (what time
 ends), `marks` (what their person says of them), `hot` (what the protocol endpoints write),
 `aftermath` (their person changed), `remember` (a remembered browser began it), `notices` (what was
-seen) and `sealing` (the secret key changed); history is deleted by `idp.oauth.cleanup`, with the
-grants in it.
+seen), `preferences` (how its pages look) and `sealing` (the secret key changed); history is deleted
+by `idp.oauth.cleanup`, with the grants in it.
 
 Everything that ends a session goes through `end`, so every end (person, administrator, limit,
 expiry, password change, an app's logout) reaches every app: `end` records `SessionEnded`, and

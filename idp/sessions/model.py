@@ -156,6 +156,10 @@ class Session(Base):
     # The person has seen, in this session, which others had begun until then (`idp.sessions.notices`).
     notices_seen_at: Mapped[Instant | None] = mapped_column(Microseconds)
 
+    # Of its pages, as its person chose (`idp.sessions.preferences`).
+    language: Mapped[str | None] = mapped_column(String(8))
+    theme: Mapped[str | None] = mapped_column(String(8))
+
     # Sealed JSON {"label", "default_label", "ip", "user_agent", "place"}; context
     # "session.details:<id>".
     details: Mapped[str] = mapped_column(Text)

@@ -7,6 +7,7 @@ of the end, by which the page finds out what really happened (`receipts`).
 """
 
 import re
+from dataclasses import replace
 from urllib.parse import urlencode
 
 from sqlalchemy import select
@@ -111,7 +112,9 @@ def show_live(context: WebContext, request: PageRequest) -> Response:
     A script asks, so it is no activity.
     """
     visitor = find(context, request)
-    return show(context, request, visitor) if visitor is not None else Response(status_code=204)
+    if visitor is None:
+        return Response(status_code=204)
+    return show(context, replace(request, language=visitor.language), visitor)
 
 
 def show_receipts(context: WebContext, request: PageRequest) -> Response:
@@ -127,7 +130,7 @@ def show_receipts(context: WebContext, request: PageRequest) -> Response:
     if outcome is None:
         return Response(status_code=204)
     return HTMLResponse(
-        context.renderer.fragment("receipts.html", language=request.language, outcome=outcome)
+        context.renderer.fragment("receipts.html", language=visitor.language, outcome=outcome)
     )
 
 

@@ -50,6 +50,7 @@ def show(context: WebContext, request: PageRequest, visitor: Visitor) -> Respons
         hue=hue(pending.client.id),
         scopes=asked_for(pending),
         csrf=visitor.csrf,
+        theme=visitor.session.theme,
     )
 
 

@@ -1,7 +1,8 @@
 """/account/session: the session one is in, for its own person.
 
-Owns "Stay signed in", what is told of the person's other sessions, and the form that is offered again
-after its session had ended. What becomes of the session meanwhile is told by `session_stream`.
+Owns "Stay signed in", what is told of the person's other sessions, what they prefer, and the form that
+is offered again after its session had ended. What becomes of the session meanwhile is told by
+`session_stream`.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from idp.events.actor import Actor
-from idp.sessions import lifecycle, notices
+from idp.sessions import lifecycle, notices, preferences
 from idp.sessions.model import Session
 from idp.web import csrf, hold, kept_form, live, session_over, stray_form
 from idp.web.errors import refuse
@@ -23,6 +24,7 @@ from idp.web.visitor import Visitor, recognised, to_sign_in, visitor_route
 
 EXTEND = "/account/session/extend"
 NOTICES = "/account/session/notices"
+PREFERENCES = "/account/session/preferences"
 
 
 def routes(context: WebContext) -> list[Route]:
@@ -32,6 +34,7 @@ def routes(context: WebContext) -> list[Route]:
         route(context, EXTEND, kind, {"POST": extend}),
         route(context, NOTICES, kind, {"GET": show_notices}),
         visitor_route(context, f"{NOTICES}/seen", {"POST": mark_seen}),
+        visitor_route(context, PREFERENCES, {"POST": prefer}),
         visitor_route(context, kept_form.PATH, {"GET": offer_form}),
     ]
 
@@ -74,7 +77,7 @@ def show_notices(context: WebContext, request: PageRequest) -> Response:
         told = tuple(notices.unseen(unit, visitor.session))
     shown = replace(visitor, notices=told, here=local_path(request.query.get("here")))
     return HTMLResponse(
-        context.renderer.fragment("bell.html", language=request.language, visitor=shown)
+        context.renderer.fragment("bell.html", language=visitor.language, visitor=shown)
     )
 
 
@@ -82,6 +85,14 @@ def mark_seen(context: WebContext, request: PageRequest, visitor: Visitor) -> Re
     """POST /account/session/notices/seen: what began until `until` was seen in this session."""
     with context.work.begin() as unit:
         notices.saw(unit, visitor.session, instant(request.form.get("until")))
+    return RedirectResponse(local_path(request.form.get("next")), 303)
+
+
+def prefer(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
+    """POST /account/session/preferences: language and theme of this session's pages, at once."""
+    wanted = preferences.chosen(request.form.get("language", ""), request.form.get("theme", ""))
+    with context.work.begin() as unit:
+        preferences.prefer(unit, visitor.session, wanted)
     return RedirectResponse(local_path(request.form.get("next")), 303)
 
 

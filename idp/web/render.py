@@ -19,7 +19,7 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
 from idp.clock import HOUR, Clock, Duration, Instant, from_rfc3339, to_rfc3339
-from idp.languages import DEFAULT, locale, said, templates_folder, translations
+from idp.languages import DEFAULT, SHIPPED, locale, said, templates_folder, translations
 from idp.policy import timeouts
 from idp.sessions import place
 from idp.sessions.endings import ENDINGS
@@ -96,6 +96,7 @@ def _environment(
         asset=assets.path,
         lang=tag,
         direction=locale(tag).text_direction,
+        languages=SHIPPED,
         now_ms=lambda: clock.now() // 1_000,
         idle_warning=timeouts.idle_warning,
         end_warning=timeouts.END_WARNING,

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from idp.languages import DEFAULT
 from idp.sessions import lifecycle, notices, rotation
 from idp.sessions.model import Session
 from idp.sessions.notices import NewSession
@@ -20,6 +21,7 @@ from idp.web import cookies, csrf, elevation, hold, kept_form, session_over, str
 from idp.web.errors import refuse
 from idp.web.hold import Ended, Hold
 from idp.web.http import FORM, Handler, Kind, PageRequest, WebContext, route
+from idp.web.language import choose
 from idp.web.local_path import ACCOUNT
 
 SIGN_IN = "/account/sign-in"
@@ -41,6 +43,8 @@ class Visitor:
     new_secret: str | None = None
     # The page that was asked for, or the one that has the form that was sent: where to come back to.
     here: str = ACCOUNT
+    # What their pages speak.
+    language: str = DEFAULT
     # What the page tells of the person's other sessions.
     notices: tuple[NewSession, ...] = ()
 
@@ -126,6 +130,7 @@ def _for_visitor(handler: VisitorHandler, otherwise: Otherwise) -> Handler:
         visitor = _visit(context, request) if is_activity else recognised(context, request)
         if visitor is None:
             return otherwise(context, request)
+        request = replace(request, language=visitor.language)
         if not reading:
             made = csrf.made_for(context.work.vault, request.form)
             if not csrf.is_for(made, visitor.session):
@@ -175,4 +180,14 @@ def _resumed(context: WebContext, unit: UnitOfWork, request: PageRequest) -> Vis
     if isinstance(held, Ended):
         return None
     token, here = csrf.for_session(unit.vault, session), kept_form.page_for(request)
-    return Visitor(session, user, token, held, here=here)
+    return Visitor(session, user, token, held, here=here, language=_spoken(request, session, user))
+
+
+def _spoken(request: PageRequest, session: Session, user: User) -> str:
+    """What was asked for with this page, what the session or the person prefers, what the browser."""
+    return choose(
+        request.query.get("ui_locales"),
+        session.language,
+        user.locale,
+        request.headers.get("accept-language"),
+    )

@@ -21,17 +21,22 @@ STATEMENTS = 5_000
 
 
 class _Bytecode(jinja2.BytecodeCache):
-    """The compiled templates of every environment, by file and content."""
+    """The compiled templates of every environment, by file, content and language: what a template
+    says stands in what is compiled (`idp.web.said_once`)."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, bytes] = {}
+        self._kept: dict[tuple[str, str], bytes] = {}
 
     def load_bytecode(self, bucket: Any) -> None:
-        if (known := self._kept.get(bucket.key)) is not None:
+        if (known := self._kept.get(_named(bucket))) is not None:
             bucket.bytecode_from_string(known)
 
     def dump_bytecode(self, bucket: Any) -> None:
-        self._kept[bucket.key] = bucket.bytecode_to_string()
+        self._kept[_named(bucket)] = bucket.bytecode_to_string()
+
+
+def _named(bucket: Any) -> tuple[str, str]:
+    return str(bucket.environment.globals["lang"]), str(bucket.key)
 
 
 def keep() -> None:
@@ -39,7 +44,6 @@ def keep() -> None:
     environment = functools.partial(jinja2.Environment, bytecode_cache=_Bytecode())
     for module in (letters, render):
         module.Environment = environment  # type: ignore[attr-defined]
-    letters.translations = functools.cache(letters.translations)
     database.create_engine = _Engines(database.create_engine)  # type: ignore[attr-defined]
 
 
