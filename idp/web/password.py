@@ -15,16 +15,15 @@ from idp.clock import MINUTE, Duration
 from idp.errors import Refused
 from idp.events.actor import Actor
 from idp.policy.assurance import Authentication
-from idp.sessions import expiry, life, lifecycle, prove
+from idp.sessions import expiry, lifecycle, prove
 from idp.sessions.model import Session
 from idp.sessions.prove import Rejected
-from idp.storage.columns import LOCKED
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import passwords, queries
-from idp.users.model import ACTIVE, User
 from idp.users.passwords import SecondFactor
 from idp.users.person import Account
 from idp.web import cookies, new_password
+from idp.web.factor_changes import changing
 from idp.web.http import PageRequest, WebContext
 from idp.web.new_password import Problem
 from idp.web.visitor import SIGN_IN, Visitor, visitor_route
@@ -109,16 +108,10 @@ def _hash_behind(unit: UnitOfWork, user: Account, proof: Authentication) -> str:
 def _carry_out(
     unit: UnitOfWork, request: PageRequest, visitor: Visitor, *, before: str | None, after: str
 ) -> str | None:
-    user = unit.orm.get(User, visitor.user.id, with_for_update=LOCKED)
-    session = unit.orm.get(Session, visitor.session.id, with_for_update=LOCKED)
-    if (
-        user is None
-        or session is None
-        or user.status != ACTIVE
-        or user.password_hash != before
-        or life.is_over(unit, session)
-    ):
+    user = changing(unit, visitor, "change_password")
+    if user.password_hash != before:
         raise Refused("changed_meanwhile", "Something changed meanwhile. Please look again.", 409)
+    session = unit.orm.get_one(Session, visitor.session.id)
     queries.set_password(unit, user, after, Actor("user", session.id))
     secret = None
     if before is not None and request.form["others"] != "end_all":

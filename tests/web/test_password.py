@@ -1,5 +1,7 @@
 """Changing one's password: the present one, the new one, and the other sessions."""
 
+from typing import Any
+
 import pytest
 from httpx2 import Response
 
@@ -10,6 +12,7 @@ from idp.sessions import lifecycle
 from idp.sessions.device import Visit
 from idp.sessions.model import Session
 from idp.users.passwords import PasswordHasher
+from idp.web import new_password
 from tests.harness.enrolled import with_totp
 from tests.harness.mails import owed
 from tests.harness.provider import PASSWORD, Idp
@@ -234,6 +237,31 @@ def test_of_two_changes_at_one_moment_the_later_is_refused(
     assert response.status_code == 409
     assert not can_sign_in(idp, NEW)
     assert idp.events("credential.changed") == []
+
+
+@pytest.mark.attack("MF-02")
+@pytest.mark.parametrize("has_password", [True, False])
+def test_a_proof_that_is_lost_while_the_new_one_is_hashed_changes_nothing(
+    idp: Idp, alice: Somebody, monkeypatch: pytest.MonkeyPatch, has_password: bool
+) -> None:
+    """MF-02: as when its owner removes, on another device, the passkey a thief had added."""
+    if not has_password:
+        idp.execute("UPDATE users SET password_hash = NULL")
+    before, choose = stored(idp), new_password.chosen
+
+    def then_lost(*arguments: Any, **words: Any) -> Any:
+        idp.execute("UPDATE sessions SET authentications = '[]'")
+        return choose(*arguments, **words)
+
+    page = Page(alice.browser.get(PATH))
+    monkeypatch.setattr(new_password, "chosen", then_lost)
+    typed = {"current_password": PASSWORD} if has_password else {}
+    response = page.press(
+        alice.browser, "password-submit", new_password=NEW, others="keep_this", **typed
+    )
+    assert response.status_code == 403
+    assert "no longer counts" in Page(response).text
+    assert stored(idp) == before
 
 
 def test_a_busy_server_says_so(alice: Somebody, monkeypatch: pytest.MonkeyPatch, idp: Idp) -> None:
