@@ -9,12 +9,13 @@ import pytest
 
 from idp import languages
 from idp.errors import Refused
-from idp.notify import letters
+from idp.notify import letters, messages
 from idp.notify.composing import compose
 from idp.notify.letters import Letter, Letters
 from idp.notify.messages import MESSAGES
 from idp.settings import Settings
 from tests.harness.workbench import NOON, SECRET
+from tests.notify.conftest import Mailing
 
 LINK = "https://id.example/recover/reset?token=abc"
 VALUES: dict[str, Any] = {
@@ -68,6 +69,23 @@ def test_a_letter_has_one_link_and_loads_nothing(message: str) -> None:
 def test_every_value_a_letter_needs_must_be_given(message: str) -> None:
     with pytest.raises(Exception, match="undefined"):
         Letters(settings()).write(message, {}, language="en")
+
+
+def test_a_real_mail_server_is_given_every_message_whole(mailing: Mailing) -> None:
+    with mailing.idp.work.begin() as unit:
+        for name in MESSAGES:
+            address = f"{name}@example.com"
+            messages.owe(
+                unit, to=address, message=name, values=VALUES, language="fr", user_id="usr_1"
+            )
+    mailing.post.send()
+    letters_of = Letters(mailing.idp.settings)
+    for name in MESSAGES:
+        mail = mailing.server.to(f"{name}@example.com")
+        letter = letters_of.write(name, VALUES, language="fr")
+        assert mail.message["Subject"] == letter.subject
+        assert mail.part("plain").split() == letter.text.split()
+        assert mail.part("html").split() == letter.html.split()
 
 
 def test_every_message_has_its_templates() -> None:
