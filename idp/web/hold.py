@@ -16,11 +16,12 @@ from idp.policy.changes import Change
 from idp.policy.selection import Book
 from idp.sessions import admission, challenge, movement
 from idp.sessions.device import Visit
+from idp.sessions.endings import ENDINGS
 from idp.sessions.model import Session
 from idp.sessions.subject import subject
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users.model import User
-from idp.web import elevation
+from idp.web import elevation, errors, kept_form
 from idp.web.elevation import STEP_UP
 from idp.web.http import PageRequest, WebContext
 
@@ -76,12 +77,19 @@ def answer(
 ) -> Response | None:
     """What is answered instead of a page of a held session; None: the page itself.
 
-    Raises `Refused` where nobody may come from. The step-up page is where a hold is ended.
+    The step-up page is where a hold is ended. Where they may not come from, nobody ends it; signing out
+    is open to them.
     """
     if hold is None:
         return None
     if hold.demand is None:
-        raise Refused("network_not_allowed", admission.NOT_FROM_HERE, 403)
+        return errors.page(
+            context,
+            Refused("network_not_allowed", admission.NOT_FROM_HERE, 403),
+            language=request.language,
+            title=ENDINGS["network"].title,
+            links=[("Try again", kept_form.page_for(request)), ("Sign out", "/logout")],
+        )
     if request.path == STEP_UP:
         return None
     return elevation.lead(context, request, session, "go_on")

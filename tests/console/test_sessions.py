@@ -8,13 +8,13 @@ import pytest
 from idp.clock import MINUTE
 from idp.events.actor import Actor
 from idp.policy import management
-from idp.sessions import beginning, naming
+from idp.sessions import beginning, epoch, naming
 from idp.sessions.device import Visit
 from idp.sessions.model import Session
 from idp.sessions.prove import PASSWORD
 from idp.users import queries
 from tests.console.conftest import Enter, send, text_of, token_of
-from tests.harness.provider import Idp
+from tests.harness.provider import ADMIN, Idp
 from tests.harness.workbench import ManualClock
 
 PHONE = (
@@ -164,6 +164,22 @@ def test_one_session_is_seen_and_ended_with_who_and_why(idp: Idp, enter: Enter) 
     assert "found at the bus stop" in ended["data"]
     listed = browser.get("/admin/sessions?q=user:alice").text
     assert "No session is like this." in listed
+
+
+def test_one_that_is_over_and_not_marked_yet_says_what_its_apps_know(
+    idp: Idp, enter: Enter
+) -> None:
+    people = [idp.session(idp.person(name)) for name in ("anna", "bert")]
+    idp.grant(idp.register(), people[0])
+    with idp.work.begin() as unit:
+        epoch.begin(unit, ADMIN)
+    browser = enter()
+    using, bare = (text_of(browser.get(f"/admin/sessions/{one.session.id}").text) for one in people)
+    for page in (using, bare):
+        assert "An administrator ended it." in page
+        assert "Its tokens are dead at once" not in page
+    assert "Its apps have not been told yet." in using
+    assert "Its apps have not been told yet." not in bare
 
 
 def test_ending_one_needs_its_right_a_reason_and_the_token(idp: Idp, enter: Enter) -> None:

@@ -76,6 +76,8 @@ def test_the_oldest_is_chosen_beforehand_and_the_app_is_reached(
     page = asked(browser, app)
     assert "You may be signed in on at most 2 devices at once." in page.text
     assert "continue to Notes" in page.text
+    # Two of one kind are told apart by when they began.
+    assert page.text.count("UTC with password") == 2
     assert offered(page) == [("radio", two[0], True), ("radio", two[1], False)]
     assert set(two) == running(idp)
     response = page.press(browser, CHOOSE)

@@ -530,9 +530,15 @@ def test_from_outside_nothing_is_shown_and_nothing_is_lost(
     assert "code" in alice.authorize(app, prompt="none")
 
 
-def test_whoever_is_outside_may_still_sign_out(idp: Idp, alice: Traveller) -> None:
+def test_whoever_is_outside_may_try_again_there_and_still_sign_out(
+    idp: Idp, alice: Traveller
+) -> None:
     set_rule(idp, "networks", {"allow": ["203.0.113.0/24"]})
     alice.at(NOWHERE)
+    barred = Page(alice.get("/account/sessions?tab=ended"))
+    assert "Not from this network" in barred.text
+    ways = [one.attributes["href"] for one in barred.elements if one.tag == "a"]
+    assert ways[-2:] == ["/account/sessions?tab=ended", "/logout"]
     page = Page(alice.get("/logout"))
     alice.press(page, "logout-confirm")
     assert alice.session().end_reason == "signed_out"
