@@ -4,7 +4,7 @@ counts for charts, and queries under a name.
 
 from typing import Literal
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from idp.clock import Instant
@@ -98,7 +98,7 @@ class StoredQuery(Base):
 
     __tablename__ = "stored_queries"
     # By kind, so that nobody learns of a name that they may not see.
-    __table_args__ = (Index("ix_stored_queries_name", "kind", "name", unique=True),)
+    __table_args__ = (UniqueConstraint("kind", "name"),)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     name: Mapped[str] = mapped_column(String(QUERY_NAME_MAXIMUM))

@@ -18,7 +18,8 @@ _TABLE = "stored_queries"
 def upgrade() -> None:
     with op.batch_alter_table(_TABLE) as table:
         table.drop_constraint("uq_stored_queries_name", type_="unique")
-    op.create_index("ix_stored_queries_name", _TABLE, ["kind", "name"], unique=True)
+        # Its index is made under the table's lock: over 200 rows at most.
+        table.create_unique_constraint("uq_stored_queries_kind_name", ["kind", "name"])
 
 
 def downgrade() -> None:
@@ -29,6 +30,6 @@ def downgrade() -> None:
             "WHERE other.name = stored_queries.name AND other.id < stored_queries.id)"
         )
     )
-    op.drop_index("ix_stored_queries_name", table_name=_TABLE)
     with op.batch_alter_table(_TABLE) as table:
+        table.drop_constraint("uq_stored_queries_kind_name", type_="unique")
         table.create_unique_constraint("uq_stored_queries_name", ["name"])
