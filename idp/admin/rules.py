@@ -86,7 +86,8 @@ class Affected(Model):
 
 
 class Simulation(Model):
-    """Who would be affected now: sessions by effect, the people behind them, and some of them.
+    """Who would be affected now: sessions by effect, the people behind them, and some of them for
+    whoever may read sessions.
 
     `is_complete` is false where more sessions run than were examined.
     """
@@ -127,6 +128,8 @@ def simulate(call: Call, proposal: Proposal) -> Simulation:
         found = simulation.of(call.unit, proposed)
     except Refused as refused:
         raise _of_the_body(refused) from None
+    # A rule for one network or country would say who is there.
+    shown = found.sample if "sessions:read" in call.rights else ()
     return Simulation(
         examined=found.examined,
         is_complete=found.is_complete,
@@ -134,7 +137,7 @@ def simulate(call: Call, proposal: Proposal) -> Simulation:
         sessions=dict(found.sessions),
         sample=[
             Affected(session_id=one.session_id, user_id=one.user_id, effects=list(one.effects))
-            for one in found.sample
+            for one in shown
         ],
     )
 

@@ -50,6 +50,18 @@ def test_a_dry_run_counts_and_changes_nothing(either_idp: Idp) -> None:
     assert (running(idp), idp.count("events"), idp.count("kept_answers")) == before
 
 
+@pytest.mark.attack("AD-04")
+def test_whoever_may_end_sessions_is_not_shown_those_they_may_not_read(idp: Idp) -> None:
+    """A dry run for every address in turn would be the list, with everything in it."""
+    started = idp.session(idp.person("anna"), ip="198.51.100.7")
+    caller = program(idp, "sessions:revoke")
+    for dry_run in (True, False):
+        asked = {"filter": {"ip": "198.51.100.0/24"}, "reason": "x", "dry_run": dry_run}
+        said = good(caller("POST", PATH, json=asked, headers={"idempotency-key": "1"}))
+        assert (said["matched"], said["sample"]) == (1, [])
+    assert started.session.id not in running(idp)
+
+
 @pytest.mark.attack("AD-08")
 def test_every_session_that_ends_leaves_who_and_why(either_idp: Idp) -> None:
     idp = either_idp

@@ -165,7 +165,7 @@ def test_a_rule_is_set_changed_and_taken_away(either_idp: Idp) -> None:
 
 
 def test_a_rule_is_simulated_without_being_set(either_idp: Idp) -> None:
-    caller = program(either_idp, "rules:read")
+    caller = program(either_idp, "rules:read", "sessions:read")
     session = either_idp.session(either_idp.person("anna")).session
     asked = {"kind": "timeouts", "value": {"absolute": 3_600}}
     found = good(caller("POST", "/rules/simulate", json=asked))
@@ -183,6 +183,18 @@ def test_a_rule_is_simulated_without_being_set(either_idp: Idp) -> None:
     ):
         assert problem(caller("POST", "/rules/simulate", json=bad))[0] == 400, bad
     assert caller.get("/rules")["items"] == []
+
+
+@pytest.mark.attack("AD-04")
+def test_a_simulation_tells_nobody_of_sessions_who_may_not_read_them(idp: Idp) -> None:
+    """A rule for one network, simulated again and again, says who is where."""
+    idp.session(idp.person("anna"), ip="198.51.100.7")
+    asked = {
+        "kind": "networks",
+        "value": {"deny": ["198.51.100.7/32"], "outside": "end"},
+    }
+    found = good(program(idp, "rules:read")("POST", "/rules/simulate", json=asked))
+    assert (found["people"], found["sample"]) == (1, [])
 
 
 def test_nobody_sends_themselves_away_by_a_rule(root: Caller) -> None:
