@@ -1,16 +1,19 @@
 """What was tried on the device grant of others (XD-01, XD-02, XD-04), and the answers to it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from idp.clock import DAY, HOUR, MINUTE, SECOND
-from idp.oauth import clients, consent, devices
+from idp.oauth import authorizations, clients, consent, devices
 from idp.oauth.model import Client
 from idp.policy.assurance import PAIRING, Authentication
 from idp.sessions import lifecycle, pairing_room
-from idp.sessions.model import Pairing
+from idp.sessions.model import Pairing, Session
+from idp.storage.database import Write
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import queries, rules
 from idp.users.model import User
@@ -167,6 +170,26 @@ def test_what_is_taken_away_between_session_and_tokens_counts_too(scene: Scene) 
     with scene.idp.work.begin() as unit:
         queries.set_status(unit, _user(unit, scene), "disabled", ADMIN)
     assert scene.device.wait()[1]["error"] == "invalid_grant"
+
+
+@pytest.mark.attack("XD-04")
+def test_what_ends_while_the_tokens_are_made_gives_none(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the facts and the commit: an app with tokens would not be told of that end."""
+    redeem = authorizations.redeem
+
+    def struck(*args: Any, **values: Any) -> Write:
+        monkeypatch.setattr(authorizations, "redeem", redeem)
+        with scene.idp.work.read() as unit:
+            made = unit.orm.scalars(select(Session.id).where(Session.origin == "device")).one()
+        scene.idp.end(made)
+        return redeem(*args, **values)
+
+    decide(scene.alice.browser, scene.open(scene.alice), "device-allow")
+    monkeypatch.setattr(authorizations, "redeem", struck)
+    assert scene.device.wait()[1]["error"] == "invalid_grant"
+    assert not scene.idp.events("token.issued")
 
 
 def _pairing_id(idp: Idp) -> str:

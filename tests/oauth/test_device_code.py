@@ -1,10 +1,13 @@
 """The device endpoints as the specification words them: requests, polling, every answer (RFC 8628)."""
 
 import pytest
+from sqlalchemy import select
 
 from idp.clock import MINUTE, SECOND
+from idp.oauth import devices
 from idp.oauth.grants.device_code import DEVICE_CODE
 from idp.sessions import pairing_room
+from idp.sessions.model import Pairing
 from idp.users import queries, rules
 from tests.harness.device_app import DeviceApp, decide, device_app, open_code
 from tests.harness.enrolled import with_totp
@@ -79,6 +82,19 @@ def test_whoever_asks_too_often_waits_five_seconds_longer_each_time(
     assert terminal.poll()[1]["error"] == "authorization_pending"
 
 
+def test_who_never_stops_asking_waits_a_minute_and_no_longer(idp: Idp, terminal: DeviceApp) -> None:
+    """A flood writes nothing, so it moves nothing either."""
+    terminal.ask()
+    for _ in range(15):
+        terminal.poll()
+    for _ in range(3):
+        for _ in range(3):
+            idp.clock.advance(15 * SECOND)
+            assert terminal.poll()[1]["error"] == "slow_down"
+        idp.clock.advance(15 * SECOND)
+        assert terminal.poll()[1]["error"] == "authorization_pending"
+
+
 def test_a_client_that_is_a_trice_early_is_not_slowed_down(idp: Idp, terminal: DeviceApp) -> None:
     terminal.ask()
     for _ in range(5):
@@ -111,6 +127,18 @@ def test_an_approval_runs_out_with_its_code(idp: Idp, terminal: DeviceApp) -> No
     idp.clock.advance(MINUTE)
     assert terminal.poll()[1]["error"] == "expired_token"
     assert idp.count("sessions") == 1
+
+
+def test_a_session_that_was_made_is_not_fetched_after_its_code(
+    idp: Idp, terminal: DeviceApp
+) -> None:
+    terminal.ask()
+    approve(idp, terminal)
+    with idp.work.read() as unit:
+        [pairing_id] = unit.orm.scalars(select(Pairing.id))
+    devices.issue(idp.work, pairing_id=pairing_id)
+    idp.clock.advance(10 * MINUTE)
+    assert terminal.poll()[1]["error"] == "expired_token"
 
 
 def test_a_device_code_is_redeemed_once_and_its_return_ends_nothing(
