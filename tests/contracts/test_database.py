@@ -402,6 +402,26 @@ def test_a_statement_without_end_is_an_outage(postgres_work: Work) -> None:
 
 
 @pytest.mark.postgres
+@pytest.mark.parametrize("fresh", [60.0, 0.0])
+def test_a_connection_that_was_given_time_is_waited_for_as_any_other_when_it_is_used_again(
+    postgres_work: Work, monkeypatch: pytest.MonkeyPatch, fresh: float
+) -> None:
+    """Whether or not it is asked first if it stands, which has a shorter limit."""
+    monkeypatch.setattr(postgresql, "FRESH_SECONDS", fresh)
+    address = postgres_work.database.url.render_as_string(hide_password=False)
+    database = Database(address, pool_size=1)
+    with database.restructure() as connection:
+        taken: Any = connection.connection.dbapi_connection
+        connection.execute(text("SELECT 1"))
+        assert taken.patience is None
+    with database.read() as connection:
+        again: Any = connection.connection.dbapi_connection
+        assert again is taken
+        assert again.patience == postgresql.ANSWER_SECONDS
+    database.close()
+
+
+@pytest.mark.postgres
 def test_a_server_that_never_answers_is_given_up_and_its_connection_closed(
     postgres_work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:

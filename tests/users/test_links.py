@@ -8,7 +8,7 @@ import pytest
 
 from idp.clock import DAY, HOUR, MINUTE, SECOND
 from idp.events.actor import SYSTEM, Actor
-from idp.events.catalogue import UserChanged
+from idp.events.catalogue import SignedOutEverywhere, UserChanged
 from idp.users import links, queries
 from idp.users.links import Link, Purpose
 from idp.users.model import User
@@ -196,6 +196,23 @@ def test_another_role_voids_no_link_and_another_status_does(idp: Idp) -> None:
         with idp.work.begin() as unit:
             queries.set_status(unit, unit.orm.get_one(User, alice.id), status, SYSTEM)
         assert look(idp, token, "verify_email") is None
+
+
+def test_everybodys_end_voids_the_links_that_were_made_until_it_was_asked_for(
+    either_idp: Idp, clock: ManualClock
+) -> None:
+    """It comes to each person later, and who has come back by then asked for theirs since."""
+    idp, user = either_idp, either_idp.person()
+    before = make(idp, user, "reset_password")
+    asked_for = clock.now()
+    clock.advance(SECOND)
+    since = make(idp, user, "verify_email")
+    with idp.work.begin() as unit:
+        unit.record(
+            SignedOutEverywhere(actor="system", user_id=user.id, kept=None, begun_until=asked_for)
+        )
+    assert look(idp, before) is None
+    assert look(idp, since, "verify_email") is not None
 
 
 @pytest.mark.attack("AR-04")
