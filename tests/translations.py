@@ -130,7 +130,8 @@ def _of_module(file: Path, *, by_looks: bool) -> Iterator[tuple[str, str | None,
             if _name(node.func) == "Ending":
                 # What an end means to apps and administrators is English.
                 del texts[MEANING]
-            values = [one.value for one in texts if " " in one.value]
+            is_said = _name(node.func) in ("said", "say")
+            values = [one.value for one in texts if " " in one.value or is_said]
             if _name(node.func) == "Sentence":
                 yield values[0], values[1] if len(values) > 1 else None, at(node)
             else:

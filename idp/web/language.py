@@ -11,7 +11,7 @@ from babel.dates import format_date, format_datetime, format_timedelta, get_day_
 from babel.units import format_unit
 
 from idp.clock import DAY, HOUR, MINUTE, SECOND, Duration, Instant, to_datetime
-from idp.languages import DAYS, DEFAULT, locale, said, shipped
+from idp.languages import DAYS, DEFAULT, Sentence, locale, said, shipped
 
 DAYS_OF_THE_WEEK = 7
 NOW_LASTS: Duration = 2 * MINUTE
@@ -96,13 +96,14 @@ def length(duration: Duration, *, language: str) -> str:
     """A length of time: "60 minutes", "24 hours", "3 days"; rounded down to that unit."""
     if duration < MINUTE:
         return said("less than a minute", language)
+    # Of ours: of the units of CLDR, Babel lacks some languages'.
     if duration < 2 * HOUR:
-        amount, unit = duration // MINUTE, "minute"
+        said_in = Sentence("%(count)s minute", "%(count)s minutes", count=duration // MINUTE)
     elif duration < 2 * DAY:
-        amount, unit = duration // HOUR, "hour"
+        said_in = Sentence("%(count)s hour", "%(count)s hours", count=duration // HOUR)
     else:
-        amount, unit = duration // DAY, "day"
-    return format_unit(amount, f"duration-{unit}", locale=locale(language))
+        said_in = Sentence("%(count)s day", "%(count)s days", count=duration // DAY)
+    return said_in.within(language)
 
 
 def kilometres(about: float, *, language: str) -> str:

@@ -3,6 +3,7 @@
 import pytest
 from jinja2 import UndefinedError
 
+from idp import languages
 from idp.clock import DAY, HOUR, MINUTE, SECOND
 from idp.settings import Settings
 from idp.web import language
@@ -78,6 +79,23 @@ def test_lengths_are_said_in_a_unit_that_fits(span: int, words: str) -> None:
 )
 def test_distances_are_said_as_vaguely_as_they_are_known(about: float, words: str) -> None:
     assert language.kilometres(about, language="en") == words
+
+
+def test_lengths_distances_and_moments_are_said_in_every_language() -> None:
+    said = {
+        tag: (
+            language.length(60 * MINUTE, language=tag),
+            language.length(30 * DAY, language=tag),
+            language.kilometres(1_234.0, language=tag),
+            language.moment(NOON, now=NOON, language=tag),
+        )
+        for tag in languages.SHIPPED
+    }
+    assert said["de"] == ("60 Minuten", "30 Tage", "1.200 km", "15. Jan., 08:00")
+    assert said["fr"] == ("60 minutes", "30 jours", "1\u202f200\u202fkm", "15 janv., 08:00")
+    assert said["es"] == ("60 minutos", "30 días", "1.200 km", "15 ene, 08:00")
+    assert said["pt-BR"] == ("60 minutos", "30 dias", "1.200 km", "15 de jan., 08:00")
+    assert said["ja"] == ("60 分", "30 日", "1,200 km", "1月15日, 08:00")
 
 
 def test_a_moment_of_another_year_says_so() -> None:
