@@ -26,9 +26,19 @@ class _Text(logging.Formatter):
         number = getattr(record, "request_id", None)
         line = super().format(record)
         # One line each: whatever came from outside must not look like a line of ours.
-        first, *rest = line.splitlines() or [""]
+        first, *rest = [_plain(one) for one in line.splitlines()] or [""]
         shown = "\n".join([first, *(f"    {one}" for one in rest)])
         return f"{shown} [{number}]" if number and not rest else shown
+
+
+def _plain(line: str) -> str:
+    """A line that a terminal shows as it is: what would steer it is spelled out."""
+    if line.isprintable():
+        return line
+    return "".join(
+        one if one.isprintable() or one == "\t" else one.encode("unicode_escape").decode()
+        for one in line
+    )
 
 
 class _Json(logging.Formatter):

@@ -1,6 +1,7 @@
 """What strangers may do to a connection before anything of ours is asked (groups DS and WB)."""
 
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from idp.cli import connection as bounds
+from idp.cli import serving
 from idp.cli.connection import ARRIVES_WITHIN, UNHEARD_MAXIMUM, Connection
+from tests.harness.provider import settings_for
 
 HOST = b"Host: id.example.test\r\n"
 GET = b"GET /nothing HTTP/1.1\r\n" + HOST
@@ -222,6 +225,14 @@ def test_what_a_proxy_may_read_otherwise_is_refused(client: _Client, said: bytes
     assert client.transport.ended == "closed"
     assert client.transport.said.startswith(b"HTTP/1.1 400 ")
     assert client.transport.said.count(b"HTTP/1.1") == 1
+
+
+def test_a_server_of_ours_has_these_bounds(tmp_path: Path) -> None:
+    settings = settings_for(f"sqlite:///{tmp_path}/idp.db")
+    config = serving._config(_app, "127.0.0.1", 0, settings)
+    config.load()
+    assert config.http_protocol_class is Connection
+    assert config.ws_protocol_class is None
 
 
 def test_another_protocol_is_not_spoken(client: _Client) -> None:

@@ -51,3 +51,14 @@ def test_what_came_from_outside_cannot_make_a_line_of_its_own(lines, form: str) 
     found = since()
     assert not any(line.startswith("2026-01-01") for line in found)
     assert len(found) == (2 if form == "text" else 1)
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_what_came_from_outside_does_not_steer_a_terminal(lines, form: str) -> None:
+    """A header may hold what a terminal takes for an order: clear the screen, turn the text around."""
+    set_up, since = lines
+    set_up(form)
+    logging.getLogger("idp.test").warning("agent %s", "x\x1b[2J\x9b31m\u202e end")
+    (line,) = since()
+    assert line.isprintable()
+    assert "x\\x1b[2J" in line or "x\\u001b[2J" in line
