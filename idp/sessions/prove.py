@@ -144,7 +144,6 @@ def code(
         )
         if isinstance(counted, Refusal):
             return _throttled(unit, counted, visit, ceremony.user_id, sentence=TOO_MANY_CODES)
-    verify = totp.verify if method == "totp" else recovery_codes.burn
     with work.begin() as unit:
         user = _locked(unit, ceremony.user_id, present)
         reason = _why_not_on(ceremony, user)
@@ -154,7 +153,10 @@ def code(
         # Spent before the code is looked at, so that a form sent twice costs no recovery code.
         if not ceremonies.spend(unit, ceremony):
             return Rejected(NO_LONGER_CURRENT, 403, is_over=True)
-        proof = verify(unit, user.id, code)
+        if method == "totp":
+            proof = totp.verify(unit, user.id, code)
+        else:
+            proof = recovery_codes.burn(unit, user.id, code, ip=visit.ip)
         if proof is None:
             ceremonies.take_back(unit, ceremony)
             return _failed(unit, user, visit, f"wrong_{method}", WRONG_CODE)

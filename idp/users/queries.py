@@ -138,16 +138,26 @@ def set_roles(unit: UnitOfWork, user: User, roles: Iterable[str], actor: Actor) 
     _changed(unit, user, actor, "roles")
 
 
-def set_password(unit: UnitOfWork, user: User, password_hash: str, actor: Actor) -> None:
-    """Replaces the password; the caller ends the sessions that rest on the old one."""
+def set_password(
+    unit: UnitOfWork, user: User, password_hash: str, actor: Actor, *, ip: str | None = None
+) -> None:
+    """Replaces the password; the caller ends the sessions that rest on the old one.
+
+    `ip` is where it came from, for the notice, where no session says so.
+    """
     user.password_hash = password_hash
     user.password_changed_at = unit.now
     user.updated_at = unit.now
-    unit.record(PasswordChanged(actor=actor.kind, actor_id=actor.id, user_id=user.id))
+    unit.record(PasswordChanged(actor=actor.kind, actor_id=actor.id, user_id=user.id, ip=ip))
 
 
-def set_email(unit: UnitOfWork, user: User, email: str | None, actor: Actor) -> None:
-    """Replaces the address, which is unverified then; raises `Refused` as `create_user` does."""
+def set_email(
+    unit: UnitOfWork, user: User, email: str | None, actor: Actor, *, ip: str | None = None
+) -> None:
+    """Replaces the address, which is unverified then; `ip` as for `set_password`.
+
+    Raises `Refused` as `create_user` does.
+    """
     address = names.email(email) if email else None
     previous = user.email
     name_key = names.canonical(user.username)
@@ -173,7 +183,9 @@ def set_email(unit: UnitOfWork, user: User, email: str | None, actor: Actor) -> 
         # Sealed: the log is kept for ever, and only whoever tells the old address need read it.
         sealed = unit.vault.seal_text(previous, f"email.changed:{user.id}") if previous else None
         unit.record(
-            EmailChanged(actor=actor.kind, actor_id=actor.id, user_id=user.id, previous=sealed)
+            EmailChanged(
+                actor=actor.kind, actor_id=actor.id, user_id=user.id, ip=ip, previous=sealed
+            )
         )
 
 

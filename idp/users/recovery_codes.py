@@ -49,11 +49,13 @@ def make(unit: UnitOfWork, user: User, actor: Actor) -> list[str]:
     return codes
 
 
-def burn(unit: UnitOfWork, user_id: str, code: str) -> Authentication | None:
+def burn(
+    unit: UnitOfWork, user_id: str, code: str, *, ip: str | None = None
+) -> Authentication | None:
     """The proof that an unused code of somebody's is, used up with it; None when it is none.
 
-    Spaces, dashes, case and look-alikes in what was typed do not matter. Whoever also changes the
-    user's own row locks that first.
+    Spaces, dashes, case and look-alikes in what was typed do not matter; `ip` is where it was, for
+    the notice. Whoever also changes the user's own row locks that first.
     """
     typed = _normalised(code)
     if typed is None:
@@ -73,7 +75,9 @@ def burn(unit: UnitOfWork, user_id: str, code: str) -> Authentication | None:
     if not burned:
         return None
     unit.record(
-        RecoveryCodeUsed(actor="user", actor_id=user_id, user_id=user_id, left=left(unit, user_id))
+        RecoveryCodeUsed(
+            actor="user", actor_id=user_id, user_id=user_id, ip=ip, left=left(unit, user_id)
+        )
     )
     return Authentication("recovery_code", ("otp",), "aal1")
 

@@ -47,7 +47,7 @@ def accept(context: WebContext, request: PageRequest) -> Response:
         user = links.use(unit, opened, "invitation")
         if user is not None:
             actor = Actor("user", user.id)
-            queries.set_password(unit, user, chosen.encoded, actor)
+            queries.set_password(unit, user, chosen.encoded, actor, ip=request.visit.ip)
             if not user.email_verified:
                 queries.mark_email_verified(unit, user, actor)
     if user is None:

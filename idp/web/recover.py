@@ -86,7 +86,7 @@ def reset(context: WebContext, request: PageRequest) -> Response:
 
 def _carry_out(unit: UnitOfWork, user: User, encoded: str, request: PageRequest) -> None:
     actor = Actor("user", user.id)
-    queries.set_password(unit, user, encoded, actor)
+    queries.set_password(unit, user, encoded, actor, ip=request.visit.ip)
     if user.email is not None and not user.email_verified:
         # The link went to this address: a change of it would have voided the link.
         queries.mark_email_verified(unit, user, actor)

@@ -43,7 +43,7 @@ def confirm(context: WebContext, request: PageRequest) -> Response:
         opened = links.find(unit, request.form, "verify_email")
         user = links.use(unit, opened, "verify_email") if opened is not None else None
         if opened is not None and user is not None:
-            _make_theirs(unit, user, opened.link.data["email"])
+            _make_theirs(unit, user, opened.link.data["email"], request.visit.ip)
     if opened is None or user is None:
         return links.dead(context, request, "verify_email")
     return context.renderer.page(
@@ -51,9 +51,9 @@ def confirm(context: WebContext, request: PageRequest) -> Response:
     )
 
 
-def _make_theirs(unit: UnitOfWork, user: User, email: str) -> None:
+def _make_theirs(unit: UnitOfWork, user: User, email: str, ip: str | None) -> None:
     actor = Actor("user", user.id)
     if user.email != email:
-        queries.set_email(unit, user, email, actor)
+        queries.set_email(unit, user, email, actor, ip=ip)
     if not user.email_verified:
         queries.mark_email_verified(unit, user, actor)

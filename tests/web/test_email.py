@@ -58,7 +58,9 @@ def test_the_new_address_leads_to_the_account_and_the_old_one_no_longer(
     idp: Idp, alice: Somebody
 ) -> None:
     ask(alice, "alice@new.example")
-    confirm(idp.browser(), linked(idp, "verify_email"))
+    confirm(idp.browser(ip="192.0.2.7"), linked(idp, "verify_email"))
+    told = owed(idp, "email_changed", "email_left")
+    assert {one.values["ip"] for one in told} == {"192.0.2.7"}
     with idp.work.read() as unit:
         found = queries.by_identifier(unit, "alice@new.example")
         assert found is not None

@@ -55,13 +55,15 @@ def test_a_person_gets_a_link_sets_a_password_and_signs_in_with_it(idp: Idp) -> 
     path = mailed(idp)
     (mail,) = owed(idp, "reset_password")
     assert (mail.to, mail.values["minutes"]) == ("alice@example.com", 30)
-    browser = idp.browser()
+    browser = idp.browser(ip="192.0.2.7")
     response = reset(browser, path)
     assert response.status_code == 303
     assert response.headers["location"] == "/account/sign-in"
     assert can_sign_in(idp, NEW)
     assert not can_sign_in(idp, PASSWORD)
-    assert len(owed(idp, "password_changed")) == 1
+    (told,) = owed(idp, "password_changed")
+    # No session says where it was done: the request does.
+    assert "192.0.2.7" in told.letter.text
 
 
 def test_the_address_a_reset_link_was_read_at_is_verified(idp: Idp) -> None:

@@ -13,6 +13,7 @@ from idp.users.model import User
 from idp.web.sign_in_page import LOST
 from tests.harness.authenticator import UP, Authenticator
 from tests.harness.enrolled import Factors, with_passkey, with_totp
+from tests.harness.mails import owed
 from tests.harness.provider import PASSWORD, Flow, Idp, Registered
 from tests.web.conftest import back_at_app, begin, sign_in
 from tests.web.html import Page
@@ -239,10 +240,11 @@ def test_who_is_signed_in_by_now_goes_on_where_they_wanted(
 
 
 def test_a_recovery_code_works_once(idp: Idp, app: Registered, totp: Factors) -> None:
-    """MF-05"""
-    browser = idp.browser()
+    """MF-05; its owner is told where it was typed."""
+    browser = idp.browser(ip="192.0.2.7")
     page = Page(asked(browser, app).press(browser, "use-recovery_code"))
     assert "code" in back_at_app(browser, page.press(browser, "factor-submit", code=totp.codes[0]))
+    assert "192.0.2.7" in owed(idp, "recovery_code_used")[0].letter.text
     other = idp.browser()
     page = Page(asked(other, app).press(other, "use-recovery_code"))
     assert page.press(other, "factor-submit", code=totp.codes[0]).status_code == 403
