@@ -59,13 +59,15 @@ def _describe(token: PresentedToken, facts: TokenFacts, provider: Provider) -> d
     if token.access is not None:
         body |= {
             "token_type": "Bearer",
-            "scope": token.access.scope,
             "client_id": token.access.client_id,
             "aud": list(token.access.audience),
             "iat": token.access.issued_at,
             "exp": token.access.expires_at,
             "jti": token.access.jti,
         }
+        if token.access.scope:
+            # A scope of none is no scope (RFC 6749 section 3.3).
+            body["scope"] = token.access.scope
         if token.access.authorization_id is None:
             return body | {"sub": token.access.client_id}
     authorization, user = facts.authorization, facts.user

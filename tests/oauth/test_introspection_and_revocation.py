@@ -40,6 +40,16 @@ def test_introspection_tells_all_about_a_good_token(idp: Idp, form: str) -> None
     assert body == shared | {"exp": now + idp.settings.tokens.refresh_lifetime}
 
 
+@FORMS
+def test_a_token_of_no_scope_is_shown_without_one(idp: Idp, form: str) -> None:
+    robot = idp.register(access_token_format=form, scope="openid")
+    _, tokens = idp.token(robot, grant_type="client_credentials")
+    assert "scope" not in tokens
+    body = idp.post("/introspect", robot, token=tokens["access_token"])[1]
+    assert (body["active"], body["sub"]) == (True, robot.id)
+    assert "scope" not in body
+
+
 @pytest.mark.attack("JW-11")
 @FORMS
 def test_a_token_is_shown_to_its_app_its_audience_and_to_resource_servers(
