@@ -100,6 +100,27 @@ def said(moment: Instant | None, zone: str = "Europe/Paris") -> str | None:
             "Sun 2026-03-29T03:00",
             "Sun 2026-03-29T01:59",
         ),
+        # A whole day of 23 hours, one of 25, and the days that calendars have now and then.
+        (
+            {"from": "00:00", "to": "24:00", "days": "sun"},
+            "2026-03-29T00:00",
+            "Mon 2026-03-30T00:00",
+            "Sun 2026-03-29T00:00",
+        ),
+        (
+            {"from": "00:00", "to": "24:00", "days": "sun", "holidays": ["2026-10-26"]},
+            "2026-10-25T02:30*",
+            "Mon 2026-10-26T00:00",
+            "Sun 2026-10-25T02:30",
+        ),
+        ({"holidays": ["2028-02-29"]}, "2028-02-28T18:00", None, "Wed 2028-03-01T08:00"),
+        ({}, "2028-02-28T18:00", None, "Tue 2028-02-29T08:00"),
+        (
+            {"holidays": ["2026-12-31", "2027-01-01"]},
+            "2026-12-30T18:00",
+            None,
+            "Mon 2027-01-04T08:00",
+        ),
         # Hours that are skipped whole: that night there are none.
         (
             {"days": "sun", "from": "02:15", "to": "02:45"},

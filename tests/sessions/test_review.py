@@ -3,11 +3,14 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from idp.clock import DAY, HOUR, MINUTE
 from idp.events.actor import SYSTEM
-from idp.sessions import expiry, review
+from idp.policy.selection import Book
+from idp.sessions import endings, expiry, review
 from idp.sessions.model import Session
+from idp.storage.unit_of_work import UnitOfWork
 from idp.users import queries, rules
 from idp.users.model import User
 from tests.harness.provider import ADMIN, Idp
@@ -144,6 +147,30 @@ def test_another_change_begins_anew(idp: Idp) -> None:
     set_rule(idp, "timeouts", {"absolute": 3_600})
     worked(idp, batch=2)
     assert {deadlines(idp, one)[2] for one in sessions} == {HOUR}
+
+
+def test_a_deadline_that_came_nearer_while_a_review_looked_at_it_stays(
+    idp: Idp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = idp.session(idp.person()).session.id
+    set_rule(idp, "timeouts", {"idle": 900, "absolute": 7_200})
+    read = rules.book
+
+    def meanwhile(unit: UnitOfWork) -> Book:
+        """A new password gives it a minute, after its row was read."""
+        unit.connection.execute(
+            update(Session).values(
+                expires_at=Session.created_at + MINUTE,
+                expiry_reason=endings.ENDS_SOON,
+                idle_timeout=MINUTE,
+                idle_at=Session.created_at + MINUTE,
+            )
+        )
+        return read(unit)
+
+    monkeypatch.setattr(rules, "book", meanwhile)
+    worked(idp)
+    assert deadlines(idp, session) == (MINUTE, MINUTE, MINUTE, endings.ENDS_SOON)
 
 
 def test_rules_that_are_asked_at_every_use_need_no_review(idp: Idp) -> None:
