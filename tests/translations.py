@@ -166,6 +166,8 @@ def write(tag: str) -> None:
     """Puts the missing sentences into a catalogue, empty, and takes out what is not said."""
     known, said = catalogue(tag), sentences()
     fresh = Catalog(locale=str(locale(tag)), header_comment=known.header_comment, fuzzy=False)
+    # A date of its own would be a conflict between any two who write.
+    fresh.creation_date = known.creation_date
     for one, (many, _) in said.items():
         before = known.get(one)
         fits = before is not None and isinstance(before.id, (tuple, list)) is (many is not None)
