@@ -282,3 +282,10 @@ def test_a_mistake_is_called_by_the_name_that_the_caller_knows(robot: Caller) ->
         refused = robot(method, path, **given)
         assert problem(refused)[0] == 400
         assert refused.json()["detail"].startswith(f"“{where}”: "), refused.json()["detail"]
+
+
+def test_a_page_token_opens_no_other_list(idp: Idp, robot: Caller) -> None:
+    """Of two lists that are asked for with the same words."""
+    token = robot.get("/roles", page_size=1)["next_page_token"]
+    refused = robot("GET", "/operations", params={"page_size": 1, "page_token": token})
+    assert problem(refused) == (400, "invalid_page_token")

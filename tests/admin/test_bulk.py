@@ -174,6 +174,21 @@ def test_whoever_has_more_rights_is_spared(either_idp: Idp) -> None:
     assert running(idp) == {boss, peer}
 
 
+@pytest.mark.attack("AD-04")
+def test_what_outlived_the_sessions_of_people_above_is_left_to_them(idp: Idp) -> None:
+    helper = program(idp, "sessions:revoke", "users:read")
+    app = idp.register()
+    tokens = {}
+    for name, roles in (("boss", ["administrator"]), ("anna", [])):
+        started = idp.session(idp.person(name, roles=roles))
+        tokens[name] = idp.grant(app, started, scope="openid offline_access")["refresh_token"]
+        idp.end(started.session.id, "absolute_timeout")
+    revoke(helper, {"all": True})
+    carried_out(idp)
+    assert idp.refresh(app, tokens["anna"])[0] == 400
+    assert idp.refresh(app, tokens["boss"])[0] == 200
+
+
 # --- large ones -----------------------------------------------------------------------------------
 
 
