@@ -8,9 +8,9 @@ from typing import cast, get_args
 import pytest
 import typer.main
 
-from idp.__main__ import app as command_line
 from idp.admin.operation import Call
 from idp.admin.rules_in_force import list_rules_in_force
+from idp.cli.commands import app as command_line
 from idp.events.catalogue import ALL
 from idp.policy import effective, limits, timeouts
 from idp.sessions.endings import ENDINGS, Dependant, EndReason, takes

@@ -1,7 +1,6 @@
 """`idp serve` and `idp demo`: running the product."""
 
 import sys
-from http.client import HTTPConnection
 from typing import Annotated
 
 import typer
@@ -74,28 +73,6 @@ def _prepare(settings: Settings, *, upgrade: bool) -> None:
         database.close()
     if problem is not None:
         raise Refused("schema", problem, 503)
-
-
-def healthcheck() -> None:
-    """Ask the node on this machine whether it is ready; ends with 1 when it is not."""
-    settings = deployment.load()
-    port, path = settings.port, "/healthz"
-    if settings.management.port:
-        port, path = settings.management.port, "/health/ready"
-    # The node listens on every address of a container, or on the one that is set.
-    host = settings.management.host if settings.management.port else settings.host
-    connection = HTTPConnection("127.0.0.1" if host == "0.0.0.0" else host, port, timeout=2)  # noqa: S104
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        said = answer.read(1_000).decode("utf-8", "replace").strip()
-    except OSError as error:
-        raise Refused("not_ready", f"The node does not answer: {error}.", 503) from None
-    finally:
-        connection.close()
-    if answer.status != 200:
-        raise Refused("not_ready", f"The node is not ready: {said}", 503)
-    typer.echo(said)
 
 
 def demo() -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -136,7 +137,7 @@ def test_a_wrong_call_ends_with_two(ready: Terminal, arguments: tuple[str, ...])
 def test_every_command_but_the_demo_takes_json() -> None:
     from typer.main import get_command
 
-    from idp.__main__ import app
+    from idp.cli.commands import app
 
     def commands(group: Any, path: str = "idp") -> Iterator[tuple[str, Any]]:
         for name, command in group.commands.items():
@@ -154,6 +155,23 @@ def test_every_command_but_the_demo_takes_json() -> None:
     assert lacking == [
         "idp demo", "idp healthcheck", "idp openapi", "idp export", "idp events export",
     ]  # fmt: skip
+
+
+def test_a_health_check_does_without_what_other_commands_import() -> None:
+    """A container asks every few seconds, and gives it three."""
+    asking = (
+        "import sys\n"
+        "from idp.__main__ import main\n"
+        "try:\n    main(['healthcheck'])\n"
+        "finally:\n    print(sorted(sys.modules.keys() & {'authlib', 'sqlalchemy', 'typer'}))"
+    )
+    settings = {"IDP_SECRET_KEY": STRONG_SECRET, "IDP_PORT": "1"}
+    ran = subprocess.run(
+        [sys.executable, "-c", asking],
+        env=os.environ | settings, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert "The node does not answer" in ran.stderr
+    assert ran.stdout == "[]\n"
 
 
 # --- settings and schema --------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def test_no_command_makes_or_shows_a_code(ready: Terminal) -> None:
     """Row D8: who administers accounts cannot sign in as anybody."""
     from typer.main import get_command
 
-    from idp.__main__ import app
+    from idp.cli.commands import app
 
     assert set(get_command(app).commands["factors"].commands) == {"list", "remove", "reset"}
 

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
-from idp.__main__ import app as command_line
+from idp.cli.commands import app as command_line
 from idp.errors import Refused
 from idp.events import log
 from idp.events.actor import Actor

@@ -6,7 +6,7 @@ from pathlib import Path
 import typer.main
 import yaml
 
-from idp.__main__ import app as command_line
+from idp.cli.commands import app as command_line
 from idp.settings import describe
 
 ROOT = Path(__file__).resolve().parents[2]

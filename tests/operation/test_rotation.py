@@ -13,7 +13,7 @@ from joserfc.jwk import KeySet
 from typer.testing import CliRunner
 
 from idp import app as application
-from idp.__main__ import app as command_line
+from idp.cli.commands import app as command_line
 from idp.clock import SECOND
 from idp.oauth import keys
 from tests.attacks.forge import parts_of
