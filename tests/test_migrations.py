@@ -69,6 +69,7 @@ def test_an_upgrade_that_is_run_again_changes_nothing(empty: Database) -> None:
     assert migrations.upgrade(empty) == migrations.head()
 
 
+@pytest.mark.attack("OP-07")
 def test_sessions_and_grants_are_still_good_after_an_upgrade(either_idp: Idp) -> None:
     idp = either_idp
     app = idp.register()
