@@ -19,13 +19,15 @@ from tests.web.test_api import Caller, problem
 BY_COOKIE = Authentication(REMEMBERED, (), "0")
 SESSIONS = "/account/sessions"
 # Signing in; an app's access, which needs an app (below); "stay signed in" of this very session, and
-# that what it was told was read; a code that this very session shows, for which it proved something.
+# that what it was told was read, and how its pages look; a code that this very session shows, for which
+# it proved something.
 SPARED = (
     "/account/move/{id}",
     "/account/sign-in",
     "/account/apps",
     "/account/session/extend",
     "/account/session/notices/seen",
+    "/account/session/preferences",
 )
 
 
