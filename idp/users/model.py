@@ -1,9 +1,9 @@
 """Who may sign in, and with what.
 
-Owns the tables of users, their identifiers, roles, throttles, links sent to them, and rules; those
-of factors are in `credentials`. One identifier (a user name
-or an e-mail address, in canonical form) belongs to one user: the primary key says so, so nobody can
-take another's e-mail address as a user name.
+Owns the tables of users, their identifiers, roles and what those gave once, throttles, links sent to
+them, and rules; those of factors are in `credentials`. One identifier (a user name or an e-mail
+address, in canonical form) belongs to one user: the primary key says so, so nobody can take another's
+e-mail address as a user name.
 """
 
 from typing import Any
@@ -62,6 +62,15 @@ class Role(Base):
 
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     permissions: Mapped[list[str]] = mapped_column(Json, default=list)
+
+
+class FormerPermission(Base):
+    """What a role gave once: still only roles give it, so while none does it is nobody's."""
+
+    __tablename__ = "former_permissions"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
 
 
 class Throttle(Base):

@@ -26,7 +26,15 @@ from idp.events.catalogue import (
 )
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import names
-from idp.users.model import ACTIVE, DISABLED, LOCKED, Role, User, UserIdentifier
+from idp.users.model import (
+    ACTIVE,
+    DISABLED,
+    LOCKED,
+    FormerPermission,
+    Role,
+    User,
+    UserIdentifier,
+)
 
 STATUSES = (ACTIVE, DISABLED, LOCKED)
 _BATCH = 500
@@ -260,6 +268,8 @@ def define_role(
     if role is None:
         role = Role(name=name)
         unit.orm.add(role)
+    else:
+        _keep_governed(unit, set(role.permissions).difference(wanted))
     role.permissions = wanted
     unit.record(
         RuleChanged(
@@ -273,6 +283,32 @@ def define_role(
     )
     _carry_to_holders(unit, name)
     return role
+
+
+def remove_role(unit: UnitOfWork, role: Role, actor: Actor) -> None:
+    """Deletes a role that nobody has; whoever may not is told so by `roles.remove`."""
+    _keep_governed(unit, role.permissions)
+    unit.orm.delete(role)
+    unit.record(
+        RuleChanged(
+            actor=actor.kind,
+            actor_id=actor.id,
+            kind="role",
+            applies_to={"role": role.name},
+            before={"permissions": role.permissions},
+            after=None,
+        )
+    )
+
+
+def _keep_governed(unit: UnitOfWork, permissions: Iterable[str]) -> None:
+    """Notes what a role gives no more, or every app that may ask for it would have it of everybody.
+
+    The caller holds the roles (`hold_roles`).
+    """
+    for name in sorted(permissions):
+        if unit.orm.get(FormerPermission, name) is None:
+            unit.orm.add(FormerPermission(name=name))
 
 
 def roles(unit: UnitOfWork, *, after: str = "", limit: int | None = None) -> list[Role]:

@@ -3,7 +3,8 @@
 import pytest
 
 from idp.users import queries
-from idp.users.model import User
+from idp.users.model import Role, User
+from idp.users.roles import remove
 from tests.harness.provider import ADMIN, Idp, Registered, Started
 from tests.oauth.asking import Request
 
@@ -71,3 +72,25 @@ def test_a_request_for_nothing_but_what_one_may_not_give_is_denied(
     request = Request(idp, browser, app, scope="docs:write", prompt="consent")
     assert request.allowed(started).step == "access_denied"
     assert idp.count("authorizations") == 0
+
+
+@pytest.mark.attack("AD-04")
+@pytest.mark.parametrize("how", ["the last role loses it", "the last role is deleted"])
+def test_what_the_last_role_gave_is_nobodys_and_not_everybodys(either_idp: Idp, how: str) -> None:
+    idp = either_idp
+    with idp.work.begin() as unit:
+        queries.define_role(unit, "payer", ["payments:approve"])
+    app = idp.register(scope="openid payments:approve")
+    anna, asked = idp.person("anna"), "openid payments:approve"
+    assert idp.grant(app, idp.session(anna), scope=asked)["scope"] == "openid"
+    with idp.work.begin() as unit:
+        if how == "the last role loses it":
+            queries.define_role(unit, "payer", [])
+        else:
+            queries.hold_roles(unit, to_define=True)
+            remove(unit, unit.orm.get_one(Role, "payer"), ADMIN)
+    assert idp.grant(app, idp.session(anna), scope=asked)["scope"] == "openid"
+    with idp.work.begin() as unit:
+        queries.define_role(unit, "payer", ["payments:approve"])
+        queries.set_roles(unit, queries.by_id(unit, anna.id), ["payer"], ADMIN)
+    assert idp.grant(app, idp.session(anna), scope=asked)["scope"] == asked
