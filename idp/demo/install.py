@@ -26,10 +26,10 @@ from idp.users.passwords import PasswordHasher
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 PEOPLE = {
-    "alice": {"given_name": "Alice", "family_name": "Martin", "locale": "en-GB"},
-    "bob": {"given_name": "Bob", "family_name": "Okafor", "locale": "en-US"},
+    "alice": {"given_name": "Alice", "family_name": "Martin"},
+    "bob": {"given_name": "Bob", "family_name": "Okafor"},
     "carol": {"given_name": "Carol", "family_name": "Lindqvist", "locale": "sv-SE"},
-    "ada": {"given_name": "Ada", "family_name": "Ngata", "locale": "en-GB"},
+    "ada": {"given_name": "Ada", "family_name": "Ngata"},
 }
 ADMINISTRATOR = "ada"
 # No letters that look alike: the password is typed from the terminal.
