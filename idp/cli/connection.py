@@ -7,6 +7,8 @@ read (`idp.web.http`, `idp.web.wire`), because only there can the client be told
 
 Fields after a chunked body (trailers) are dropped: the parser would add them to the head of the
 request, where one that says `X-Forwarded-For` would pass for our proxy's (RFC 9110 section 6.5.1).
+So would a request inside the body of one that asks for another protocol, whose body the parser does
+not read as such: whoever asks for one may have no body.
 """
 
 import asyncio
@@ -19,6 +21,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 UNHEARD_MAXIMUM = 64 * 1024
 # Seconds in which a request must be here, with its body: 64 KiB over a bad line take ten.
 ARRIVES_WITHIN = 30.0
+# Requests that may wait behind the one being answered. Browsers and proxies send none ahead.
+MOST_AHEAD = 16
 
 
 class Connection(HttpToolsProtocol):
@@ -29,6 +33,8 @@ class Connection(HttpToolsProtocol):
         self._most = most_connections()
         self._deadline: asyncio.TimerHandle | None = None
         self._in_head = False
+        # What is said of a request that we refuse and the parser would not.
+        self._why: str | None = None
         # Of what came last, whether it said something, and how much came since the last that did.
         self._was_heard = False
         self._unheard = 0
@@ -57,6 +63,10 @@ class Connection(HttpToolsProtocol):
             self._wait()
 
     def on_message_begin(self) -> None:
+        if len(self.pipeline) >= MOST_AHEAD:
+            # Raised, it stops the parser, which would go on to the end of what came.
+            self._why = "Too many requests at once."
+            raise ValueError(self._why)
         super().on_message_begin()
         self._in_head = True
         if self._deadline is None:
@@ -68,6 +78,9 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head, self._was_heard = False, True
+        if self.parser.should_upgrade() and any(_announces_a_body(*one) for one in self.headers):
+            self._why = "A request for another protocol may have no body."
+            raise ValueError(self._why)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -78,6 +91,9 @@ class Connection(HttpToolsProtocol):
         self._was_heard = True
         self._wait_no_longer()
         super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        super().send_400_response(self._why or msg)
 
     def _unsupported_upgrade_warning(self) -> None:
         """Whoever asks for another protocol gets this one, and no lines in the log (RFC 9110 7.8)."""
@@ -96,6 +112,10 @@ class Connection(HttpToolsProtocol):
 
     def _give_up(self) -> None:
         self._deadline = None
+        if self.flow.read_paused:
+            # It is we who do not listen, busy with what came before.
+            self._wait()
+            return
         self.transport.abort()
 
     def _refuse(self) -> None:
@@ -105,7 +125,15 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
 
 
+def _announces_a_body(name: bytes, value: bytes) -> bool:
+    # Some clients announce that there is none.
+    return name == b"transfer-encoding" or (name == b"content-length" and value.strip() != b"0")
+
+
 def most_connections() -> int:
-    """A connection is a file; a quarter of those the process may open stays for everything else."""
+    """A connection is a file; a quarter of those the process may open stays for everything else.
+
+    Of each port: the one for management is not for strangers, and would hardly use its own up.
+    """
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 1_000_000 if most == resource.RLIM_INFINITY else most * 3 // 4

@@ -11,12 +11,13 @@ from uvicorn.server import ServerState
 
 from idp.cli import connection as bounds
 from idp.cli import serving
-from idp.cli.connection import ARRIVES_WITHIN, UNHEARD_MAXIMUM, Connection
+from idp.cli.connection import ARRIVES_WITHIN, MOST_AHEAD, UNHEARD_MAXIMUM, Connection
 from tests.harness.provider import settings_for
 
 HOST = b"Host: id.example.test\r\n"
 GET = b"GET /nothing HTTP/1.1\r\n" + HOST
 CHUNKED = b"POST /token HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
+UPGRADE = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
 PIECE = b"a" * 16_384
 
 
@@ -180,10 +181,31 @@ def test_an_answer_may_take_as_long_as_it_takes(client: _Client) -> None:
     assert client.transport.ended is None
 
 
+def test_who_is_not_listened_to_is_not_cut_off(client: _Client) -> None:
+    client.says(
+        b"POST /token HTTP/1.1\r\n" + HOST + b"Content-Length: 327680\r\n\r\n", *[PIECE] * 5
+    )
+    client.waits()
+    assert client.transport.ended is None
+    client.connection.flow.resume_reading()
+    client.waits()
+    assert client.transport.ended == "cut"
+
+
 @pytest.mark.attack("DS-10")
-def test_connections_leave_files_to_the_rest(
-    client: _Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_few_requests_may_be_sent_ahead(client: _Client) -> None:
+    whole = GET + b"\r\n"
+    client.says(whole * (1 + MOST_AHEAD))
+    assert client.transport.ended is None
+    client.says(whole * 1_000)
+    assert client.transport.ended == "closed"
+    assert client.transport.said.startswith(b"HTTP/1.1 400 ")
+    assert client.transport.said.endswith(b"Too many requests at once.")
+    assert len(client.connection.pipeline) == MOST_AHEAD
+
+
+@pytest.mark.attack("DS-10")
+def test_connections_leave_files_to_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bounds.most_connections() > 100
     monkeypatch.setattr(bounds, "most_connections", lambda: 0)
     assert _Client().transport.ended == "cut"
@@ -218,6 +240,9 @@ def test_a_trailer_is_no_header(client: _Client) -> None:
         CHUNKED + b"5;a\nabcde\r\n0\r\n\r\n",
         CHUNKED + b"5\nabcde\n0\n\n",
         GET.replace(b"\r", b"") + b"\n",
+        GET + UPGRADE + b"Content-Length: 5\r\n\r\n",
+        CHUNKED.replace(HOST, HOST + UPGRADE),
+        b"CONNECT id.example.test:443 HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\n\r\n",
     ],
 )
 def test_what_a_proxy_may_read_otherwise_is_refused(client: _Client, said: bytes) -> None:
@@ -235,7 +260,13 @@ def test_a_server_of_ours_has_these_bounds(tmp_path: Path) -> None:
     assert config.ws_protocol_class is None
 
 
-def test_another_protocol_is_not_spoken(client: _Client) -> None:
-    client.says(GET + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+@pytest.mark.parametrize("no_body", [b"", b"Content-Length: 0\r\n"])
+def test_another_protocol_is_not_spoken(
+    client: _Client, monkeypatch: pytest.MonkeyPatch, no_body: bytes
+) -> None:
+    logged: list[str] = []
+    monkeypatch.setattr(client.connection.logger, "warning", logged.append)
+    client.says(GET + UPGRADE + no_body + b"\r\n")
     assert client.transport.ended is None
+    assert logged == []
     assert client.connection.cycle.scope["type"] == "http"
