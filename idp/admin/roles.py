@@ -60,7 +60,8 @@ def get_role(call: Call, _: None) -> Role:
 def define_role(call: Call, wanted: Permissions) -> Role:
     """Make a role, or replace what it gives; everybody who has it has that from now on.
 
-    Nobody changes a role of their own, nor one that gives or gave more than they have themselves.
+    Nobody changes a role of their own, nor one of people above them, nor lets one give what they
+    do not have.
     """
     name = call.params["name"]
     queries.hold_roles(call.unit, to_define=True)

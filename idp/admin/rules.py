@@ -7,12 +7,13 @@ one rule do not overwrite each other: a change says by `If-Match` what it was ma
 from typing import Annotated, Any
 
 from pydantic import Field
+from sqlalchemy import select
 
 from idp.admin.answering import require_match
 from idp.admin.operation import Call, Operation
 from idp.admin.schemas import Model, Moment, Reason, moment
 from idp.errors import Refused
-from idp.oauth.model import Client
+from idp.oauth.model import Authorization, Client
 from idp.policy import limits, management
 from idp.sessions import simulation
 from idp.sessions.simulation import Proposed
@@ -196,8 +197,11 @@ def _require_role_below(call: Call, applies_to: dict[str, str]) -> None:
 def _spare_the_administrator(call: Call, proposed: Proposed) -> None:
     """Raises `Refused` for a change that would send away whoever is about to make it."""
     person = call.manager.person
-    if person is None or "client" in proposed.applies_to:
-        return  # what is for one app keeps nobody from the others, nor from these pages
+    if person is None:
+        return
+    app = proposed.applies_to.get("client")
+    if app is not None and not _holds(call, person.session_id, app):
+        return  # what is for an app that they do not use keeps nobody from these pages
     found = simulation.on_session(call.unit, proposed, person.session_id)
     if not simulation.LOCKS_OUT.isdisjoint(found):
         raise Refused(
@@ -206,6 +210,16 @@ def _spare_the_administrator(call: Call, proposed: Proposed) -> None:
             "Make it from where the rules let you in, or for others only.",
             409,
         )
+
+
+def _holds(call: Call, session_id: str, client_id: str) -> bool:
+    """Whether an app is signed in by this session: a rule for it may end the session."""
+    held = select(Authorization.id).where(
+        Authorization.session_id == session_id,
+        Authorization.client_id == client_id,
+        Authorization.ended_at.is_(None),
+    )
+    return call.unit.orm.scalar(held.limit(1)) is not None
 
 
 def _found(call: Call) -> RuleRow:

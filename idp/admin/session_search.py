@@ -24,7 +24,6 @@ from sqlalchemy import (
     Table,
     Text,
     Tuple,
-    and_,
     func,
     literal,
     or_,
@@ -330,8 +329,7 @@ def _conditions(unit: UnitOfWork, meant: SessionFilter) -> list[ColumnElement[bo
 
 
 def _within(block: Network) -> ColumnElement[bool]:
-    first, last = network.span(block)
-    return and_(_S.address >= first, _S.address <= last)
+    return or_(*(_S.address.between(first, last) for first, last in network.spans(block)))
 
 
 def _during(column: Column[Any], stretch: Range) -> list[ColumnElement[bool]]:

@@ -222,7 +222,8 @@ def _rules(unit: UnitOfWork) -> Finding:
     return Finding(
         "rules",
         "warning",
-        "whomever these are for may not be able to sign in: " + _first_of(named, "idp rules set"),
+        "cannot be read any more (then whomever they are for may not be able to sign in), or "
+        "contradict themselves: " + _first_of(named, "idp rules set"),
     )
 
 

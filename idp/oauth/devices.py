@@ -78,7 +78,7 @@ def at_limit(unit: UnitOfWork, asked: Pairing, session: Session, user: User) -> 
 
 def deny(unit: UnitOfWork, asked: Pairing, session: Session) -> None:
     """The person says no to the app, or takes a yes back before it came."""
-    allowed_at = _allowed_at(unit, asked)
+    allowed_at = _allowed_at(unit, asked, session)
     if pairing.deny(unit, asked, session, reason="denied"):
         consent.deny(
             unit,
@@ -91,7 +91,7 @@ def deny(unit: UnitOfWork, asked: Pairing, session: Session) -> None:
 
 def report(unit: UnitOfWork, asked: Pairing, session: Session) -> None:
     """The person says that they did not start this; see `pairing.report`."""
-    allowed_at = _allowed_at(unit, asked)
+    allowed_at = _allowed_at(unit, asked, session)
     if pairing.report(unit, asked, session):
         _take_back(unit, asked, session, allowed_at)
 
@@ -133,28 +133,36 @@ def end_with_grant(unit: UnitOfWork, event: AuthorizationEnded) -> None:
         lifecycle.end(unit, [session.id], reason=reason, actor=Actor(event.actor, event.actor_id))
 
 
-def _allowed_at(unit: UnitOfWork, asked: Pairing) -> Instant | None:
+def _allowed_at(unit: UnitOfWork, asked: Pairing, session: Session) -> Instant | None:
     """When the app was allowed what nobody has come for; None: it was not."""
-    if asked.state != "approved":
-        return None
-    # Before pairing and consent, as where the app comes for it (no deadlock).
-    unit.orm.get(User, asked.user_id, with_for_update=LOCKED)
-    return asked.decided_at
+    # Before pairing and consent, as where the app comes for it (no deadlock); another tab may have
+    # said yes until then.
+    unit.orm.get(User, session.user_id, with_for_update=LOCKED)
+    unit.orm.refresh(asked)
+    return asked.decided_at if asked.state == "approved" else None
 
 
 def _take_back(
     unit: UnitOfWork, asked: Pairing, session: Session, allowed_at: Instant | None
 ) -> None:
-    """The consent that came with a yes goes with it, unless the app has something else by it."""
-    given = unit.orm.get(Consent, (session.user_id, asked.client_id or ""))
+    """The consent that came with a yes goes with it: what is left is what the app holds.
+
+    What it was allowed before, and holds nothing by any more, goes as well: of a yes that was a
+    mistake too little is better left than too much, and the app asks again.
+    """
+    key = (session.user_id, asked.client_id or "")
+    given = unit.orm.get(Consent, key, with_for_update=LOCKED)
     if given is None or given.granted_at != allowed_at:
         return
-    grant = select(Authorization.id).where(
+    grants = select(Authorization.scope).where(
         Authorization.user_id == session.user_id,
         Authorization.client_id == given.client_id,
         Authorization.ended_at.is_(None),
     )
-    if unit.orm.scalar(grant.limit(1)) is None:
+    held = {one for scope in unit.orm.scalars(grants) for one in scope.split()}
+    if held:
+        given.scope = " ".join(one for one in given.scope.split() if one in held)
+    else:
         by = Actor("user", session.id)
         consent.revoke(unit, session.user_id, given.client_id, actor=by)
 

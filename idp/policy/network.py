@@ -40,11 +40,19 @@ def parsed(text: str) -> Network | None:
         return None
 
 
-def span(network: Network) -> tuple[str, str]:
-    """The keys of the first and the last address of a network."""
-    mapped = _MAPPED if network.version == 4 else 0
+@lru_cache(maxsize=4_096)
+def spans(network: Network) -> tuple[tuple[str, str], ...]:
+    """The keys of the first and the last address of a network, in one stretch or in two.
+
+    Whoever writes `::/0` means IPv6, though the number of every IPv4 address lies in it: they are
+    left out of whatever is wider than all of them.
+    """
     first, last = _ends(network)
-    return f"{first | mapped:032x}", f"{last | mapped:032x}"
+    if network.version == 4:
+        return (_keys(first | _MAPPED, last | _MAPPED),)
+    if network.prefixlen < 96 and first <= _MAPPED <= last:
+        return _keys(first, _MAPPED - 1), _keys(_MAPPED + (1 << 32), last)
+    return (_keys(first, last),)
 
 
 def counted_as(address_key: str | None) -> str | None:
@@ -69,16 +77,14 @@ def are_covered(networks: Iterable[Network], by: Iterable[Network]) -> bool:
 
 
 def contains(network: Network, address_key: str | None) -> bool:
-    """Whether the address with this key lies in a network; an unknown one lies in none.
-
-    Whoever writes `::/0` means IPv6, though the number of every IPv4 address lies in it.
-    """
+    """Whether the address with this key lies in a network; an unknown one lies in none."""
     if address_key is None:
         return False
-    if network.version == 6 and network.prefixlen < 96 and address_key.startswith(_MAPPED_KEY):
-        return False
-    first, last = span(network)
-    return first <= address_key <= last
+    return any(first <= address_key <= last for first, last in spans(network))
+
+
+def _keys(first: int, last: int) -> tuple[str, str]:
+    return f"{first:032x}", f"{last:032x}"
 
 
 def _ends(network: Network) -> tuple[int, int]:

@@ -64,10 +64,10 @@ class Role(Base):
     permissions: Mapped[list[str]] = mapped_column(Json, default=list)
 
 
-class FormerPermission(Base):
-    """What a role gave once: still only roles give it, so while none does it is nobody's."""
+class Permission(Base):
+    """What a role gives or gave once: only roles give it, so while none does it is nobody's."""
 
-    __tablename__ = "former_permissions"
+    __tablename__ = "permissions"
     __table_args__ = ({"sqlite_with_rowid": False},)
 
     name: Mapped[str] = mapped_column(String(128), primary_key=True)

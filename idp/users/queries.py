@@ -30,7 +30,7 @@ from idp.users.model import (
     ACTIVE,
     DISABLED,
     LOCKED,
-    FormerPermission,
+    Permission,
     Role,
     User,
     UserIdentifier,
@@ -268,9 +268,8 @@ def define_role(
     if role is None:
         role = Role(name=name)
         unit.orm.add(role)
-    else:
-        _keep_governed(unit, set(role.permissions).difference(wanted))
     role.permissions = wanted
+    _govern(unit, wanted)
     unit.record(
         RuleChanged(
             actor=actor.kind,
@@ -285,30 +284,12 @@ def define_role(
     return role
 
 
-def remove_role(unit: UnitOfWork, role: Role, actor: Actor) -> None:
-    """Deletes a role that nobody has; whoever may not is told so by `roles.remove`."""
-    _keep_governed(unit, role.permissions)
-    unit.orm.delete(role)
-    unit.record(
-        RuleChanged(
-            actor=actor.kind,
-            actor_id=actor.id,
-            kind="role",
-            applies_to={"role": role.name},
-            before={"permissions": role.permissions},
-            after=None,
-        )
-    )
-
-
-def _keep_governed(unit: UnitOfWork, permissions: Iterable[str]) -> None:
-    """Notes what a role gives no more, or every app that may ask for it would have it of everybody.
-
-    The caller holds the roles (`hold_roles`).
-    """
-    for name in sorted(permissions):
-        if unit.orm.get(FormerPermission, name) is None:
-            unit.orm.add(FormerPermission(name=name))
+def _govern(unit: UnitOfWork, permissions: Iterable[str]) -> None:
+    """Notes what only roles give from now on; else an app that may ask for what the last role lost
+    would have it of everybody. The caller holds the roles (`hold_roles`)."""
+    for name in permissions:
+        if unit.orm.get(Permission, name) is None:
+            unit.orm.add(Permission(name=name))
 
 
 def roles(unit: UnitOfWork, *, after: str = "", limit: int | None = None) -> list[Role]:

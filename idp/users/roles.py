@@ -6,10 +6,11 @@ from sqlalchemy import select
 
 from idp.errors import Refused
 from idp.events.actor import SYSTEM, Actor
+from idp.events.catalogue import RuleChanged
 from idp.policy import management
 from idp.storage.unit_of_work import UnitOfWork
 from idp.users import queries, rules
-from idp.users.model import FormerPermission, Role
+from idp.users.model import Permission, Role
 
 
 def ensure(unit: UnitOfWork) -> None:
@@ -32,10 +33,11 @@ def governed(unit: UnitOfWork) -> frozenset[str]:
     """The scopes that only roles give; those of the management API even if no role does.
 
     What a role gave once stays among them, so taking it from the last role takes it from everybody.
-    Roles are read first: what leaves one in between is found among the former.
+    Roles are read as well, because a node of the version before notes nothing, and first: what
+    leaves one in between is found among what was noted.
     """
     given = unit.orm.scalars(select(Role.permissions)).all()
-    return management.ALL.union(*given, unit.orm.scalars(select(FormerPermission.name)))
+    return management.ALL.union(*given, unit.orm.scalars(select(Permission.name)))
 
 
 def remove(unit: UnitOfWork, role: Role, actor: Actor) -> None:
@@ -52,4 +54,14 @@ def remove(unit: UnitOfWork, role: Role, actor: Actor) -> None:
         bound = f"{meant} {'rule is' if meant == 1 else 'rules are'} for it" if meant else ""
         said = " and ".join(one for one in (people, bound) if one)
         raise Refused("role_in_use", f"The role is used: {said}. Change that first.", 409)
-    queries.remove_role(unit, role, actor)
+    unit.orm.delete(role)
+    unit.record(
+        RuleChanged(
+            actor=actor.kind,
+            actor_id=actor.id,
+            kind="role",
+            applies_to={"role": role.name},
+            before={"permissions": role.permissions},
+            after=None,
+        )
+    )

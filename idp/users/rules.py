@@ -239,10 +239,11 @@ class RulesInForce:
         if now - self._read_at > 1 or self._read_at < 0:
             before = self._changes
             with self._work.read() as unit:
-                self._book = book(unit)
-            # Changed while it was read: as it is now it holds for this decision, and for no other.
-            if self._changes == before:
-                self._read_at = now
+                found = book(unit)
+            # Changed while it was read: as it was it holds for this decision, and for no other.
+            if self._changes != before:
+                return found
+            self._book, self._read_at = found, now
         return self._book
 
     def forget(self) -> None:

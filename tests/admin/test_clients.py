@@ -7,7 +7,7 @@ import pytest
 
 from idp.oauth import initial_access, registration
 from idp.policy import management
-from tests.admin.conftest import Caller, good, problem, program
+from tests.admin.conftest import Caller, good, problem, program, signed_in
 from tests.harness.provider import ADMIN, CALLBACK, Idp, Registered
 
 NEW = {"name": "Notes", "redirect_uris": [CALLBACK]}
@@ -210,7 +210,10 @@ def test_nobody_sends_themselves_away_by_a_rule(root: Caller) -> None:
     assert good(root("POST", "/rules", json=allowed))["version"] == 1
 
 
-def test_a_rule_for_an_app_sends_nobody_away_from_here(idp: Idp, root: Caller) -> None:
+def test_a_rule_for_an_app_sends_nobody_away_from_here(idp: Idp) -> None:
+    user = idp.person("root", roles=[management.ADMINISTRATOR])
+    started = idp.session(user)
+    root = signed_in(idp, started, user)
     inside = {
         "kind": "networks",
         "applies_to": {"client": idp.register().id},
@@ -218,6 +221,11 @@ def test_a_rule_for_an_app_sends_nobody_away_from_here(idp: Idp, root: Caller) -
         "reason": "x",
     }
     assert good(root("POST", "/rules", json=inside))["version"] == 1
+    # But with an app that they are at work with their session would end.
+    app = idp.register()
+    idp.grant(app, started)
+    theirs = {**inside, "applies_to": {"client": app.id}}
+    assert problem(root("POST", "/rules", json=theirs)) == (409, "locks_you_out")
 
 
 def test_a_limit_per_something_is_a_rule_of_its_own(either_idp: Idp) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from httpx2 import Response
+from sqlalchemy import text
 
 from idp.admin import repeats, stored_queries
 from idp.admin.model import QueryKind
@@ -15,6 +16,7 @@ from idp.policy import management
 from idp.storage.unit_of_work import UnitOfWork
 from tests.admin.conftest import Caller, good, problem, program
 from tests.harness.provider import ADMIN, Idp
+from tests.harness.server_process import until
 
 
 def save(
@@ -142,9 +144,13 @@ def test_the_database_gives_a_name_once_for_each_kind(either_idp: Idp) -> None:
     saved("events")
 
 
+@pytest.mark.parametrize(
+    "either_idp", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
+)
 def test_of_many_who_save_at_one_moment_no_more_are_kept_than_there_may_be(
     either_idp: Idp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """On PostgreSQL: SQLite has one writer at a time."""
     monkeypatch.setattr(stored_queries, "MOST", 1)
     refused = []
 
@@ -159,11 +165,20 @@ def test_of_many_who_save_at_one_moment_no_more_are_kept_than_there_may_be(
     with either_idp.work.begin() as unit:
         stored_queries.save(unit, name="One", kind="usage", text="", actor=ADMIN)
         other.start()
-        # It counts while this one is not committed yet, or waits for it.
-        other.join(timeout=0.5)
+        # It would count while this one is not committed yet; it waits for it.
+        until(lambda: somebody_waits(either_idp), "the other waits for this one", within=8)
     other.join(timeout=30)
     assert refused == ["too_many_queries"]
     assert either_idp.count("stored_queries") == 1
+
+
+def somebody_waits(idp: Idp) -> bool:
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    with idp.work.read() as unit:
+        return bool(unit.connection.scalar(waiting))
 
 
 def test_a_saved_query_sent_again_is_kept_once(idp: Idp) -> None:

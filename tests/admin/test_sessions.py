@@ -77,6 +77,7 @@ def test_every_term_finds_what_it_means(either_idp: Idp) -> None:
         "ip:10.1.2.3": {laptop},
         "ip:0.0.0.0/0": {laptop, strong, phone},
         "ip:2001:db8::/32": {bobs},
+        "ip:::/0": {bobs},
         "ip:10.0.0.0/8 state:all": {laptop, strong, gone},
         "country:FR": {phone},
         "asn:AS64500": {phone},

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from idp.clock import DAY, HOUR, MINUTE, SECOND
 from idp.oauth import authorizations, clients, consent, devices
-from idp.oauth.model import Client
+from idp.oauth.model import Client, Consent
 from idp.policy.assurance import PAIRING, Authentication
 from idp.sessions import lifecycle, pairing_room
 from idp.sessions.model import Pairing, Session
@@ -93,6 +93,24 @@ def test_what_an_app_has_already_is_not_taken_back_with_a_further_yes(scene: Sce
     decide(scene.alice.browser, page, "device-deny")
     assert scene.idp.count("consents") == 1
     assert scene.idp.userinfo(tokens["access_token"])[0] == 200
+
+
+@pytest.mark.attack("XD-02")
+@pytest.mark.parametrize("button", ["device-deny", "device-report"])
+def test_what_a_taken_back_yes_added_is_not_allowed_any_more(scene: Scene, button: str) -> None:
+    def allowed() -> str:
+        with scene.idp.work.read() as unit:
+            return unit.orm.scalars(select(Consent.scope)).one()
+
+    scene.device.ask(scope="openid profile")
+    decide(scene.alice.browser, scene.open(scene.alice), "device-allow")
+    assert scene.device.wait()[0] == 200
+    scene.device.ask(scope="openid email")
+    page = scene.open(scene.alice)
+    decide(scene.alice.browser, page, "device-allow")
+    assert allowed() == "openid profile email"
+    decide(scene.alice.browser, page, button)
+    assert allowed() == "openid profile"
 
 
 @pytest.mark.attack("XD-02")

@@ -16,7 +16,7 @@ from idp.clock import to_seconds
 from tests.flows.pages import Person
 from tests.flows.test_basic_certification import AFTER, CONFIGURATION, Plan, sign_out
 from tests.harness.provider import ISSUER, Idp
-from tests.harness.receivers import Receiver, Receivers, listening
+from tests.harness.receivers import Receiver, Receivers, Request, listening
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 
@@ -32,10 +32,15 @@ def plan(idp: Idp, somebody: Person) -> Plan:
     return Plan(idp, somebody)
 
 
-def told(plan: Plan, app: Receiver) -> dict[str, Any]:
-    """The claims of the one logout token that an app was sent, as it verifies them."""
-    with plan.idp.browser():  # the server's own life: its worker runs
-        (request,) = app.wait_for(1)
+def told(plan: Plan, *apps: Receiver) -> list[dict[str, Any]]:
+    """The claims of the one logout token that each app was sent."""
+    with plan.idp.browser():  # the server's own life, and it has one: its worker runs
+        requests = [app.wait_for(1) for app in apps]
+    return [verified(plan, app, one) for app, (one,) in zip(apps, requests, strict=True)]
+
+
+def verified(plan: Plan, app: Receiver, request: Request) -> dict[str, Any]:
+    """The claims of a logout token, as the app that was sent it verifies them."""
     line, *rest = request.head.splitlines()
     assert line == f"POST {urlsplit(app.uri).path} HTTP/1.1"
     headers = {name.lower(): value for name, _, value in (one.partition(": ") for one in rest)}
@@ -73,7 +78,7 @@ def test_the_app_is_told_of_a_logout_that_it_asked_for(
     ).claims
     asked = {"id_token_hint": hint, "post_logout_redirect_uri": AFTER, "state": "s"}
     assert sign_out(plan, **asked) == f"{AFTER}?state=s"
-    found = told(plan, app)
+    (found,) = told(plan, app)
     now = to_seconds(plan.idp.clock.now())
     assert found.pop("_alg") == alg
     assert (found["iat"], now < found["exp"] <= now + 120) == (now, True)
@@ -105,7 +110,7 @@ def test_every_app_of_the_session_is_told_by_its_own_and_no_other(
     plan.ask(other).finish()
     response = plan.idp.browser().get("/logout", params={"id_token_hint": hint})
     assert response.status_code == 303
-    one, two = told(plan, here), told(plan, there)
+    one, two = told(plan, here, there)
     assert (one["aud"], two["aud"]) == (first.id, second.id)
     assert one["sid"] == two["sid"]
     assert one["jti"] != two["jti"]

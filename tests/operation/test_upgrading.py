@@ -183,6 +183,7 @@ def test_an_index_that_died_while_it_was_made_is_made_anew(templates: Templates)
             dying.exec_driver_sql("SET statement_timeout = 200")
             with pytest.raises(sa.exc.OperationalError):
                 dying.exec_driver_sql(f"CREATE INDEX CONCURRENTLY {name} ON {table} (id)")
+            dying.invalidate()  # nobody else gets its short patience
         assert not is_valid(database, name)
         ahead.make(database, [INDEX], is_wanted=lambda _: True)
         assert is_valid(database, name)
@@ -219,21 +220,23 @@ def test_who_waits_to_make_an_index_makes_none_for_a_revision_that_somebody_else
     templates: Templates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A later revision may have taken it away by then."""
-    waits = Semaphore(0)
-    patient = SimpleNamespace(sleep=lambda _: (waits.release(), time.sleep(0.02)))
+    looked = Semaphore(0)
+    patient = SimpleNamespace(sleep=lambda _: (looked.release(), time.sleep(0.02)))
     monkeypatch.setattr(ahead, "time", patient)
     with templates.postgres() as url, ThreadPoolExecutor(1) as pool:
         database = Database(url)
         migrations.downgrade(database, OLDER)
         with database.writing.execution_options(isolation_level="AUTOCOMMIT").connect() as first:
-            assert try_alone(first, "indexes")
-            later = pool.submit(migrations.upgrade, database)
-            assert waits.acquire(timeout=30)
-            with monkeypatch.context() as patched:
-                patched.setattr(ahead, "make", lambda *_, **__: None)
-                migrations.upgrade(database)
-            first.exec_driver_sql("DROP INDEX ix_sessions_running")
-            first.invalidate()
+            try:
+                assert try_alone(first, "indexes")
+                later = pool.submit(migrations.upgrade, database)
+                assert looked.acquire(timeout=30)
+                with monkeypatch.context() as patched:
+                    patched.setattr(ahead, "make", lambda *_, **__: None)
+                    migrations.upgrade(database)
+                first.exec_driver_sql("DROP INDEX ix_sessions_running")
+            finally:
+                first.invalidate()  # with it goes the lock that the other waits for
         later.result(60)
         assert not is_valid(database, "ix_sessions_running")
         database.close()

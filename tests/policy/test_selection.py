@@ -131,9 +131,23 @@ def test_a_network_contains_what_lies_between_its_ends(address: object, prefix: 
     assert block is not None
     wider = block.supernet(new_prefix=prefix)
     assert network.contains(wider, network.key(str(address)))
-    first, last = network.span(wider)
+    ((first, last),) = network.spans(wider)
     assert first <= last
     assert not network.contains(wider, None)
+
+
+@pytest.mark.parametrize("text", ["::/0", "::/64", "::/79"])
+def test_what_is_wider_than_all_of_ipv4_is_of_ipv6_alone(text: str) -> None:
+    block = network.parsed(text)
+    assert block is not None
+    (first, before), (behind, last) = network.spans(block)
+    assert first < before < behind < last
+    for address in ("0.0.0.0", "127.0.0.1", "255.255.255.255"):
+        key = network.key(address)
+        assert key is not None
+        assert before < key < behind
+        assert not network.contains(block, key)
+    assert network.contains(block, network.key("::1"))
 
 
 @pytest.mark.parametrize("text", [None, "", "localhost", "192.0.2", "1.2.3.4/8"])
