@@ -123,8 +123,9 @@ def test_a_rule_about_whole_sessions_is_for_no_app(
     assert "leave 'client' out" in refused.value.sentence
 
 
+@pytest.mark.parametrize("somebody_asks_meanwhile", [False, True])
 def test_a_change_while_the_rules_are_read_holds_for_the_next_who_asks(
-    work: Work, monkeypatch: pytest.MonkeyPatch
+    work: Work, monkeypatch: pytest.MonkeyPatch, *, somebody_asks_meanwhile: bool
 ) -> None:
     kept, read = rules.RulesInForce(work), rules.book
 
@@ -134,6 +135,8 @@ def test_a_change_while_the_rules_are_read_holds_for_the_next_who_asks(
         with work.begin() as another:
             rules.set_rule(another, "limits", {}, {"maximum": 3}, ADMIN)
         kept.forget()
+        if somebody_asks_meanwhile:
+            assert kept.current()["limits"] == [Rule({}, {"maximum": 3})]
         return before
 
     monkeypatch.setattr(rules, "book", changed_meanwhile)
