@@ -44,15 +44,16 @@ class Days:
     near: str  # of this year
     far: str
     whole: str
+    written: str  # in a letter, which is read in any year
 
 
 DAYS = {
-    "en": Days("d MMM", "d MMM y", "EEEE, d MMMM"),
-    "de": Days("d. MMM", "d. MMM y", "EEEE, d. MMMM"),
-    "fr": Days("d MMM", "d MMM y", "EEEE d MMMM"),
-    "es": Days("d MMM", "d MMM y", "EEEE, d 'de' MMMM"),
-    "pt-BR": Days("d 'de' MMM", "d 'de' MMM y", "EEEE, d 'de' MMMM"),
-    "ja": Days("M月d日", "y年M月d日", "M月d日(EEEE)"),
+    "en": Days("d MMM", "d MMM y", "EEEE, d MMMM", "d MMMM y"),
+    "de": Days("d. MMM", "d. MMM y", "EEEE, d. MMMM", "d. MMMM y"),
+    "fr": Days("d MMM", "d MMM y", "EEEE d MMMM", "d MMMM y"),
+    "es": Days("d MMM", "d MMM y", "EEEE, d 'de' MMMM", "d 'de' MMMM 'de' y"),
+    "pt-BR": Days("d 'de' MMM", "d 'de' MMM y", "EEEE, d 'de' MMMM", "d 'de' MMMM 'de' y"),
+    "ja": Days("M月d日", "y年M月d日", "M月d日(EEEE)", "y年M月d日"),
 }
 
 

@@ -36,6 +36,11 @@ def values(text: str) -> set[str]:
     return {found.group() for found in _VALUE.finditer(text)}
 
 
+def signs(text: str) -> list[str]:
+    """The per cent signs that stand for no value."""
+    return re.findall("%+", _VALUE.sub("", text))
+
+
 def wrong_in(message: Message) -> list[str]:
     """The forms of a translation that fill in, or mark up, what their original does not."""
     english, translated = source(message), forms(message)
@@ -45,8 +50,8 @@ def wrong_in(message: Message) -> list[str]:
         left_out = values(english) - values(form) - (_NUMBERS if form != translated[-1] else set())
         added = values(form) - values(english)
         is_same = sorted(_MARKUP.findall(form)) == sorted(_MARKUP.findall(english))
-        # In a sentence with values a per cent sign of its own would be one as well.
-        has_stray = "%" in _VALUE.sub("", form).replace("%%", "") and "%" in english
+        # A per cent sign of its own is taken for a value, in a page also where there is none.
+        has_stray = signs(form) != signs(english)
         # Sentences stand in attributes, too, between these.
         has_quote = '"' in _MARKUP.sub("", form)
         if left_out or added or not is_same or has_stray or has_quote or "\n" in form:
@@ -92,6 +97,14 @@ def test_what_is_noticed_in_translations(translation: str) -> None:
     assert wrong_in(message) == [translation]
     right = catalogue.add("<strong>%(app)s</strong> asks.", "Es fragt: <strong>%(app)s</strong>.")
     assert wrong_in(right) == []
+
+
+def test_a_stray_sign_is_noticed_in_a_sentence_without_values() -> None:
+    """Pages fill in the values of every sentence: a sign that is none takes the page down."""
+    catalogue = Catalog(locale="de")
+    assert wrong_in(catalogue.add("All of it.", "100 % davon.")) == ["100 % davon."]
+    assert wrong_in(catalogue.add("All of this.", "100 %% davon.")) == ["100 %% davon."]
+    assert wrong_in(catalogue.add("100%% of it.", "100 %% davon.")) == []
 
 
 @pytest.mark.parametrize("tag", OTHERS)

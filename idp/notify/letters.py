@@ -89,7 +89,7 @@ def _subject(text: Template, values: dict[str, Any]) -> str:
 
 def _moment(tag: str, at: Instant) -> str:
     """A moment with its year: a letter is read at any time. We do not know the reader's zone."""
-    pattern = DAYS[tag].far.replace("MMM", "MMMM") + ", HH:mm 'UTC'"
+    pattern = DAYS[tag].written + ", HH:mm 'UTC'"
     return format_datetime(to_datetime(at), pattern, locale=locale(tag))
 
 

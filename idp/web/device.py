@@ -121,6 +121,7 @@ def unknown_code(context: WebContext, request: PageRequest) -> Response:
         context,
         Refused("code_not_found", pairing.NOT_THIS_CODE, 404),
         language=request.language,
+        theme=request.theme,
         title="This code does not work",
         links=[("Type another code", PATH)],
     )

@@ -65,7 +65,7 @@ def logout(context: WebContext, request: PageRequest) -> Response:
         if session is None:
             return _finish(context, request, asked)
         if not _proves(asked, session):
-            return _confirm(context, request, asked, present)
+            return _confirm(context, asked, present)
         by = Actor("client", asked.client.id if asked.client else None)
         lifecycle.end(unit, [session.id], reason="client_logout", actor=by)
     return _finish(context, request, asked)
@@ -137,15 +137,14 @@ def _proves(asked: _Asked, session: Session) -> bool:
     return hint is not None and hint["sid"] == session.id and hint["sub"] == session.user_id
 
 
-def _confirm(
-    context: WebContext, request: PageRequest, asked: _Asked, present: Visitor | None
-) -> Response:
+def _confirm(context: WebContext, asked: _Asked, present: Visitor | None) -> Response:
     if present is None:
         raise RuntimeError("only a signed-in person is asked")
     kept = {name: value for name, value in asked.values.items() if name in PARAMETERS}
     return context.renderer.page(
         "logout_confirm.html",
-        language=request.language,
+        language=present.language,
+        theme=present.session.theme,
         form_actions=[asked.onward] if asked.onward else [],
         action="/logout",
         hidden={**kept, csrf.FIELD: present.csrf},

@@ -47,6 +47,7 @@ def page(
     refused: Refused,
     *,
     language: str,
+    theme: str | None = None,
     title: str | None = None,
     links: Iterable[tuple[str, str]] = (),
 ) -> Response:
@@ -54,6 +55,7 @@ def page(
     response = context.renderer.page(
         "error.html",
         language=language,
+        theme=theme,
         status=refused.status,
         title=title or _TITLES.get(refused.status, _TITLES[403]),
         sentence=refused.sentence,
@@ -68,7 +70,7 @@ def page(
 
 def refuse(context: WebContext, request: PageRequest, refused: Refused) -> Response:
     """A refusal of a page request as a page."""
-    return page(context, refused, language=request.language)
+    return page(context, refused, language=request.language, theme=request.theme)
 
 
 # Pages that need nobody signed in: forms carry a token bound to the browser.
@@ -111,6 +113,7 @@ def _of_status(status: int) -> Refused:
         404: "The address may be mistyped, or what was here is gone.",
         405: "This address does not take that kind of request.",
     }
-    phrase = HTTPStatus(status).phrase
-    code = "_".join(phrase.lower().replace("-", " ").split())
-    return Refused(code, sentences.get(status, f"{phrase}."), status)
+    code = "_".join(HTTPStatus(status).phrase.lower().replace("-", " ").split())
+    # Of others there is no more to say than what their page is called.
+    title = _TITLES.get(status, _TITLES[403])
+    return Refused(code, sentences.get(status, title), status)

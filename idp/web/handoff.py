@@ -27,7 +27,7 @@ from idp.users.throttle import network_of
 from idp.web import csrf, device, entry, errors, scanned
 from idp.web.http import PageRequest, WebContext, route
 from idp.web.local_path import local_path
-from idp.web.pending import asks_anew, back_to_authorize, find_pending
+from idp.web.pending import asks_anew, back_to_authorize, find_pending, speaking
 
 PATH = "/handoff"
 
@@ -61,6 +61,9 @@ def show(context: WebContext, request: PageRequest) -> Response:
         details = pairing_details.of(unit, asked)
         stage = pairing_stage.for_asker(asked, unit.now)
         person = users.by_id(unit, asked.user_id or "") if stage == "approved" else None
+    pending = find_pending(context, request, details.onward)
+    if pending is not None:
+        request = speaking(request, pending)
     return context.renderer.page(
         "handoff.html",
         language=request.language,

@@ -87,6 +87,7 @@ def answer(
             context,
             Refused("network_not_allowed", admission.NOT_FROM_HERE, 403),
             language=request.language,
+            theme=request.theme,
             title=ENDINGS["network"].title,
             links=[("Try again", kept_form.page_for(request)), ("Sign out", "/logout")],
         )

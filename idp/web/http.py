@@ -102,6 +102,8 @@ class PageRequest:
     # The cookie by which the browser stays signed in; "" for one that cannot be ours.
     remembered: str | None
     language: str
+    # Light or dark, if the session has chosen; else the browser's.
+    theme: str | None = None
 
     @property
     def browser_hash(self) -> str:
@@ -206,15 +208,20 @@ def _answer(
         method = "GET" if request.method == "HEAD" else request.method
         response = handlers[method](context, request)
     except Refused as refused:
-        if refused.detail is not None:
-            _log.info("%s %r refused: %s", request.method, request.path, refused.detail)
-        response = kind.refuse(context, request, refused)
+        response = refusal(context, kind, request, refused)
     except Exception:
         _log.exception("%s %r failed", request.method, request.path)
         response = kind.refuse(context, request, unexpected())
     if request.browser_is_new and kind.media_type == FORM:
         cookies.keep_browser(response, context.settings, request.browser)
     return response
+
+
+def refusal(context: WebContext, kind: Kind, request: PageRequest, refused: Refused) -> Response:
+    """What becomes of a refusal: what only we may know goes to the log, the rest is answered."""
+    if refused.detail is not None:
+        _log.info("%s %r refused: %s", request.method, request.path, refused.detail)
+    return kind.refuse(context, request, refused)
 
 
 def unexpected() -> Refused:

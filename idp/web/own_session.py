@@ -93,7 +93,9 @@ def prefer(context: WebContext, request: PageRequest, visitor: Visitor) -> Respo
     wanted = preferences.chosen(request.form.get("language", ""), request.form.get("theme", ""))
     with context.work.begin() as unit:
         preferences.prefer(unit, visitor.session, wanted)
-    return RedirectResponse(local_path(request.form.get("next")), 303)
+    here = local_path(request.form.get("next"))
+    # An address that asks for a language would be heard before the choice.
+    return RedirectResponse(_without_wish(here) if wanted.language else here, 303)
 
 
 def offer_form(context: WebContext, request: PageRequest, visitor: Visitor) -> Response:
@@ -102,6 +104,12 @@ def offer_form(context: WebContext, request: PageRequest, visitor: Visitor) -> R
     if kept is None:
         return RedirectResponse(ACCOUNT, 303)
     return stray_form.offer(context, request, visitor, kept, why="ended")
+
+
+def _without_wish(here: str) -> str:
+    path, _, query = here.partition("?")
+    kept = "&".join(one for one in query.split("&") if not one.startswith("ui_locales="))
+    return f"{path}?{kept}" if kept else path
 
 
 def _too_late(context: WebContext, request: PageRequest) -> Response:

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from idp.errors import Refused
 from idp.languages import DEFAULT
 from idp.sessions import lifecycle, notices, rotation
 from idp.sessions.model import Session
@@ -20,7 +21,7 @@ from idp.users.model import ACTIVE, User
 from idp.web import cookies, csrf, elevation, hold, kept_form, session_over, stray_form
 from idp.web.errors import refuse
 from idp.web.hold import Ended, Hold
-from idp.web.http import FORM, Handler, Kind, PageRequest, WebContext, route
+from idp.web.http import FORM, Handler, Kind, PageRequest, WebContext, refusal, route
 from idp.web.language import choose
 from idp.web.local_path import ACCOUNT
 
@@ -92,7 +93,9 @@ def visitor_route(
     kind = Kind(FORM, _guard_origin, refuse)
     if operation is not None:
         handlers = {method: _elevated(handler, operation) for method, handler in handlers.items()}
-    guarded = {method: _for_visitor(handler, otherwise) for method, handler in handlers.items()}
+    guarded = {
+        method: _for_visitor(kind, handler, otherwise) for method, handler in handlers.items()
+    }
     return route(context, path, kind, guarded)
 
 
@@ -123,27 +126,37 @@ def _guard_origin(context: WebContext, request: PageRequest) -> None:
     csrf.require_same_origin(request.headers, context.settings)
 
 
-def _for_visitor(handler: VisitorHandler, otherwise: Otherwise) -> Handler:
+def _for_visitor(kind: Kind, handler: VisitorHandler, otherwise: Otherwise) -> Handler:
     def answer(context: WebContext, request: PageRequest) -> Response:
         reading = request.method in ("GET", "HEAD")
         is_activity = reading and LOOKING not in request.headers
         visitor = _visit(context, request) if is_activity else recognised(context, request)
         if visitor is None:
             return otherwise(context, request)
-        request = replace(request, language=visitor.language)
-        if not reading:
-            made = csrf.made_for(context.work.vault, request.form)
-            if not csrf.is_for(made, visitor.session):
-                if visitor.hold is not None:
-                    raise csrf.refusal()
-                return stray_form.answer(context, request, visitor, made)
-        held = hold.answer(context, request, visitor.session, visitor.hold)
-        response = held if held is not None else handler(context, request, visitor)
+        request = replace(request, language=visitor.language, theme=visitor.session.theme)
+        try:
+            response = _answer(context, request, visitor, handler)
+        except Refused as refused:
+            # Here, because what is said of it looks like the pages of the session, too.
+            response = refusal(context, kind, request, refused)
         if visitor.new_secret is not None:
             cookies.keep_session(response, context.settings, visitor.new_secret)
         return response
 
     return answer
+
+
+def _answer(
+    context: WebContext, request: PageRequest, visitor: Visitor, handler: VisitorHandler
+) -> Response:
+    if request.method not in ("GET", "HEAD"):
+        made = csrf.made_for(context.work.vault, request.form)
+        if not csrf.is_for(made, visitor.session):
+            if visitor.hold is not None:
+                raise csrf.refusal()
+            return stray_form.answer(context, request, visitor, made)
+    held = hold.answer(context, request, visitor.session, visitor.hold)
+    return held if held is not None else handler(context, request, visitor)
 
 
 def _elevated(handler: VisitorHandler, operation: elevation.Operation) -> VisitorHandler:

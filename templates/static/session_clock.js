@@ -184,7 +184,7 @@ function take({ deadline, sessions, ended }) {
 
 // Asks whether this browser is still in this session, and until when: gives the bell, which says so.
 async function check() {
-  const answer = await fetch(`${dataset.bell}?here=${encodeURIComponent(dataset.here)}`).catch(() => null);
+  const answer = await fetch(`${dataset.bell}&here=${encodeURIComponent(dataset.here)}`).catch(() => null);
   if (answer?.status === 401) return hear({ ended: await answer.json() });
   // Held until a proof: loaded again, the page leads to it, and back.
   if (answer?.status === 204 && location.pathname !== "/step-up") {

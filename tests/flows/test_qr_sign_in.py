@@ -47,6 +47,13 @@ def test_a_browser_is_let_in_by_a_phone_and_ends_with_it(either_idp: Idp) -> Non
     assert {one["reason"] for one in idp.events("session.ended")} == {"parent_ended", "signed_out"}
 
 
+def test_the_page_with_the_code_speaks_as_the_app_asked(idp: Idp) -> None:
+    browser = idp.browser()
+    page = Page(begin(browser, idp.register(name="Notes"), ui_locales="fr"))
+    shown = browser.get(page.press(browser, "login-elsewhere").headers["location"])
+    assert shown.headers["content-language"] == "fr"
+
+
 def test_the_person_may_wish_that_it_goes_on_alone(either_idp: Idp) -> None:
     idp = either_idp
     phone, laptop = on_a_phone(idp), asker(idp)

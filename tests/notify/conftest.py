@@ -33,7 +33,7 @@ def mailing(
     tmp_path: Path, templates: Templates, clock: ManualClock, server: MailServer
 ) -> Iterator[Mailing]:
     settings = settings_for(templates.sqlite(tmp_path / "idp.db"), name="Acme ID")
-    idp = Idp(with_server(settings, server, timeout=5), clock)
+    idp = Idp(with_server(settings, server, timeout=20), clock)
     with delivering(idp.work) as post:
         yield Mailing(idp, server, post)
     idp.close()

@@ -95,6 +95,19 @@ def test_every_message_has_its_templates() -> None:
         assert {file.stem for file in folder.glob(f"*.{ending}")} - shared == MESSAGES
 
 
+@pytest.mark.parametrize(
+    ("language", "day"),
+    [
+        ("en", "15 January 2027"), ("de", "15. Januar 2027"), ("fr", "15 janvier 2027"),
+        ("es", "15 de enero de 2027"), ("pt-BR", "15 de janeiro de 2027"), ("ja", "2027年1月15日"),
+    ],
+)  # fmt: skip
+def test_a_day_is_written_as_its_reader_writes_it(language: str, day: str) -> None:
+    letter = Letters(settings()).write("password_changed", VALUES, language=language)
+    assert f"{day}, 08:00 UTC" in letter.text
+    assert f"{day}, 08:00 UTC" in letter.html
+
+
 def test_an_unknown_language_is_english() -> None:
     assert letters.choose("en-GB") == letters.choose("xx_YY") == letters.choose(None) == "en"
 

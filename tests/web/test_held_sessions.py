@@ -214,7 +214,7 @@ def test_in_another_country_every_page_leads_to_a_proof_and_then_back(
 def test_an_open_tab_of_a_held_session_is_told_nothing_and_cannot_keep_it_alive(
     idp: Idp, alice: Traveller
 ) -> None:
-    form = Page(alice.get("/account/sessions")).form(action="/account/session/extend")
+    form = Page(alice.get("/account/sessions")).form(action="/account/session/extend?ui_locales=en")
     alice.at(MADRID)
     held(alice.get("/account/sessions"))
     idp.clock.advance(5 * MINUTE)

@@ -6,7 +6,7 @@ from jinja2 import UndefinedError
 from idp import languages
 from idp.clock import DAY, HOUR, MINUTE, SECOND
 from idp.settings import Settings
-from idp.web import language
+from idp.web import errors, language
 from idp.web.render import Renderer
 from tests.harness.workbench import NOON, SECRET, ManualClock
 from tests.web.conftest import Somebody
@@ -96,6 +96,13 @@ def test_lengths_distances_and_moments_are_said_in_every_language() -> None:
     assert said["es"] == ("60 minutos", "30 días", "1.200 km", "15 ene, 08:00")
     assert said["pt-BR"] == ("60 minutos", "30 dias", "1.200 km", "15 de jan., 08:00")
     assert said["ja"] == ("60 分", "30 日", "1,200 km", "1月15日, 08:00")
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 406, 413, 431, 503])
+def test_what_no_page_of_ours_answers_is_said_in_every_language(status: int) -> None:
+    refused = errors._of_status(status)
+    for tag in languages.SHIPPED:
+        assert (languages.said(refused.sentence, tag) == refused.sentence) == (tag == "en")
 
 
 def test_a_moment_of_another_year_says_so() -> None:

@@ -3,9 +3,11 @@
 import pytest
 from sqlalchemy import select
 
+from idp.languages import said
 from idp.policy.assurance import Authentication
 from idp.sessions import beginning
 from idp.sessions.device import Visit
+from idp.sessions.endings import ENDINGS
 from idp.sessions.model import Session
 from idp.users.model import User
 from tests.harness.provider import Idp
@@ -58,6 +60,43 @@ def test_a_choice_is_seen_at_once_and_on_every_page(alice: Somebody) -> None:
     assert "Suas sessões" in alice.browser.get("/account/sessions/live").text
     choose(alice, "", "")
     assert '<html lang="en" dir="ltr">' in alice.browser.get("/account/sessions").text
+
+
+def test_a_refusal_and_a_question_look_like_the_session(alice: Somebody) -> None:
+    page = choose(alice, "de", "dark")
+    token = page.form(action=FORM).fields["csrf"]
+    refused = alice.browser.post("/account/sessions/ses_none/end", data={"csrf": token})
+    asked = alice.browser.get("/logout")
+    assert (refused.status_code, asked.status_code) == (404, 200)
+    for answer in (refused, asked):
+        assert '<html lang="de" dir="ltr" data-theme="dark">' in answer.text
+        assert answer.headers["content-language"] == "de"
+
+
+def test_what_scripts_ask_for_speaks_like_a_page_that_was_asked_for_in_a_language(
+    alice: Somebody,
+) -> None:
+    alice.idp.execute("UPDATE sessions SET expires_at = idle_at")
+    page = alice.sessions("?ui_locales=fr")
+    address = page.element("session").attributes["data-bell"]
+    bell = alice.browser.get(f"{address}&here=%2Faccount%2Fapps")
+    assert "Cette session prend fin" in bell.text
+    form = page.form(action="/account/session/extend?ui_locales=fr")
+    alice.idp.end(alice.id)
+    asked = {"accept": "application/json", "accept-language": "de"}
+    late, german = (
+        alice.browser.post(address, data=form.fields, headers=asked).json()
+        for address in (form.action, "/account/session/extend")
+    )
+    assert late["reason"] == german["reason"]
+    assert late["title"] == said(ENDINGS[late["reason"]].title, "fr") != german["title"]
+
+
+def test_a_chosen_language_is_heard_where_the_address_asked_for_another(alice: Somebody) -> None:
+    fields = alice.sessions("?ui_locales=fr&sort=begun").form(action=FORM).fields
+    for language, then in (("", "ui_locales=fr&sort=begun"), ("de", "sort=begun")):
+        answer = alice.browser.post(FORM, data={**fields, "language": language, "theme": ""})
+        assert answer.headers["location"] == f"/account/sessions?{then}"
 
 
 def test_the_console_speaks_english_and_has_the_theme(alice: Somebody, idp: Idp) -> None:
