@@ -57,6 +57,7 @@ def type_of(asker: Visit) -> str:
 
 def approve(unit: UnitOfWork, asked: Pairing, session: Session, wanted: Demand) -> bool:
     """The person allows the app what it asks for, and lets it in; False when it was too late."""
+    _hold_person(unit, session)
     if not pairing.approve(unit, asked, session, proved_since=wanted.since):
         return False
     consent.grant(
@@ -135,11 +136,14 @@ def end_with_grant(unit: UnitOfWork, event: AuthorizationEnded) -> None:
 
 def _allowed_at(unit: UnitOfWork, asked: Pairing, session: Session) -> Instant | None:
     """When the app was allowed what nobody has come for; None: it was not."""
-    # Before pairing and consent, as where the app comes for it (no deadlock); another tab may have
-    # said yes until then.
-    unit.orm.get(User, session.user_id, with_for_update=LOCKED)
-    unit.orm.refresh(asked)
+    _hold_person(unit, session)
+    unit.orm.refresh(asked)  # another tab may have said yes until now
     return asked.decided_at if asked.state == "approved" else None
+
+
+def _hold_person(unit: UnitOfWork, session: Session) -> None:
+    """Before pairing and consent, wherever an answer is given or fetched: else two are a deadlock."""
+    unit.orm.get(User, session.user_id, with_for_update=LOCKED)
 
 
 def _take_back(
