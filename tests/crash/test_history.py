@@ -146,3 +146,6 @@ def test_a_limit_is_judged_in_the_order_of_the_log() -> None:
     assert limits_held([*two, *waited[::-1]], {"a": 2}) == ["I7: a had 3 sessions at 4, of 2"]
     assert limits_held([*two, event("created", 3), event("ended", 4)], {"a": 2}) != []
     assert limits_held([*two, *waited[::-1]], {"b": 2}) == []
+    between = [gave_way[0], event("ended", 7), gave_way[1]]
+    assert limits_held([*two, *between], {"a": 2}) == []
+    assert limits_held([*two, *between, event("created", 8), event("created", 9)], {"a": 2}) != []
