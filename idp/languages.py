@@ -35,6 +35,9 @@ SHIPPED = {
     "ja": "日本語",
 }
 
+_BY_TAG = {tag.lower(): tag for tag in SHIPPED}
+_BY_FIRST = {tag.partition("-")[0]: tag for tag in SHIPPED}
+
 
 @dataclass(frozen=True, slots=True)
 class Days:
@@ -92,11 +95,10 @@ class Sentence(str):
 def shipped(wish: str) -> str | None:
     """The shipped language for a tag such as "de-AT" or "pt_PT": itself, or one of its first part."""
     wished = wish.replace("_", "-").lower()
-    by_tag = {tag.lower(): tag for tag in SHIPPED}
-    by_first = {tag.partition("-")[0]: tag for tag in SHIPPED}
-    return by_tag.get(wished) or by_first.get(wished.partition("-")[0])
+    return _BY_TAG.get(wished) or _BY_FIRST.get(wished.partition("-")[0])
 
 
+@cache
 def locale(tag: str) -> Locale:
     """What Babel calls a shipped language."""
     return Locale.parse(tag, sep="-")

@@ -40,6 +40,7 @@ from idp.sessions.device import Visit
 from idp.sessions.movement import Fate, Found
 from idp.sessions.subject import subject
 from idp.storage.database import Write
+from idp.users import roles
 from idp.users.model import ACTIVE
 
 # "none": no page can help, the error goes to the app. "barred": a page that leads nowhere.
@@ -255,7 +256,7 @@ def issue(moment: Moment, *, permission_scopes: frozenset[str], provider: Provid
     if session is None or user is None or standing is None:
         raise RuntimeError("a code needs a session")
     asked = requested.scope if _may_be_outlived(moment, session) else _online(requested.scope)
-    scope, permission_scope = _granted(asked, user, permission_scopes)
+    scope, permission_scope = roles.given(asked, user.permissions, permission_scopes)
     if not scope:
         raise denied(requested.redirect_uri)
     code = f"ac_{ids.new_secret()}"
@@ -321,14 +322,6 @@ def _may_be_outlived(moment: Moment, session: SessionFacts) -> bool:
 
 def _online(scope: str) -> str:
     return " ".join(one for one in scope.split() if one != "offline_access")
-
-
-def _granted(scope: str, user: UserFacts, permission_scopes: frozenset[str]) -> tuple[str, str]:
-    """What of `scope` this person may give, and which part of it rests on their roles."""
-    held = set(user.permissions)
-    given = [one for one in scope.split() if one not in permission_scopes or one in held]
-    resting = [one for one in given if one in permission_scopes]
-    return " ".join(given), " ".join(resting)
 
 
 def is_governed(scope: str) -> bool:

@@ -256,12 +256,9 @@ def _grant(
 
 def _granted(unit: UnitOfWork, scope: str, client: Client, user: User) -> tuple[str, str]:
     """What of `scope` the app still may have of this person, and which part of it rests on roles."""
-    governed = roles.governed(unit)
-    registered, held = set(client.scope.split()), set(user.permissions)
-    given = [
-        one for one in scope.split() if one in registered and (one not in governed or one in held)
-    ]
-    return " ".join(given), " ".join(one for one in given if one in governed)
+    registered = set(client.scope.split())
+    left = " ".join(one for one in scope.split() if one in registered)
+    return roles.given(left, user.permissions, roles.governed(unit))
 
 
 def _is_allowed(unit: UnitOfWork, user: User, client: Client, scope: str) -> bool:

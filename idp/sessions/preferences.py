@@ -7,15 +7,23 @@ event and needs no proof.
 
 from dataclasses import dataclass
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, literal_column, select, update
 
 from idp import languages
 from idp.errors import Refused
 from idp.sessions import life
 from idp.sessions.model import Session
+from idp.storage.database import HotStatement
 from idp.storage.unit_of_work import UnitOfWork
 
 THEMES = ("light", "dark")
+
+_OF_THE_LAST = HotStatement(
+    select(Session.language, Session.theme)
+    .where(Session.device_hash == bindparam("device"), Session.user_id == bindparam("person"))
+    .order_by(Session.created_at.desc())
+    .limit(literal_column("1"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +54,5 @@ def of_the_last(unit: UnitOfWork, user_id: str, device_hash: str | None) -> Pref
     """Those of the person's last session in this browser; none where it is not known."""
     if device_hash is None:
         return Preferences()
-    found = unit.connection.execute(
-        select(Session.language, Session.theme)
-        .where(Session.device_hash == device_hash, Session.user_id == user_id)
-        .order_by(Session.created_at.desc())
-        .limit(1)
-    ).one_or_none()
-    return Preferences(found.language, found.theme) if found is not None else Preferences()
+    found = unit.run(_OF_THE_LAST, {"device": device_hash, "person": user_id})
+    return Preferences(*found[0]) if found else Preferences()

@@ -6,7 +6,6 @@ they came from.
 """
 
 from collections.abc import Collection
-from dataclasses import replace
 from typing import NamedTuple
 
 from sqlalchemy import and_, bindparam, null, or_, select
@@ -62,8 +61,8 @@ class _Row(NamedTuple):
     acr: str
 
 
-def running(unit: UnitOfWork, user_id: str) -> list[Running]:
-    """Somebody's living sessions as limits see them."""
+def running(unit: UnitOfWork, user_id: str, *, host: str | None = None) -> list[Running]:
+    """Somebody's living sessions as limits see them, when `host` is the one that lets another in."""
     rows = unit.run(_RUNNING, {"person": user_id, "now": unit.now})
     return [
         Running(
@@ -72,6 +71,7 @@ def running(unit: UnitOfWork, user_id: str) -> list[Running]:
             last_active_at=row.last_active_at,
             created_at=row.created_at,
             is_kept=bool(row.is_kept),
+            is_host=row.id == host,
             is_proved=row.acr != LADDER[0],
         )
         for row in map(_Row._make, rows)
@@ -92,10 +92,6 @@ def decide(
 
     `host` is the session that lets it in.
     """
-    beside = [
-        replace(one, is_host=one.id == host)
-        for one in running(unit, user.id)
-        if one.id not in without
-    ]
+    beside = [one for one in running(unit, user.id, host=host) if one.id not in without]
     possible = limits.possible(book["limits"], user.roles)
     return limits.decide(possible, beside, newcomer, proving=proving)

@@ -1,4 +1,4 @@
-"""What people call their credentials and devices: the one rule for such a name."""
+"""What people call their credentials, devices and sessions: the one rule for such a name."""
 
 from idp.errors import Refused
 from idp.languages import Sentence

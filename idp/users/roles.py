@@ -2,6 +2,8 @@
 `queries.define_role`.
 """
 
+from collections.abc import Collection
+
 from sqlalchemy import select
 
 from idp.errors import Refused
@@ -38,6 +40,13 @@ def governed(unit: UnitOfWork) -> frozenset[str]:
     """
     given = unit.orm.scalars(select(Role.permissions)).all()
     return management.ALL.union(*given, unit.orm.scalars(select(Permission.name)))
+
+
+def given(scope: str, held: Collection[str], governed_scopes: Collection[str]) -> tuple[str, str]:
+    """What of `scope` somebody who holds these permissions may give an app, and which part of that
+    rests on their roles."""
+    may = [one for one in scope.split() if one not in governed_scopes or one in held]
+    return " ".join(may), " ".join(one for one in may if one in governed_scopes)
 
 
 def remove(unit: UnitOfWork, role: Role, actor: Actor) -> None:
